@@ -1,0 +1,139 @@
+#include "loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include <mutex>
+#include <unordered_map>
+
+#include "uv_api.h"
+
+namespace gyre {
+
+namespace {
+
+// Ids are never used again in one process, so a stale id wakes nobody. The lock
+// is held across uv_async_send (a write to an eventfd) because the handle must
+// not close in between.
+std::mutex wake_lock;
+std::unordered_map<uint32_t, uv_async_t*> wake_by_id;
+uint32_t wake_id_last = 0;
+
+}  // namespace
+
+struct LoopHooks::Handles {
+  uv_check_t* check;
+  uv_async_t* async;
+  uv_loop_t* loop;
+
+  static void OnCheck(uv_check_t* check) {
+    auto* hooks = static_cast<LoopHooks*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(check)));
+    // One writer, so a load and a store do; release, so that a reader who sees
+    // the new count also sees what the iteration before it did.
+    int32_t loops = __atomic_load_n(hooks->loops_, __ATOMIC_RELAXED);
+    auto now = static_cast<int32_t>(static_cast<uint32_t>(uv_now(hooks->handles_->loop)));
+    __atomic_store_n(hooks->heartbeat_, now, __ATOMIC_RELAXED);
+    __atomic_store_n(hooks->loops_, static_cast<int32_t>(static_cast<uint32_t>(loops) + 1u),
+                     __ATOMIC_RELEASE);
+  }
+  static void OnAsync(uv_async_t* async) {
+    static_cast<LoopHooks*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(async)))->OnWake();
+  }
+  static void OnClose(uv_handle_t* handle) {
+    static_cast<LoopHooks*>(uv_handle_get_data(handle))->OnClosed();
+  }
+  // Teardown of the environment: the handles must be gone before its loop is.
+  static void OnTeardown(napi_async_cleanup_hook_handle, void* data) {
+    static_cast<LoopHooks*>(data)->Close();
+  }
+};
+
+LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
+                             uint32_t heartbeat_index, Napi::Function on_wake, int* error) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) {
+    *error = -EINVAL;
+    return nullptr;
+  }
+  auto* check = static_cast<uv_check_t*>(calloc(1, uv_handle_size(GYRE_UV_CHECK)));
+  auto* async = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
+  if (check == nullptr || async == nullptr) {
+    free(check);
+    free(async);
+    *error = -ENOMEM;
+    return nullptr;
+  }
+  // The only call below that can fail: it needs a descriptor the first time.
+  int result = uv_async_init(loop, async, Handles::OnAsync);
+  if (result != 0) {
+    free(check);
+    free(async);
+    *error = result;
+    return nullptr;
+  }
+  auto* hooks = new LoopHooks();
+  hooks->env_ = env;
+  hooks->handles_ = new Handles{check, async, loop};
+  hooks->keep_alive_ = Napi::Reference<Napi::Int32Array>::New(words, 1);
+  hooks->on_wake_ = Napi::Persistent(on_wake);
+  hooks->loops_ = words.Data() + loops_index;
+  hooks->heartbeat_ = words.Data() + heartbeat_index;
+  hooks->open_handles_ = 2;
+
+  uv_handle_set_data(reinterpret_cast<uv_handle_t*>(async), hooks);
+  uv_unref(reinterpret_cast<uv_handle_t*>(async));
+  uv_check_init(loop, check);
+  uv_handle_set_data(reinterpret_cast<uv_handle_t*>(check), hooks);
+  uv_check_start(check, Handles::OnCheck);
+  uv_unref(reinterpret_cast<uv_handle_t*>(check));
+  napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
+  {
+    std::lock_guard<std::mutex> guard(wake_lock);
+    hooks->wake_id_ = ++wake_id_last;
+    wake_by_id[hooks->wake_id_] = async;
+  }
+  return hooks;
+}
+
+bool LoopHooks::Wake(uint32_t id) {
+  std::lock_guard<std::mutex> guard(wake_lock);
+  auto found = wake_by_id.find(id);
+  return found != wake_by_id.end() && uv_async_send(found->second) == 0;
+}
+
+void LoopHooks::Detach() { Close(); }
+
+void LoopHooks::Close() {
+  if (closing_) return;
+  closing_ = true;
+  {
+    std::lock_guard<std::mutex> guard(wake_lock);
+    wake_by_id.erase(wake_id_);
+  }
+  uv_close(reinterpret_cast<uv_handle_t*>(handles_->check), Handles::OnClose);
+  uv_close(reinterpret_cast<uv_handle_t*>(handles_->async), Handles::OnClose);
+}
+
+void LoopHooks::OnClosed() {
+  if (--open_handles_ > 0) return;
+  free(handles_->check);
+  free(handles_->async);
+  delete handles_;
+  {
+    Napi::HandleScope scope(env_);
+    on_wake_.Reset();
+    keep_alive_.Reset();
+  }
+  napi_remove_async_cleanup_hook(cleanup_);
+  delete this;
+}
+
+void LoopHooks::OnWake() {
+  if (closing_) return;
+  Napi::HandleScope scope(env_);
+  // MakeCallback runs the microtasks that the callback queues. If it throws,
+  // node treats that as any uncaught exception of this thread.
+  on_wake_.MakeCallback(Napi::Env(env_).Global(), {});
+}
+
+}  // namespace gyre

@@ -1,0 +1,55 @@
+#ifndef GYRE_LOOP_H_
+#define GYRE_LOOP_H_
+
+#include <napi.h>
+
+#include <stdint.h>
+
+namespace gyre {
+
+// What the addon keeps in one event loop: a check handle that counts
+// iterations into shared memory, and an async handle that other threads may
+// trigger. Created and destroyed on the loop's own thread. Both handles are
+// unreferenced: they never keep a loop alive and never make it spin.
+//
+// Ownership: the object deletes itself when both handles have closed, which
+// Detach() or the environment's teardown begins, whichever comes first.
+class LoopHooks {
+ public:
+  // `words` is an Int32Array over shared memory; the check handle adds 1 to
+  // words[loops_index] and stores the loop's clock (ms, truncated to 32 bits) in
+  // words[heartbeat_index]. `on_wake` is called, on this thread, after Wake(id).
+  // Returns null and sets *error to -errno if libuv refuses.
+  static LoopHooks* Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
+                           uint32_t heartbeat_index, Napi::Function on_wake, int* error);
+  void Detach();
+  uint32_t wake_id() const { return wake_id_; }
+
+  // Any thread. Wakes the loop that `id` names and returns true, or returns
+  // false if that loop is gone. Several wakes may arrive as one.
+  static bool Wake(uint32_t id);
+
+ private:
+  LoopHooks() = default;
+  ~LoopHooks() = default;
+  struct Handles;
+
+  napi_env env_ = nullptr;
+  Handles* handles_ = nullptr;
+  Napi::Reference<Napi::Int32Array> keep_alive_;  // pins the shared memory below
+  Napi::FunctionReference on_wake_;
+  int32_t* loops_ = nullptr;      // written by the check handle only
+  int32_t* heartbeat_ = nullptr;  // written by the check handle only
+  uint32_t wake_id_ = 0;
+  int open_handles_ = 0;
+  bool closing_ = false;
+  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+
+  void Close();
+  void OnClosed();
+  void OnWake();
+};
+
+}  // namespace gyre
+
+#endif  // GYRE_LOOP_H_

@@ -1,0 +1,190 @@
+// Listening sockets and their descriptors. Mirrors what libuv does in
+// uv_tcp_bind, uv_pipe_bind2 and uv_listen, so that an application sees the
+// errors it would see from node alone; the differences are SO_REUSEPORT and
+// the probe.
+#include "socket.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "platform.h"
+#include "uv_api.h"
+
+namespace gyre {
+
+namespace {
+
+// stdin, stdout and stderr may be closed in a daemon; a socket must not take
+// their numbers, or the next console.log goes to a client.
+constexpr int kDescriptorMin = 3;
+
+int AwayFromStdio(int fd) {
+  if (fd < 0 || fd >= kDescriptorMin) return fd;
+  int moved = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
+  int error = errno;
+  close(fd);
+  return moved >= 0 ? moved : -error;
+}
+
+int NewSocket(int domain) {
+#if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
+  int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) return -errno;
+#else
+  int fd = socket(domain, SOCK_STREAM, 0);
+  if (fd < 0) return -errno;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+#endif
+  return AwayFromStdio(fd);
+}
+
+int Fail(int fd) {
+  int error = errno;
+  close(fd);
+  return -error;
+}
+
+int BoundTcp(const sockaddr* name, socklen_t length, int domain, bool ipv6_only, bool reuse_port) {
+  int fd = NewSocket(domain);
+  if (fd < 0) return fd;
+  int on = 1;
+  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) return Fail(fd);
+  if (reuse_port) {
+#if GYRE_LINUX
+    if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) return Fail(fd);
+#else
+    close(fd);
+    return -ENOTSUP;
+#endif
+  }
+  if (domain == AF_INET6) {
+    int only = ipv6_only ? 1 : 0;
+    if (setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof(only)) != 0) return Fail(fd);
+  }
+  if (bind(fd, name, length) != 0) {
+    // libuv says EINVAL for an address of the wrong family, as Windows does.
+    if (errno == EAFNOSUPPORT) errno = EINVAL;
+    return Fail(fd);
+  }
+  return fd;
+}
+
+}  // namespace
+
+int OpenTcp(const char* address, int port, int family, int flags, int backlog) {
+  sockaddr_storage name;
+  memset(&name, 0, sizeof(name));
+  int domain = family == 6 ? AF_INET6 : AF_INET;
+  socklen_t length = family == 6 ? sizeof(sockaddr_in6) : sizeof(sockaddr_in);
+  int parsed = family == 6 ? uv_ip6_addr(address, port, reinterpret_cast<sockaddr_in6*>(&name))
+                           : uv_ip4_addr(address, port, reinterpret_cast<sockaddr_in*>(&name));
+  if (parsed != 0) return parsed;
+  const sockaddr* where = reinterpret_cast<const sockaddr*>(&name);
+  bool ipv6_only = (flags & kIpv6Only) != 0;
+
+  // Port 0 needs no probe: the kernel never picks a port that anybody has bound.
+  if ((flags & kProbe) != 0 && port != 0) {
+    int probe = BoundTcp(where, length, domain, ipv6_only, false);
+    if (probe < 0) return probe;
+    close(probe);
+  }
+  int fd = BoundTcp(where, length, domain, ipv6_only, (flags & kReusePort) != 0);
+  if (fd < 0) return fd;
+  if (listen(fd, backlog) != 0) return Fail(fd);
+  return fd;
+}
+
+int OpenUnix(const std::string& path, int backlog) {
+  sockaddr_un name;
+  memset(&name, 0, sizeof(name));
+  name.sun_family = AF_UNIX;
+  bool abstract = !path.empty() && path[0] == '\0';
+  // A pathname keeps its terminating NUL inside sun_path; an abstract name has none.
+  if (path.empty() || path.size() + (abstract ? 0 : 1) > sizeof(name.sun_path)) return -EINVAL;
+  memcpy(name.sun_path, path.data(), path.size());
+  socklen_t length = abstract
+                         ? static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())
+                         : static_cast<socklen_t>(sizeof(name));
+  int fd = NewSocket(AF_UNIX);
+  if (fd < 0) return fd;
+  if (bind(fd, reinterpret_cast<const sockaddr*>(&name), length) != 0) {
+    // libuv reports a missing directory as EACCES, as Windows does; so does node.
+    if (errno == ENOENT) errno = EACCES;
+    return Fail(fd);
+  }
+  if (listen(fd, backlog) != 0) {
+    int error = Fail(fd);
+    if (!abstract) unlink(path.c_str());
+    return error;
+  }
+  return fd;
+}
+
+int Duplicate(int fd) {
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
+  return copy >= 0 ? copy : -errno;
+}
+
+int Close(int fd) {
+  // After EINTR Linux has closed the descriptor already; closing again could
+  // hit a number that another thread was just given.
+  if (close(fd) != 0 && errno != EINTR) return -errno;
+  return 0;
+}
+
+int NameOf(int fd, SocketName* result) {
+  sockaddr_storage name;
+  memset(&name, 0, sizeof(name));
+  socklen_t length = sizeof(name);
+  if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) return -errno;
+  char text[INET6_ADDRSTRLEN] = "";
+  if (name.ss_family == AF_INET) {
+    auto* in = reinterpret_cast<sockaddr_in*>(&name);
+    inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
+    result->family = 4;
+    result->port = ntohs(in->sin_port);
+    result->text = text;
+  } else if (name.ss_family == AF_INET6) {
+    auto* in6 = reinterpret_cast<sockaddr_in6*>(&name);
+    inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
+    result->family = 6;
+    result->port = ntohs(in6->sin6_port);
+    result->text = text;
+  } else if (name.ss_family == AF_UNIX) {
+    auto* un = reinterpret_cast<sockaddr_un*>(&name);
+    size_t size = length > offsetof(sockaddr_un, sun_path) ? length - offsetof(sockaddr_un, sun_path) : 0;
+    bool abstract = size > 0 && un->sun_path[0] == '\0';
+    result->family = 1;
+    result->text.assign(un->sun_path, abstract ? size : strnlen(un->sun_path, size));
+  } else {
+    return -EAFNOSUPPORT;
+  }
+  return 0;
+}
+
+int CookieOf(int fd, uint64_t* cookie) {
+#if GYRE_LINUX && defined(SO_COOKIE)
+  socklen_t length = sizeof(*cookie);
+  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &length) == 0 ? 0 : -errno;
+#else
+  (void)fd;
+  (void)cookie;
+  return -ENOSYS;
+#endif
+}
+
+int CloseIfSame(int fd, uint64_t cookie) {
+  uint64_t now = 0;
+  if (CookieOf(fd, &now) != 0 || now != cookie) return 0;
+  int error = Close(fd);
+  return error == 0 ? 1 : error;
+}
+
+}  // namespace gyre

@@ -1,0 +1,51 @@
+#ifndef GYRE_SOCKET_H_
+#define GYRE_SOCKET_H_
+
+#include <stdint.h>
+
+#include <string>
+
+namespace gyre {
+
+// Bits of OpenTcp's `flags`. The first two have the values of libuv's
+// UV_TCP_IPV6ONLY and UV_TCP_REUSEPORT, which is what net.Server passes on.
+enum TcpFlag {
+  kIpv6Only = 1,
+  kReusePort = 2,
+  // Bind once without SO_REUSEPORT first, so that a port which somebody else
+  // shares with SO_REUSEPORT is still EADDRINUSE.
+  kProbe = 4,
+};
+
+// Every function returns a descriptor or 0 on success and -errno on failure.
+// Descriptors are close-on-exec and never 0, 1 or 2. Any thread may call.
+
+// A listening, non-blocking socket. `family` is 4 or 6; `address` is numeric and
+// may carry an IPv6 zone ("fe80::1%eth0").
+int OpenTcp(const char* address, int port, int family, int flags, int backlog);
+
+// `path` that begins with NUL is in Linux's abstract namespace.
+int OpenUnix(const std::string& path, int backlog);
+
+int Duplicate(int fd);
+int Close(int fd);
+
+struct SocketName {
+  int family = 0;  // 4, 6, or 1 for a Unix socket
+  int port = 0;
+  std::string text;  // address, or path
+};
+int NameOf(int fd, SocketName* name);
+
+// The kernel's 64-bit name of the socket itself, the same through every
+// descriptor that refers to it and never used again (SO_COOKIE, Linux 4.12).
+int CookieOf(int fd, uint64_t* cookie);
+
+// Closes `fd` only if it refers to the socket that `cookie` names. The caller
+// must know that no other thread can close or reuse this number meanwhile.
+// Returns 1 if it closed, 0 if the number now means something else.
+int CloseIfSame(int fd, uint64_t cookie);
+
+}  // namespace gyre
+
+#endif  // GYRE_SOCKET_H_

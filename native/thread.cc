@@ -1,0 +1,112 @@
+// Threads and CPUs: sched_setaffinity(2), gettid(2), pthread_atfork(3).
+#include "thread.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <atomic>
+
+#include "platform.h"
+
+#if GYRE_LINUX
+#include <pthread.h>
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
+namespace gyre {
+
+#if GYRE_LINUX
+
+namespace {
+
+// The kernel refuses a mask shorter than its own (EINVAL), and cpu_set_t stops
+// at 1,024 CPUs, so masks are sized for the largest machine Linux supports.
+constexpr int kCpusMax = 8192;
+constexpr size_t kMaskBytes = CPU_ALLOC_SIZE(kCpusMax);
+
+struct Mask {
+  alignas(cpu_set_t) unsigned char bytes[kMaskBytes];
+  cpu_set_t* set() { return reinterpret_cast<cpu_set_t*>(bytes); }
+};
+
+void FillMask(Mask* mask, const std::vector<int>& cpus) {
+  CPU_ZERO_S(kMaskBytes, mask->set());
+  for (int cpu : cpus) {
+    if (cpu >= 0 && cpu < kCpusMax) CPU_SET_S(cpu, kMaskBytes, mask->set());
+  }
+}
+
+// Written before the flag below is set and never again while it is set, so the
+// fork handler, which may only call async-signal-safe functions, reads it plainly.
+Mask child_mask;
+std::atomic<bool> child_mask_ready{false};
+std::atomic<bool> fork_hooked{false};
+thread_local bool this_thread_is_pinned = false;
+
+void InForkedChild() {
+  if (this_thread_is_pinned && child_mask_ready.load(std::memory_order_acquire)) {
+    sched_setaffinity(0, kMaskBytes, child_mask.set());
+  }
+}
+
+}  // namespace
+
+int ThreadId() { return static_cast<int>(syscall(SYS_gettid)); }
+
+int CurrentCpu() {
+  int cpu = sched_getcpu();
+  return cpu >= 0 ? cpu : -errno;
+}
+
+int GetAffinity(int tid, std::vector<int>* cpus) {
+  Mask mask;
+  CPU_ZERO_S(kMaskBytes, mask.set());
+  if (sched_getaffinity(tid, kMaskBytes, mask.set()) != 0) return -errno;
+  cpus->clear();
+  for (int cpu = 0; cpu < kCpusMax; cpu++) {
+    if (CPU_ISSET_S(cpu, kMaskBytes, mask.set())) cpus->push_back(cpu);
+  }
+  return 0;
+}
+
+int SetAffinity(int tid, const std::vector<int>& cpus) {
+  Mask mask;
+  FillMask(&mask, cpus);
+  return sched_setaffinity(tid, kMaskBytes, mask.set()) == 0 ? 0 : -errno;
+}
+
+int SetThreadName(const char* name) {
+  char cut[16];
+  strncpy(cut, name, sizeof(cut) - 1);
+  cut[sizeof(cut) - 1] = '\0';
+  return -pthread_setname_np(pthread_self(), cut);
+}
+
+int WidenInChildren(const std::vector<int>& cpus) {
+  // The first caller wins: a process has one inherited mask, and rewriting it
+  // could race with a fork on another thread.
+  if (fork_hooked.exchange(true)) return 0;
+  FillMask(&child_mask, cpus);
+  int error = pthread_atfork(nullptr, nullptr, InForkedChild);
+  if (error != 0) return -error;
+  child_mask_ready.store(true, std::memory_order_release);
+  return 0;
+}
+
+void MarkPinned(bool pinned) { this_thread_is_pinned = pinned; }
+
+#else
+
+int ThreadId() { return -ENOSYS; }
+int CurrentCpu() { return -ENOSYS; }
+int GetAffinity(int, std::vector<int>*) { return -ENOSYS; }
+int SetAffinity(int, const std::vector<int>&) { return -ENOSYS; }
+int SetThreadName(const char*) { return -ENOSYS; }
+int WidenInChildren(const std::vector<int>&) { return -ENOSYS; }
+void MarkPinned(bool) {}
+
+#endif
+
+}  // namespace gyre

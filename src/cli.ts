@@ -1,0 +1,158 @@
+#!/usr/bin/env node
+/**
+ * The `gyre` command.
+ *
+ * Exit codes, also in the README:
+ *   0    drained after SIGTERM or SIGINT, or every worker ended by itself with code 0
+ *   1    the entry failed, or a worker did and none was left
+ *   2    the command line or an option was wrong; nothing was started
+ *   n    every worker ended by itself: the first code that is not 0
+ *   130, 143  a second SIGINT or SIGTERM cut the drain short
+ */
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+import { inspect } from 'node:util';
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
+import type { RuntimeOptions } from './runtime/options.js';
+
+const EXIT_FAILED = 1;
+const EXIT_USAGE = 2;
+
+/** Errors that say the command was wrong, not that the server failed. */
+const USAGE_CODES: ReadonlySet<string> = new Set([
+  'ERR_GYRE_OPTION_UNKNOWN',
+  'ERR_GYRE_OPTION_INVALID',
+  'ERR_GYRE_OPTION_CONFLICT',
+  'ERR_GYRE_CPUS',
+  'ERR_GYRE_CAPABILITY',
+  'ERR_GYRE_ENTRY_MISSING',
+]);
+
+interface RunFlags {
+  workers: number | 'auto' | 'inline';
+  pin: 'soft' | 'hard' | 'off';
+  json?: true;
+}
+
+function parseWorkers(text: string): RunFlags['workers'] {
+  if (text === 'auto' || text === 'inline') return text;
+  if (/^[1-9][0-9]{0,3}$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a number from 1 to 1024, 'auto' or 'inline'.");
+}
+
+function showAddress(address: ListenAddress): string {
+  if (address.family === 'unix') return `unix:${address.path.replace(/^\0/, '@')}`;
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return `${host}:${address.port}`;
+}
+
+/** Writes lifecycle events to stderr: a readable line each, or with --json an object each. */
+class Log {
+  readonly #json: boolean;
+
+  constructor(json: boolean) {
+    this.#json = json;
+  }
+
+  write(event: string, text: string, fields: object): void {
+    const line = this.#json ? JSON.stringify({ event, ...fields }) : `gyre: ${text}`;
+    process.stderr.write(`${line}\n`);
+  }
+
+  error(error: unknown): void {
+    const { code, worker } = error as Partial<GyreError>;
+    const { message, cause } = error as Error;
+    // The stack of gyre's own error tells nobody anything; that of its cause does.
+    const origin = error instanceof GyreError ? cause : error;
+    const usage = origin === undefined || USAGE_CODES.has(code ?? '');
+    const stack = usage ? '' : `\n${origin instanceof Error ? origin.stack : inspect(origin)}`;
+    this.write('error', `${code ?? 'error'}: ${message}${stack}`, {
+      ...{ code, worker, message },
+      ...(!usage && { stack: stack.trim() }),
+    });
+  }
+
+  serving(runtime: Runtime): void {
+    const { addresses, workers, capabilities } = runtime;
+    const cpus = workers.map(({ cpu }) => cpu);
+    const pins = cpus.every((cpu) => cpu !== null)
+      ? `, on CPUs ${cpus.join(', ')}`
+      : ', not pinned';
+    const where = addresses.length > 0 ? addresses.map(showAddress).join(', ') : 'nothing yet';
+    const many = workers.length === 1 ? '1 worker' : `${workers.length} workers`;
+    this.write('listening', `${many}${pins}, listening on ${where}`, {
+      ...{ pid: process.pid, addresses, workers, capabilities },
+    });
+    for (const [name, { available, reason }] of Object.entries(capabilities)) {
+      if (!available && !this.#json) this.write('', `without ${name}: ${reason}`, {});
+    }
+  }
+}
+
+async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
+  const log = new Log(flags.json === true);
+  const { workers, pin } = flags;
+  const options: RuntimeOptions = { entry, args, workers, pin, handleSignals: true };
+  let runtime: Runtime;
+  try {
+    runtime = await createRuntime(options);
+  } catch (error) {
+    log.error(error);
+    process.exitCode = USAGE_CODES.has((error as GyreError).code) ? EXIT_USAGE : EXIT_FAILED;
+    return;
+  }
+  log.serving(runtime);
+  runtime.on('error', (error) => log.error(error));
+  runtime.on('exit', ({ worker, code }) => {
+    log.write('exit', `worker ${worker.index} ended with code ${code}`, { worker, code });
+    if (code !== 0) process.exitCode ??= code;
+  });
+  runtime.on('close', () => {
+    log.write('close', 'closed', {});
+    process.exit();
+  });
+}
+
+const { version } = JSON.parse(
+  readFileSync(path.join(__dirname, '..', '..', 'package.json'), 'utf8'),
+) as { version: string };
+
+const program = new Command('gyre')
+  .description('Serve an unchanged Node server on every CPU, in one process.')
+  .version(version)
+  .showHelpAfterError('(gyre --help says more)')
+  .exitOverride((error) => {
+    process.exit(error.exitCode === 0 ? 0 : EXIT_USAGE);
+  });
+
+program
+  .command('run')
+  .description('run ENTRY in one worker thread per CPU and serve what it listens on')
+  .argument('<entry>', 'the program, as in `node ENTRY`')
+  .argument('[args...]', 'its arguments; put -- before those that start with a dash')
+  .addOption(
+    new Option('--workers <n>', 'number of workers, auto, or inline: one, on the main thread')
+      .argParser(parseWorkers)
+      .default('auto'),
+  )
+  .addOption(
+    new Option('--pin <how>', 'bind each worker to a CPU')
+      .choices(['soft', 'hard', 'off'])
+      .default('soft'),
+  )
+  .option('--json', 'write lifecycle events to stderr as JSON, one a line')
+  .addHelpText(
+    'after',
+    `
+Signals: SIGTERM and SIGINT drain; a second one stops at once.
+
+Exit codes:
+  0          drained after a signal, or every worker ended by itself with code 0
+  1          the entry failed, or a worker did and none was left
+  2          the command line or an option was wrong; nothing was started
+  130, 143   a second SIGINT or SIGTERM cut the drain short`,
+  )
+  .action(run);
+
+program.parseAsync();

@@ -1,0 +1,74 @@
+/**
+ * The one error class of gyre and the one table of its codes.
+ *
+ * Misuse (a bad option) throws at the call; an operating failure (a port in use,
+ * a worker that dies) rejects or is emitted. Callers decide by `code`, never by
+ * the text of a message.
+ */
+
+/** Every code that starts with `ERR_GYRE_`, and when it occurs. */
+export const ERROR_CODES = {
+  ERR_GYRE_OPTION_UNKNOWN: 'An options object has a key that gyre does not know.',
+  ERR_GYRE_OPTION_INVALID: 'An option has the wrong type or is out of its range.',
+  ERR_GYRE_OPTION_CONFLICT: 'Two options, each valid, cannot be used together.',
+  ERR_GYRE_CPUS:
+    'More workers were asked for than CPUs they may be pinned to, or a CPU was named that this process may not use.',
+  ERR_GYRE_CAPABILITY: 'A capability that was required is missing on this system.',
+  ERR_GYRE_ENTRY_MISSING: 'The entry does not exist or cannot be read.',
+  ERR_GYRE_WORKER_FAILED: 'A worker threw, or its thread could not start; `cause` is the error.',
+  ERR_GYRE_WORKER_EXITED: 'A worker ended before it listened on anything.',
+  ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
+} as const;
+
+export type ErrorCode = keyof typeof ERROR_CODES;
+
+export interface GyreErrorDetails {
+  cause?: unknown;
+  syscall?: string;
+  errno?: number;
+  worker?: number;
+}
+
+/**
+ * Any error that gyre itself raises.
+ *
+ * `code` is one of {@link ERROR_CODES}, or, where a system call of a worker
+ * failed, that call's own code (`EADDRINUSE`, `EACCES`, …) with `syscall` and
+ * `errno` beside it, so that existing handlers keep working.
+ */
+export class GyreError extends Error {
+  readonly code: ErrorCode | (string & {});
+  /** Name of the failed system call, where there is one. */
+  readonly syscall?: string;
+  /** Negative errno as in Node's own system errors, where there is one. */
+  readonly errno?: number;
+  /** Index of the worker concerned, where there is one. */
+  readonly worker?: number;
+
+  constructor(code: ErrorCode | (string & {}), message: string, details: GyreErrorDetails = {}) {
+    super(message, 'cause' in details ? { cause: details.cause } : undefined);
+    this.name = 'GyreError';
+    this.code = code;
+    if (details.syscall !== undefined) this.syscall = details.syscall;
+    if (details.errno !== undefined) this.errno = details.errno;
+    if (details.worker !== undefined) this.worker = details.worker;
+  }
+}
+
+/**
+ * What became of worker `index` as one error: a system error keeps its code,
+ * anything else is `ERR_GYRE_WORKER_FAILED`. `cause` is the worker's own error.
+ */
+export function workerError(index: number, cause: unknown): GyreError {
+  const system = cause as Partial<NodeJS.ErrnoException> | null | undefined;
+  const text = cause instanceof Error ? cause.message : String(cause);
+  const details: GyreErrorDetails = { cause, worker: index };
+  if (typeof system?.syscall === 'string') details.syscall = system.syscall;
+  if (typeof system?.errno === 'number') details.errno = system.errno;
+  const isSystem = details.syscall !== undefined && typeof system?.code === 'string';
+  return new GyreError(
+    isSystem ? (system.code as string) : 'ERR_GYRE_WORKER_FAILED',
+    `worker ${index}: ${text}`,
+    details,
+  );
+}

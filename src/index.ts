@@ -1,0 +1,39 @@
+/**
+ * `gyre`: serves an unchanged Node server on every CPU, in one process.
+ *
+ * @module
+ */
+import { inline } from './inline.js';
+import { type RuntimeOptions, resolveOptions } from './runtime/options.js';
+import { type Runtime, startRuntime } from './runtime/runtime.js';
+
+export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export type { ListenAddress } from './protocol.js';
+export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
+export type { RuntimeOptions } from './runtime/options.js';
+export type {
+  CloseOptions,
+  Runtime,
+  RuntimeEvents,
+  Snapshot,
+  WorkerEnd,
+  WorkerInfo,
+} from './runtime/runtime.js';
+export type { WorkerStateName } from './scheduler/layout.js';
+export type { WorkerRow } from './scheduler/scoreboard.js';
+
+/**
+ * Starts `options.entry` in worker threads and resolves when every one of them
+ * listens on what it asked for.
+ *
+ * An invalid option throws at the call. Everything else rejects, after whatever had
+ * started has ended again: a missing entry (`ERR_GYRE_ENTRY_MISSING`), a capability
+ * or CPU that is not there (`ERR_GYRE_CAPABILITY`, `ERR_GYRE_CPUS`), or the first
+ * worker's error, with its own code if it is a system error (`EADDRINUSE`). A worker
+ * that does not listen within `startMs` is warned about and not waited for.
+ *
+ * @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `_INVALID` or `_CONFLICT`.
+ */
+export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
+  return startRuntime(resolveOptions(options), inline);
+}

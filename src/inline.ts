@@ -1,0 +1,109 @@
+/**
+ * `workers: 'inline'`: the worker's half of gyre on the main thread, for profilers
+ * that follow one thread only. The one file that joins both halves.
+ */
+import { EventEmitter } from 'node:events';
+import { threadId } from './native.js';
+import type { FromWorker, ToWorker } from './protocol.js';
+import type { InlineFactory } from './runtime/runtime.js';
+import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
+import type { WorkerStateName } from './scheduler/layout.js';
+import type { Scoreboard } from './scheduler/scoreboard.js';
+import { Agent } from './workers/agent.js';
+import { runEntry } from './workers/entry.js';
+import { setSelf } from './workers/self.js';
+import { setArguments } from './workers/thread-process.js';
+
+class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
+  readonly index = 0;
+  readonly cpu = null;
+  readonly threadId = 0;
+  readonly tid = threadId();
+  listenError: Error | null = null;
+  readonly #agent: Agent;
+  readonly #supervisor;
+  readonly #argv = process.argv;
+  #state: WorkerStateName = 'starting';
+  #exit: WorkerExit | null = null;
+
+  constructor(entry: string, args: readonly string[], scoreboard: Scoreboard) {
+    super();
+    this.#supervisor = scoreboard.supervise(0);
+    this.#setState('starting');
+    if (this.tid !== null) scoreboard.own(0).tid(this.tid);
+    setSelf({ index: 0, cpu: null, count: 1 });
+    setArguments(entry, args);
+    this.#agent = new Agent({
+      index: 0,
+      scoreboard: scoreboard.words,
+      transport: null,
+      send: (message) => this.#receive(message),
+      deliver: () => {}, // node itself delivers signals on this thread
+      exit: () => this.#end({ code: 0, error: undefined }),
+    });
+    // After the caller has subscribed to this worker's events.
+    queueMicrotask(() => {
+      this.emit('message', { kind: 'up', tid: this.tid, wakeId: this.#agent.wakeId });
+      try {
+        runEntry(entry);
+      } catch (error) {
+        this.#end({ code: 1, error });
+      }
+    });
+  }
+
+  get state(): WorkerStateName {
+    return this.#state;
+  }
+
+  handles(signal: NodeJS.Signals): boolean {
+    // One listener is the runtime's own.
+    return process.listenerCount(signal) > 1;
+  }
+
+  signal(): void {}
+
+  send(message: ToWorker): void {
+    if (this.#exit === null) this.#agent.receive(message);
+  }
+
+  drain(): void {
+    if (this.#exit !== null) return;
+    this.#setState('draining');
+    this.send({ kind: 'drain' });
+  }
+
+  stop(): void {
+    this.#agent.disconnect();
+    this.send({ kind: 'stop' });
+  }
+
+  ended(): Promise<WorkerExit> {
+    if (this.#exit !== null) return Promise.resolve(this.#exit);
+    return new Promise((resolve) => this.once('exit', resolve));
+  }
+
+  #receive(message: FromWorker): void {
+    if (message.kind === 'ready' && this.#state === 'starting') this.#setState('serving');
+    if (message.kind === 'listen-failed') this.listenError = message.error;
+    this.emit('message', message);
+  }
+
+  #end(exit: WorkerExit): void {
+    if (this.#exit !== null) return;
+    this.#exit = exit;
+    this.#agent.uninstall();
+    setSelf(null);
+    process.argv = this.#argv;
+    this.#setState('exited');
+    this.emit('exit', exit);
+  }
+
+  #setState(state: WorkerStateName): void {
+    this.#state = state;
+    this.#supervisor.state(state);
+  }
+}
+
+export const inline: InlineFactory = ({ entry, args }, scoreboard) =>
+  new InlineWorker(entry, args, scoreboard);

@@ -1,0 +1,210 @@
+/**
+ * The only file that loads the native helper. It turns the helper's results,
+ * which are numbers or -errno, into values or a {@link GyreError}, and says
+ * what to do where there is no helper.
+ *
+ * Any thread may import this; each environment gets its own instance of the
+ * addon over the same process-wide state.
+ */
+import { existsSync } from 'node:fs';
+import path from 'node:path';
+import { getSystemErrorName } from 'node:util';
+import { GyreError } from './errors.js';
+
+/** What native/addon.cc exports. A number below zero is -errno. */
+interface Addon {
+  readonly linux: boolean;
+  threadId(): number;
+  currentCpu(): number;
+  getAffinity(tid: number): number[] | number;
+  setAffinity(tid: number, cpus: readonly number[]): number;
+  setThreadName(name: string): number;
+  widenInChildren(cpus: readonly number[]): number;
+  markPinned(pinned: boolean): number;
+  openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
+  openUnix(path: string, backlog: number): number;
+  duplicate(fd: number): number;
+  close(fd: number): number;
+  nameOf(fd: number): SocketName | number;
+  cookieOf(fd: number): bigint | number;
+  closeIfSame(fd: number, cookie: bigint): number;
+  misalignmentOf(view: Int32Array, alignmentBytes: number): number;
+  attachLoop(
+    words: Int32Array,
+    loopsIndex: number,
+    heartbeatIndex: number,
+    onWake: () => void,
+  ): LoopHooks | number;
+  wake(id: number): boolean;
+}
+
+/** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
+export interface SocketName {
+  readonly family: 1 | 4 | 6;
+  readonly port: number;
+  readonly text: string;
+}
+
+/** The helper's handles in one event loop. */
+export interface LoopHooks {
+  /** Pass it to {@link wake} on any thread. */
+  readonly wakeId: number;
+  detach(): void;
+}
+
+/** Bits of {@link openTcp}'s flags; the first two are libuv's own values. */
+export const TCP_IPV6ONLY = 1;
+export const TCP_REUSEPORT = 2;
+export const TCP_PROBE = 4;
+
+/** From this file's place in dist/src; a published package has the same shape. */
+const ROOT = path.join(__dirname, '..', '..');
+
+function load(): { addon: Addon | null; reason: string } {
+  // GYRE_NATIVE names another build of the helper (sanitizers, the POSIX-only
+  // build), or is `none` to run without one.
+  const wanted = process.env.GYRE_NATIVE;
+  if (wanted === 'none') return { addon: null, reason: 'GYRE_NATIVE=none' };
+  const file = wanted ?? path.join(ROOT, 'build', 'Release', 'gyre.node');
+  if (!existsSync(file)) return { addon: null, reason: `the native helper is not built: ${file}` };
+  try {
+    return { addon: require(path.resolve(file)) as Addon, reason: '' };
+  } catch (error) {
+    return { addon: null, reason: `the native helper does not load: ${(error as Error).message}` };
+  }
+}
+
+const { addon, reason } = load();
+
+/** Why there is no helper, or an empty string. */
+export const missingReason = reason;
+/** Whether the helper is loaded. */
+export const hasHelper = addon !== null;
+/** Whether it has the Linux parts: affinity, thread ids, SO_REUSEPORT, socket cookies. */
+export const hasLinuxParts = addon?.linux ?? false;
+
+function helper(): Addon {
+  if (addon === null) throw new GyreError('ERR_GYRE_CAPABILITY', missingReason);
+  return addon;
+}
+
+function checked<T>(syscall: string, result: T | number): T {
+  if (typeof result !== 'number' || result >= 0) return result as T;
+  const name = getSystemErrorName(result);
+  throw new GyreError('ERR_GYRE_NATIVE', `${syscall}: ${name}`, { syscall, errno: result });
+}
+
+/** Kernel thread id of the calling thread, or null where there is none (gettid(2)). */
+export function threadId(): number | null {
+  return hasLinuxParts ? checked('gettid', helper().threadId()) : null;
+}
+
+/** The CPU that the calling thread is on right now (sched_getcpu(3)). */
+export function currentCpu(): number {
+  return checked('getcpu', helper().currentCpu());
+}
+
+/** CPUs that thread `tid` (0: the caller) may run on, ascending (sched_getaffinity(2)). */
+export function affinity(tid = 0): number[] {
+  return checked('sched_getaffinity', helper().getAffinity(tid) as number[] | number);
+}
+
+/** Restricts thread `tid` (0: the caller) to `cpus` (sched_setaffinity(2)). */
+export function setAffinity(cpus: readonly number[], tid = 0): void {
+  checked('sched_setaffinity', helper().setAffinity(tid, cpus));
+}
+
+/** Names the calling thread; cut at 15 bytes. Does nothing where threads have no names. */
+export function setThreadName(name: string): void {
+  if (hasLinuxParts) helper().setThreadName(name);
+}
+
+/**
+ * Lets children forked by a thread that called {@link markPinned} start on `cpus`
+ * instead of inheriting the pin. Process-wide; the first call wins.
+ */
+export function widenInChildren(cpus: readonly number[]): void {
+  checked('pthread_atfork', helper().widenInChildren(cpus));
+}
+
+/** Says whether the calling thread is pinned by gyre. */
+export function markPinned(pinned: boolean): void {
+  helper().markPinned(pinned);
+}
+
+/** Opens a listening socket; returns its descriptor or -errno. */
+export function openTcp(
+  address: string,
+  port: number,
+  family: 4 | 6,
+  flags: number,
+  backlog: number,
+): number {
+  return helper().openTcp(address, port, family, flags, backlog);
+}
+
+/** Opens a listening Unix socket (abstract if `path` starts with NUL); fd or -errno. */
+export function openUnix(path: string, backlog: number): number {
+  return helper().openUnix(path, backlog);
+}
+
+/** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */
+export function duplicate(fd: number): number {
+  return helper().duplicate(fd);
+}
+
+/** Closes a descriptor that the helper opened or duplicated and nobody else has closed. */
+export function close(fd: number): void {
+  checked('close', helper().close(fd));
+}
+
+/** What `fd` is bound to; throws if it is not an internet or Unix socket. */
+export function nameOf(fd: number): SocketName {
+  return checked('getsockname', helper().nameOf(fd));
+}
+
+/** The kernel's name of the socket behind `fd`, or null where it has none (SO_COOKIE). */
+export function cookieOf(fd: number): bigint | null {
+  return hasLinuxParts ? checked('getsockopt', helper().cookieOf(fd)) : null;
+}
+
+/** Closes `fd` if it still refers to the socket named `cookie`; returns whether it did. */
+export function closeIfSame(fd: number, cookie: bigint): boolean {
+  return checked('close', helper().closeIfSame(fd, cookie)) === 1;
+}
+
+/** Bytes by which a view's memory is past a multiple of `alignmentBytes`; null without helper. */
+export const misalignmentOf =
+  addon === null
+    ? null
+    : (view: Int32Array, alignmentBytes: number) => addon.misalignmentOf(view, alignmentBytes);
+
+/**
+ * Counts this loop's iterations into `words[loopsIndex]` and its clock into
+ * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere.
+ * Keeps `words` alive, but never the loop.
+ */
+export function attachLoop(
+  words: Int32Array,
+  loopsIndex: number,
+  heartbeatIndex: number,
+  onWake: () => void,
+): LoopHooks {
+  const hooks = checked(
+    'uv_async_init',
+    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake),
+  );
+  let attached = true;
+  return {
+    wakeId: hooks.wakeId,
+    detach() {
+      if (attached) hooks.detach();
+      attached = false;
+    },
+  };
+}
+
+/** Wakes the loop that `wakeId` names. False if it is gone. Never blocks for long. */
+export function wake(wakeId: number): boolean {
+  return helper().wake(wakeId);
+}

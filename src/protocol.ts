@@ -1,0 +1,107 @@
+/**
+ * The messages between main and its workers: types only.
+ *
+ * Two ports connect main with each worker. On the *requests* port the worker
+ * asks and waits, blocked, for the one answer: `server.listen()` and
+ * `server.close()` must have taken effect when they return, as they have in a
+ * single process. On the *control* port nobody waits.
+ */
+import type { MessagePort } from 'node:worker_threads';
+
+/** What a worker is started with. */
+export interface WorkerInit {
+  readonly index: number;
+  readonly count: number;
+  /** CPU it is pinned to, or null. */
+  readonly cpu: number | null;
+  /** CPUs the process was started with; null where the helper cannot tell. */
+  readonly inherited: readonly number[] | null;
+  readonly entry: string;
+  readonly args: readonly string[];
+  readonly threadName: string;
+  readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  /** Whether main opens the sockets; without the helper the worker does it itself. */
+  readonly sharesListeners: boolean;
+  readonly requests: MessagePort;
+  readonly control: MessagePort;
+  /** One word: how many answers main has posted on `requests`. */
+  readonly answered: Int32Array<SharedArrayBuffer>;
+  readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
+}
+
+/** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
+export interface TerminalShape {
+  readonly columns: number;
+  readonly rows: number;
+}
+
+/** What `server.listen()` asks for, in the terms of net.Server's own set-up. */
+export type ListenRequest =
+  | {
+      readonly kind: 'tcp';
+      /** Numeric address, or null for every address of the machine. */
+      readonly address: string | null;
+      readonly family: 4 | 6;
+      readonly port: number;
+      /** TCP_IPV6ONLY and TCP_REUSEPORT. */
+      readonly flags: number;
+      readonly backlog: number;
+    }
+  | { readonly kind: 'unix'; readonly path: string; readonly backlog: number }
+  | { readonly kind: 'fd'; readonly fd: number; readonly backlog: number };
+
+/** Where a server listens, as `server.address()` would say it. */
+export type ListenAddress =
+  | { readonly family: 'IPv4' | 'IPv6'; readonly address: string; readonly port: number }
+  | { readonly family: 'unix'; readonly path: string };
+
+export type Request =
+  | { readonly kind: 'open'; readonly listen: ListenRequest }
+  /** `fds` were closed by the worker; with `grant`, its server stopped listening. */
+  | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] };
+
+/** The answer to `open`. The worker owns `fd` from here on. */
+export interface Opened {
+  readonly ok: true;
+  readonly grant: number;
+  readonly fd: number;
+  /** What the socket is bound to, for the server's connection key. */
+  readonly address: ListenAddress;
+}
+
+/** A refusal, with what node would name in its error. */
+export interface Refused {
+  readonly ok: false;
+  /** -errno */
+  readonly errno: number;
+  readonly address: string | null;
+  readonly family: number;
+  readonly port: number;
+}
+
+export type OpenReply = Opened | Refused;
+export type Reply = OpenReply | { readonly ok: true; readonly released: true };
+
+export type FromWorker =
+  /** The thread runs and is about to load the entry. */
+  | { readonly kind: 'up'; readonly tid: number | null; readonly wakeId: number | null }
+  /** At least one server listens and no `listen()` is pending. */
+  | { readonly kind: 'ready' }
+  /** A server listens, or no longer does, on something that main did not open. */
+  | { readonly kind: 'own'; readonly address: ListenAddress; readonly listening: boolean }
+  /** A `listen()` failed; the application may or may not handle it. */
+  | { readonly kind: 'listen-failed'; readonly error: Error }
+  /** The application began or ceased to listen for a signal. */
+  | { readonly kind: 'signal-interest'; readonly signal: NodeJS.Signals; readonly on: boolean };
+
+export type ToWorker =
+  /** Stop listening, answer what is in flight, then exit. */
+  | { readonly kind: 'drain' }
+  /** Exit now. */
+  | { readonly kind: 'stop' }
+  /** The process received a signal that the application listens for. */
+  | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
+  /** Also accept from `fd`, whose worker stopped. The worker owns `fd` from here on. */
+  | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
+  /** No longer accept from `fd`: another worker does again. */
+  | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };

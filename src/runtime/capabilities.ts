@@ -1,0 +1,74 @@
+/**
+ * What gyre can do on this system, each with the reason where it cannot. Main
+ * thread only. A missing capability is stated here, in the CLI's first lines and,
+ * if `require` names it, as an error; it is never silently skipped.
+ */
+import { GyreError } from '../errors.js';
+import { affinity, hasHelper, hasLinuxParts, missingReason } from '../native.js';
+
+export interface Capability {
+  readonly available: boolean;
+  /** Why not. Absent when available. */
+  readonly reason?: string;
+}
+
+/** Every capability, and what is lost without it. */
+export const CAPABILITIES = {
+  /** The native helper. Without it: one worker, which opens its own sockets. */
+  native: 'the native helper is loaded',
+  /** Pinning of threads. Without it the operating system places them. */
+  pin: 'workers are pinned to CPUs',
+  /** A listening socket per worker. Without it all workers accept from one. */
+  reusePort: 'each worker has its own listening sockets',
+  /** Loop counters in the scoreboard. Without them `loops` stays 0. */
+  counters: 'loop iterations are counted natively',
+  /** Moving live connections between workers. */
+  move: 'connections move between workers',
+} as const;
+
+export type CapabilityName = keyof typeof CAPABILITIES;
+export type Capabilities = Readonly<Record<CapabilityName, Capability>>;
+export const CAPABILITY_NAMES = Object.freeze(
+  Object.keys(CAPABILITIES),
+) as readonly CapabilityName[];
+
+const YES: Capability = Object.freeze({ available: true });
+const no = (reason: string): Capability => Object.freeze({ available: false, reason });
+
+function detectPin(): Capability {
+  if (!hasHelper) return no(missingReason);
+  if (!hasLinuxParts) return no('this system has no thread affinity');
+  try {
+    affinity();
+    return YES;
+  } catch (error) {
+    return no((error as Error).message); // a seccomp filter may forbid the call
+  }
+}
+
+/** Looks at this system once; the result does not change while the process runs. */
+export function detectCapabilities(): Capabilities {
+  const helper = hasHelper ? YES : no(missingReason);
+  return Object.freeze({
+    native: helper,
+    pin: detectPin(),
+    reusePort: hasLinuxParts
+      ? YES
+      : no(hasHelper ? 'this system does not balance SO_REUSEPORT' : missingReason),
+    counters: helper,
+    move: no('this version does not move connections yet'),
+  });
+}
+
+/** @throws GyreError `ERR_GYRE_CAPABILITY` naming the first of `names` that is missing. */
+export function requireCapabilities(
+  capabilities: Capabilities,
+  names: readonly CapabilityName[],
+): void {
+  for (const name of names) {
+    const { available, reason } = capabilities[name];
+    if (!available) {
+      throw new GyreError('ERR_GYRE_CAPABILITY', `capability '${name}' is missing: ${reason}`);
+    }
+  }
+}

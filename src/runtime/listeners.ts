@@ -1,0 +1,375 @@
+/**
+ * The listening sockets of a runtime, and a ledger of every descriptor that leads
+ * to one. Main thread only; everything here is synchronous.
+ *
+ * Main opens each socket and keeps it open until nobody listens on its address any
+ * more. A worker gets a duplicate under a number of its own: the same number in two
+ * threads would be closed under the other's feet, which aborts the process in
+ * libuv. So the death of a worker never closes a listening socket, and what waits
+ * in its accept queue is served by somebody else.
+ *
+ *     Listener  one address. Has
+ *       Socket  one per worker that listens there (SO_REUSEPORT: the kernel spreads
+ *               connections over them), or a single one that all share: Unix
+ *               sockets, inherited descriptors, systems that do not balance.
+ *       Grant   one worker's right to accept: from its own socket, and from those
+ *               of workers that ceased to listen.
+ *
+ * A socket is opened when a worker asks, not in advance for all workers, so that
+ * an address on which only some workers listen has no socket that nobody accepts
+ * from. Closing a SO_REUSEPORT socket resets whatever waits in its queue, so none is
+ * closed while the address is in use: its remaining workers share it out.
+ */
+import { lstatSync, unlinkSync } from 'node:fs';
+import { constants } from 'node:os';
+import { resolve } from 'node:path';
+import {
+  close,
+  closeIfSame,
+  cookieOf,
+  duplicate,
+  nameOf,
+  openTcp,
+  openUnix,
+  TCP_IPV6ONLY,
+  TCP_PROBE,
+  TCP_REUSEPORT,
+} from '../native.js';
+import type {
+  ListenAddress,
+  ListenRequest,
+  Opened,
+  OpenReply,
+  Refused,
+  ToWorker,
+} from '../protocol.js';
+
+const { EADDRINUSE, EINVAL, ECANCELED } = constants.errno;
+
+/** How soon a socket that no worker could be given (EMFILE) is offered again. No evidence for more or less. */
+const RETRY_MS = 100;
+
+interface Socket {
+  readonly fd: number;
+  readonly cookie: bigint | null;
+}
+
+interface Grant {
+  readonly id: number;
+  readonly worker: number;
+  readonly listener: Listener;
+  /** Never empty. The first is the one that the server's own handle accepts from. */
+  readonly sockets: Socket[];
+}
+
+interface Listener {
+  readonly key: string;
+  readonly address: ListenAddress;
+  /** Whether all grants share one socket. */
+  readonly shared: boolean;
+  readonly sockets: Socket[];
+  readonly grants: Map<number, Grant>;
+  /** A socket file to remove at the end, while it is still the one made here. */
+  readonly file: { readonly path: string; readonly dev: number; readonly ino: number } | null;
+}
+
+/** A duplicate that a worker owns. */
+interface Copy {
+  readonly worker: number;
+  readonly socket: Socket;
+}
+
+export interface ListenersEvents {
+  /** Posts to a worker's control port. */
+  send(worker: number, message: ToWorker): void;
+  /** Worker `worker` may accept at `address` from now on. */
+  granted(worker: number, address: ListenAddress): void;
+}
+
+export class Listeners {
+  readonly #balanced: boolean;
+  readonly #backlog: number;
+  readonly #events: ListenersEvents;
+  readonly #listeners = new Map<string, Listener>();
+  readonly #grants = new Map<number, Grant>();
+  /** By descriptor number. A number can be in use only once, so neither can a key. */
+  readonly #copies = new Map<number, Copy>();
+  #grantLast = 0;
+  #retry: NodeJS.Timeout | undefined;
+  #closed = false;
+
+  /**
+   * @param balanced whether the kernel balances SO_REUSEPORT sockets
+   * @param backlog for requests that name none
+   */
+  constructor(balanced: boolean, backlog: number, events: ListenersEvents) {
+    this.#balanced = balanced;
+    this.#backlog = backlog;
+    this.#events = events;
+  }
+
+  /** Every address on which some worker accepts, in the order they were opened. */
+  addresses(): ListenAddress[] {
+    return [...this.#listeners.values()].map((listener) => listener.address);
+  }
+
+  /** Descriptors that lead to listening sockets now: main's, and the workers'. */
+  descriptors(): { main: number; workers: number } {
+    const own = [...this.#listeners.values()].reduce((sum, { sockets }) => sum + sockets.length, 0);
+    return { main: own, workers: this.#copies.size };
+  }
+
+  /** Gives `worker` a descriptor to accept from, or the error that node would give. */
+  open(worker: number, listen: ListenRequest): OpenReply {
+    if (this.#closed) return refused(-ECANCELED);
+    switch (listen.kind) {
+      case 'tcp':
+        return this.#openTcp(worker, listen);
+      case 'unix':
+        return this.#join(worker, `unix:${listen.path}`, () => this.#createUnix(listen));
+      case 'fd':
+        return this.#join(worker, `fd:${listen.fd}`, () => this.#createFromFd(listen.fd));
+    }
+  }
+
+  /** `worker` has closed `fds`; with `grantId`, its server no longer listens. */
+  release(worker: number, grantId: number | null, fds: readonly number[]): void {
+    for (const fd of fds) {
+      if (this.#copies.get(fd)?.worker === worker) this.#copies.delete(fd);
+    }
+    const grant = grantId === null ? undefined : this.#grants.get(grantId);
+    if (grant?.worker === worker) this.#revoke(grant);
+  }
+
+  /** The thread of `worker` has ended: whatever it still owned is closed or shared out. */
+  abandon(worker: number): void {
+    // Its own teardown closed the descriptors that had become handles. What it
+    // never turned into one is still open, and only the socket's cookie can tell.
+    // No number here can have been given out again: that would have replaced its
+    // entry (#duplicate), and nobody but main and that worker knew the number.
+    for (const [fd, copy] of this.#copies) {
+      if (copy.worker !== worker) continue;
+      this.#copies.delete(fd);
+      if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);
+    }
+    for (const grant of [...this.#grants.values()]) {
+      if (grant.worker === worker) this.#revoke(grant);
+    }
+  }
+
+  /** Closes every socket. Connections that wait in their queues are reset. */
+  close(): void {
+    this.#closed = true;
+    clearTimeout(this.#retry);
+    for (const listener of [...this.#listeners.values()]) this.#dispose(listener);
+    this.#grants.clear();
+  }
+
+  #openTcp(worker: number, listen: Extract<ListenRequest, { kind: 'tcp' }>): OpenReply {
+    const { port, flags } = listen;
+    const create = (address: string, family: 4 | 6) => {
+      const only = family === 6 ? flags & TCP_IPV6ONLY : 0;
+      // The n-th port 0 of each worker is one and the same port.
+      for (let nth = 0; ; nth++) {
+        const key = `tcp${family}:${address}:${port}:${only}${port === 0 ? `:${nth}` : ''}`;
+        if (port === 0 && this.#holds(worker, key)) continue;
+        return this.#join(
+          worker,
+          key,
+          () => this.#createTcp(key, address, family, listen),
+          { address, family, port },
+          { ...listen, address, family },
+        );
+      }
+    };
+    if (listen.address !== null) return create(listen.address, listen.family);
+    // No address: every address, over IPv6 with IPv4 mapped into it, unless the
+    // system has no IPv6. A port in use is reported, not worked around.
+    const reply = create('::', 6);
+    return reply.ok || reply.errno === -EADDRINUSE ? reply : create('0.0.0.0', 4);
+  }
+
+  #holds(worker: number, key: string): boolean {
+    const grants = this.#listeners.get(key)?.grants.values() ?? [];
+    return [...grants].some((grant) => grant.worker === worker);
+  }
+
+  /** Grants `worker` the listener `key`, which `create` makes if there is none. */
+  #join(
+    worker: number,
+    key: string,
+    create: () => Listener | number,
+    where: { address: string; family: 4 | 6; port: number } | null = null,
+    listen: ListenRequest | null = null,
+  ): OpenReply {
+    const refuse = (errno: number) =>
+      refused(errno, where?.address ?? null, where?.family ?? 4, where?.port ?? 0);
+    if (this.#holds(worker, key)) return refuse(-EADDRINUSE);
+
+    let listener = this.#listeners.get(key);
+    let socket: Socket | number | undefined;
+    if (listener === undefined) {
+      const created = create();
+      if (typeof created === 'number') return refuse(created);
+      listener = created;
+      this.#listeners.set(key, listener);
+      socket = listener.sockets[0];
+    } else {
+      socket = listener.shared ? listener.sockets[0] : this.#anotherSocket(listener, listen);
+    }
+    if (socket === undefined) return refuse(-EINVAL);
+    if (typeof socket === 'number') return refuse(socket);
+
+    const fd = this.#duplicate(worker, socket);
+    if (fd < 0) {
+      if (listener.grants.size === 0) this.#dispose(listener);
+      else this.#shareOut(listener);
+      return refuse(fd);
+    }
+    const grant: Grant = { id: ++this.#grantLast, worker, listener, sockets: [socket] };
+    this.#grants.set(grant.id, grant);
+    listener.grants.set(grant.id, grant);
+    this.#events.granted(worker, listener.address);
+    return { ok: true, grant: grant.id, fd, address: listener.address } satisfies Opened;
+  }
+
+  /** One that its worker looks after besides its own, else a new one on the same port. */
+  #anotherSocket(listener: Listener, listen: ListenRequest | null): Socket | number {
+    for (const grant of listener.grants.values()) {
+      if (grant.sockets.length < 2) continue;
+      const socket = grant.sockets.pop() as Socket;
+      for (const [fd, copy] of this.#copies) {
+        if (copy.worker !== grant.worker || copy.socket !== socket) continue;
+        this.#events.send(grant.worker, { kind: 'yield', grant: grant.id, fd });
+      }
+      return socket;
+    }
+    const { address } = listener;
+    if (address.family === 'unix' || listen?.kind !== 'tcp') return -EINVAL;
+    const family = address.family === 'IPv6' ? 6 : 4;
+    const only = family === 6 ? listen.flags & TCP_IPV6ONLY : 0;
+    const backlog = listen.backlog || this.#backlog;
+    const fd = openTcp(
+      listen.address as string,
+      address.port,
+      family,
+      only | TCP_REUSEPORT,
+      backlog,
+    );
+    if (fd < 0) return fd;
+    const socket = { fd, cookie: cookieOf(fd) };
+    listener.sockets.push(socket);
+    return socket;
+  }
+
+  #createTcp(
+    key: string,
+    address: string,
+    family: 4 | 6,
+    listen: Extract<ListenRequest, { kind: 'tcp' }>,
+  ): Listener | number {
+    let flags = family === 6 ? listen.flags & TCP_IPV6ONLY : 0;
+    if (this.#balanced) {
+      flags |= TCP_REUSEPORT;
+      // Whoever asks for reusePort means to share the port with other processes.
+      if ((listen.flags & TCP_REUSEPORT) === 0) flags |= TCP_PROBE;
+    }
+    const fd = openTcp(address, listen.port, family, flags, listen.backlog || this.#backlog);
+    if (fd < 0) return fd;
+    return newListener(key, fd, addressOf(fd), !this.#balanced);
+  }
+
+  #createUnix(listen: Extract<ListenRequest, { kind: 'unix' }>): Listener | number {
+    const { path } = listen;
+    const fd = openUnix(path, listen.backlog || this.#backlog);
+    if (fd < 0) return fd;
+    let file: Listener['file'] = null;
+    if (!path.startsWith('\0')) {
+      const { dev, ino } = lstatSync(path);
+      file = { path: resolve(path), dev, ino };
+    }
+    return newListener(`unix:${path}`, fd, { family: 'unix', path }, true, file);
+  }
+
+  #createFromFd(fd: number): Listener | number {
+    let address: ListenAddress;
+    try {
+      address = addressOf(fd);
+    } catch {
+      return -EINVAL; // not open, or no socket: what node says for either
+    }
+    return newListener(`fd:${fd}`, fd, address, true);
+  }
+
+  #duplicate(worker: number, socket: Socket): number {
+    const fd = duplicate(socket.fd);
+    // The kernel gave this number out, so any older entry for it is history: its
+    // worker has closed it and just not said so yet.
+    if (fd >= 0) this.#copies.set(fd, { worker, socket });
+    return fd;
+  }
+
+  #revoke(grant: Grant): void {
+    const { listener } = grant;
+    this.#grants.delete(grant.id);
+    listener.grants.delete(grant.id);
+    if (listener.grants.size === 0) this.#dispose(listener);
+    else this.#shareOut(listener);
+  }
+
+  /** Gives each socket that no worker accepts from to the one that has fewest. */
+  #shareOut(listener: Listener): void {
+    if (listener.shared || this.#closed) return;
+    const grants = [...listener.grants.values()];
+    const held = new Set(grants.flatMap((grant) => grant.sockets));
+    for (const socket of listener.sockets) {
+      if (held.has(socket)) continue;
+      const least = grants.reduce((a, b) => (b.sockets.length < a.sockets.length ? b : a));
+      const fd = this.#duplicate(least.worker, socket);
+      if (fd < 0) {
+        this.#retry ??= setTimeout(() => {
+          this.#retry = undefined;
+          for (const each of this.#listeners.values()) this.#shareOut(each);
+        }, RETRY_MS).unref();
+        return;
+      }
+      least.sockets.push(socket);
+      this.#events.send(least.worker, { kind: 'adopt', grant: least.id, fd });
+    }
+  }
+
+  #dispose(listener: Listener): void {
+    this.#listeners.delete(listener.key);
+    for (const grant of listener.grants.values()) this.#grants.delete(grant.id);
+    for (const { fd } of listener.sockets) close(fd);
+    const { file } = listener;
+    if (file === null) return;
+    try {
+      const now = lstatSync(file.path);
+      if (now.dev === file.dev && now.ino === file.ino) unlinkSync(file.path);
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    }
+  }
+}
+
+function newListener(
+  key: string,
+  fd: number,
+  address: ListenAddress,
+  shared: boolean,
+  file: Listener['file'] = null,
+): Listener {
+  const socket = { fd, cookie: cookieOf(fd) };
+  return { key, address, shared, sockets: [socket], grants: new Map(), file };
+}
+
+function addressOf(fd: number): ListenAddress {
+  const { family, text, port } = nameOf(fd);
+  if (family === 1) return { family: 'unix', path: text };
+  return { family: family === 6 ? 'IPv6' : 'IPv4', address: text, port };
+}
+
+function refused(errno: number, address: string | null = null, family = 4, port = 0): Refused {
+  return { ok: false, errno, address, family, port };
+}

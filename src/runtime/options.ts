@@ -1,0 +1,299 @@
+/**
+ * The options of `createRuntime`: what each means, and the check that everything
+ * is valid before anything starts. Resolved once, frozen, passed inward.
+ */
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+import type { ResourceLimits } from 'node:worker_threads';
+import { GyreError } from '../errors.js';
+import { WORKERS_MAX } from '../scheduler/layout.js';
+import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
+
+export interface RuntimeOptions {
+  /**
+   * The program that every worker runs, ES module or CommonJS, unchanged: a path
+   * (relative to the current directory, as with `node app.js`) or a `file:` URL.
+   * Required.
+   */
+  entry: string | URL;
+  /**
+   * How many workers. `'auto'`: one for each CPU in the affinity mask that the
+   * process inherited, no more than its cgroup CPU quota pays for, at least 1. A
+   * number: 1 to 1,024. `'inline'`: no thread at all; the entry runs on the calling
+   * thread, for profilers that know no threads. Default `'auto'`.
+   */
+  workers?: number | 'auto' | 'inline';
+  /**
+   * Whether each worker is bound to one CPU. `'soft'`: bound where possible; with
+   * more workers than CPUs they share. (Giving way to other processes comes in a
+   * later version; until then it binds as `'hard'` does.) `'hard'`: bound, and an
+   * error if that is impossible. `'off'`: not bound. A list of CPU numbers: worker i
+   * is bound to the i-th, and `'auto'` means as many workers as the list has.
+   * Default `'soft'`.
+   */
+  pin?: 'soft' | 'hard' | 'off' | readonly number[];
+  /** `process.argv.slice(2)` of the workers. Default: none. */
+  args?: readonly string[];
+  /** Added to the workers' `process.env`; `undefined` removes a name. Default: nothing. */
+  env?: Readonly<Record<string, string | undefined>>;
+  /**
+   * Names the runtime in messages, and its threads (`NAME-w0`, …, cut at 15 bytes) in
+   * top and debuggers. 1 to 64 characters. Default `'gyre'`.
+   */
+  name?: string;
+  /**
+   * V8's limits for each worker, as in `new Worker()`. At least 16 MB of old space, 1 MB of
+   * young space, 1 MB of code range (0: V8 decides) and 1 MB of stack: with less, V8 does not start,
+   * and may end the process over it. Default: V8's own.
+   */
+  resourceLimits?: Readonly<ResourceLimits>;
+  /**
+   * Length of the kernel's accept queue for a `listen()` that names none, for each
+   * worker's socket; the kernel cuts it at `net.core.somaxconn`. 1 to 65,535.
+   * Default 511, Node's own.
+   */
+  backlog?: number;
+  /** Capabilities without which `createRuntime` must fail. Default: none. */
+  require?: readonly CapabilityName[];
+  /**
+   * Whether SIGTERM and SIGINT drain this runtime, and a second one ends the process
+   * at once. Default false: signals are the embedder's.
+   */
+  handleSignals?: boolean;
+  /**
+   * How long `close()` and a signal wait for what is in flight, in ms. 0: not at all;
+   * Infinity: as long as it takes. Default 10,000.
+   */
+  drainMs?: number;
+  /**
+   * How long a worker may take until it listens, in ms, before a warning says so and
+   * `createRuntime` resolves without it. Infinity: forever. At least 1. Default 10,000.
+   */
+  startMs?: number;
+}
+
+export const DEFAULTS = Object.freeze({
+  workers: 'auto',
+  pin: 'soft',
+  name: 'gyre',
+  backlog: 511,
+  handleSignals: false,
+  drainMs: 10_000,
+  startMs: 10_000,
+} as const);
+
+/** Least value that V8 was seen to start with: see docs in {@link RuntimeOptions}. */
+const LIMITS_MIN: Readonly<Record<keyof ResourceLimits, number>> = Object.freeze({
+  maxOldGenerationSizeMb: 16,
+  maxYoungGenerationSizeMb: 1,
+  codeRangeSizeMb: 0,
+  stackSizeMb: 1,
+});
+
+/** Checked options with every default filled in. */
+export interface ResolvedOptions {
+  /** Absolute path. Its existence is not checked here: that is I/O. */
+  readonly entry: string;
+  readonly workers: number | 'auto' | 'inline';
+  readonly pin: 'soft' | 'hard' | 'off' | readonly number[];
+  readonly args: readonly string[];
+  readonly env: Readonly<Record<string, string | undefined>>;
+  readonly name: string;
+  readonly resourceLimits: Readonly<ResourceLimits> | undefined;
+  readonly backlog: number;
+  readonly require: readonly CapabilityName[];
+  readonly handleSignals: boolean;
+  readonly drainMs: number;
+  readonly startMs: number;
+}
+
+const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
+  'entry',
+  'workers',
+  'pin',
+  'args',
+  'env',
+  'name',
+  'resourceLimits',
+  'backlog',
+  'require',
+  'handleSignals',
+  'drainMs',
+  'startMs',
+]);
+
+function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'object' && value !== null) {
+    try {
+      return JSON.stringify(value) ?? String(value);
+    } catch {
+      return 'an object';
+    }
+  }
+  return String(value);
+}
+
+function invalid(name: string, expected: string, value: unknown): never {
+  throw new GyreError(
+    'ERR_GYRE_OPTION_INVALID',
+    `option ${name} must be ${expected}, not ${show(value)}`,
+  );
+}
+
+function unknownKeys(where: string, value: object, known: ReadonlySet<string>): void {
+  for (const key of Object.keys(value)) {
+    if (known.has(key)) continue;
+    throw new GyreError(
+      'ERR_GYRE_OPTION_UNKNOWN',
+      `${where} ${JSON.stringify(key)} is unknown; known are ${[...known].join(', ')}`,
+    );
+  }
+}
+
+function isPlainObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function integerIn(name: string, value: unknown, min: number, max: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) {
+    return value;
+  }
+  return invalid(name, `an integer from ${min} to ${max}`, value);
+}
+
+function durationMs(name: string, value: unknown, min: number): number {
+  if (typeof value === 'number' && value >= min) return value;
+  return invalid(name, `a number of ms of at least ${min}, or Infinity`, value);
+}
+
+function resolveEntry(value: unknown): string {
+  if (value instanceof URL || (typeof value === 'string' && value.startsWith('file:'))) {
+    try {
+      return fileURLToPath(value);
+    } catch (cause) {
+      throw new GyreError('ERR_GYRE_OPTION_INVALID', `option entry: ${(cause as Error).message}`, {
+        cause,
+      });
+    }
+  }
+  if (typeof value !== 'string' || value === '') return invalid('entry', 'a path or URL', value);
+  if (value.includes('\0')) return invalid('entry', 'a path without NUL', value);
+  return path.resolve(value);
+}
+
+function resolveWorkers(value: unknown): ResolvedOptions['workers'] {
+  if (value === 'auto' || value === 'inline') return value;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= WORKERS_MAX) {
+    return value;
+  }
+  return invalid('workers', `'auto', 'inline' or an integer from 1 to ${WORKERS_MAX}`, value);
+}
+
+function resolvePin(value: unknown): ResolvedOptions['pin'] {
+  if (value === 'soft' || value === 'hard' || value === 'off') return value;
+  if (!Array.isArray(value) || value.length === 0) {
+    return invalid('pin', `'soft', 'hard', 'off' or a list of CPU numbers`, value);
+  }
+  for (const cpu of value) integerIn('pin', cpu, 0, 8191);
+  if (new Set(value).size !== value.length) return invalid('pin', 'a list without repeats', value);
+  return Object.freeze([...(value as number[])]);
+}
+
+function resolveLimits(value: unknown): Readonly<ResourceLimits> | undefined {
+  if (value === undefined) return undefined;
+  if (!isPlainObject(value)) return invalid('resourceLimits', 'an object', value);
+  unknownKeys('resourceLimits key', value, new Set(Object.keys(LIMITS_MIN)));
+  for (const [key, limit] of Object.entries(value)) {
+    const min = LIMITS_MIN[key as keyof ResourceLimits];
+    if (typeof limit !== 'number' || !Number.isFinite(limit) || limit < min) {
+      return invalid(`resourceLimits.${key}`, `a number of MB of at least ${min}`, limit);
+    }
+  }
+  return Object.freeze({ ...value }) as Readonly<ResourceLimits>;
+}
+
+function stringList(name: string, value: unknown): readonly string[] {
+  if (!Array.isArray(value) || value.some((item) => typeof item !== 'string')) {
+    return invalid(name, 'a list of strings', value);
+  }
+  return Object.freeze([...(value as string[])]);
+}
+
+function resolveEnv(value: unknown): Readonly<Record<string, string | undefined>> {
+  if (!isPlainObject(value)) return invalid('env', 'an object of strings', value);
+  for (const [key, item] of Object.entries(value)) {
+    if (item !== undefined && typeof item !== 'string') {
+      return invalid(`env.${key}`, 'a string or undefined', item);
+    }
+  }
+  return Object.freeze({ ...value }) as Readonly<Record<string, string | undefined>>;
+}
+
+function resolveRequire(value: unknown): readonly CapabilityName[] {
+  const names: readonly string[] = CAPABILITY_NAMES;
+  for (const name of stringList('require', value)) {
+    if (!names.includes(name)) return invalid('require', `a list of ${names.join(', ')}`, value);
+  }
+  return Object.freeze([...(value as CapabilityName[])]);
+}
+
+/**
+ * Checks `options` and fills in the defaults. Pure: reads no file and no machine.
+ *
+ * @throws GyreError with `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID` or
+ *   `ERR_GYRE_OPTION_CONFLICT`.
+ */
+export function resolveOptions(options: unknown): ResolvedOptions {
+  if (!isPlainObject(options)) return invalid('s (the whole object)', 'an object', options);
+  unknownKeys('option', options, KNOWN);
+  const given = <K extends keyof typeof DEFAULTS>(key: K): unknown => options[key] ?? DEFAULTS[key];
+
+  const entry = resolveEntry(options.entry);
+  const workers = resolveWorkers(given('workers'));
+  const pin = resolvePin(given('pin'));
+  const name = given('name');
+  if (typeof name !== 'string' || name.length < 1 || name.length > 64) {
+    return invalid('name', 'a string of 1 to 64 characters', name);
+  }
+  const handleSignals = given('handleSignals');
+  if (typeof handleSignals !== 'boolean')
+    return invalid('handleSignals', 'a boolean', handleSignals);
+
+  const resolved: ResolvedOptions = {
+    entry,
+    workers,
+    pin,
+    name,
+    handleSignals,
+    args: stringList('args', options.args ?? []),
+    env: resolveEnv(options.env ?? {}),
+    resourceLimits: resolveLimits(options.resourceLimits),
+    backlog: integerIn('backlog', given('backlog'), 1, 65_535),
+    require: resolveRequire(options.require ?? []),
+    drainMs: durationMs('drainMs', given('drainMs'), 0),
+    startMs: durationMs('startMs', given('startMs'), 1),
+  };
+  if (workers === 'inline') {
+    if (pin === 'hard' || Array.isArray(pin)) {
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' runs on the calling thread, which gyre never pins: use pin 'soft' or 'off'`,
+      );
+    }
+    for (const key of ['resourceLimits', 'env'] as const) {
+      if (options[key] === undefined) continue;
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' starts no thread, so it cannot have ${key}`,
+      );
+    }
+  }
+  if (Array.isArray(pin) && typeof workers === 'number' && workers > pin.length) {
+    throw new GyreError(
+      'ERR_GYRE_CPUS',
+      `${workers} workers were asked for, but pin lists ${pin.length} CPUs`,
+    );
+  }
+  return Object.freeze(resolved);
+}

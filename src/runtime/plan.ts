@@ -1,0 +1,71 @@
+/**
+ * From options and machine to the number of workers and their CPUs. Pure.
+ */
+import { GyreError } from '../errors.js';
+import { place } from '../scheduler/placement.js';
+import type { Capabilities } from './capabilities.js';
+import { autoWorkers } from './machine.js';
+import type { ResolvedOptions } from './options.js';
+
+export interface Machine {
+  readonly capabilities: Capabilities;
+  /** The affinity mask that the process inherited, ascending; null if unknown. */
+  readonly inherited: readonly number[] | null;
+  /** CPUs that may be used where the mask is unknown. */
+  readonly parallelism: number;
+  /** CPU quota in CPUs, or Infinity. */
+  readonly quotaCpus: number;
+}
+
+/**
+ * The CPU of each worker; null where a worker is not pinned. Its length is the number
+ * of workers.
+ *
+ * @throws GyreError `ERR_GYRE_CPUS` or `ERR_GYRE_CAPABILITY`.
+ */
+export function planWorkers(
+  options: Pick<ResolvedOptions, 'workers' | 'pin'>,
+  machine: Machine,
+): readonly (number | null)[] {
+  const { pin } = options;
+  const { capabilities, inherited } = machine;
+  if (options.workers === 'inline') return [null];
+
+  const isList = typeof pin !== 'string';
+  const canPin = capabilities.pin.available && inherited !== null;
+  if (!canPin && (isList || pin === 'hard')) {
+    throw new GyreError(
+      'ERR_GYRE_CAPABILITY',
+      `pin: ${isList ? `[${pin}]` : `'${pin}'`} is impossible: ${capabilities.pin.reason}`,
+    );
+  }
+  if (isList && inherited !== null) {
+    const foreign = pin.filter((cpu) => !inherited.includes(cpu));
+    if (foreign.length > 0) {
+      throw new GyreError(
+        'ERR_GYRE_CPUS',
+        `pin lists CPU ${foreign.join(', ')}, but this process may use ${inherited.join(', ')}`,
+      );
+    }
+  }
+
+  const usable = inherited?.length ?? machine.parallelism;
+  const auto = isList ? pin.length : autoWorkers(usable, machine.quotaCpus);
+  // Without the helper nobody can share a listening socket between threads.
+  const shareable = capabilities.native.available ? auto : 1;
+  const workers = options.workers === 'auto' ? shareable : options.workers;
+  if (workers > 1 && !capabilities.native.available) {
+    throw new GyreError(
+      'ERR_GYRE_CAPABILITY',
+      `${workers} workers cannot share listening sockets: ${capabilities.native.reason}`,
+    );
+  }
+  if (pin === 'hard' && workers > usable) {
+    throw new GyreError(
+      'ERR_GYRE_CPUS',
+      `${workers} workers were asked for with pin: 'hard', but this process may use ${usable} CPUs`,
+    );
+  }
+  if (pin === 'off' || !canPin) return new Array(workers).fill(null);
+  return place(workers, isList ? pin : inherited);
+}

@@ -1,0 +1,44 @@
+/**
+ * A worker from main's side, whether it is a thread or runs inline. Types only.
+ */
+import type { FromWorker, ToWorker } from '../protocol.js';
+import type { WorkerStateName } from '../scheduler/layout.js';
+
+/** How a worker ended. */
+export interface WorkerExit {
+  readonly code: number;
+  /** What was thrown and not caught, if that was the reason. */
+  readonly error: unknown;
+}
+
+export interface WorkerHandleEvents {
+  message: [FromWorker];
+  exit: [WorkerExit];
+}
+
+export interface WorkerHandle {
+  readonly index: number;
+  readonly cpu: number | null;
+  /** Node's number of the thread; 0 is the main thread. */
+  readonly threadId: number;
+  /** Kernel thread id; null before it runs or where there is none. */
+  readonly tid: number | null;
+  readonly state: WorkerStateName;
+  /** The last `listen()` that failed in it. */
+  readonly listenError: Error | null;
+  on<K extends keyof WorkerHandleEvents>(
+    event: K,
+    listener: (...args: WorkerHandleEvents[K]) => void,
+  ): this;
+  send(message: ToWorker): void;
+  /** Whether the application in it listens for `signal`. */
+  handles(signal: NodeJS.Signals): boolean;
+  /** Hands `signal` to the application. */
+  signal(signal: NodeJS.Signals): void;
+  /** Tells it to stop listening, finish what is in flight, and exit. */
+  drain(): void;
+  /** Ends it now. */
+  stop(): void;
+  /** Resolves when it has ended. */
+  ended(): Promise<WorkerExit>;
+}

@@ -1,0 +1,191 @@
+/**
+ * One worker as main sees it: the thread, its two ports and its state. Main
+ * thread only.
+ */
+import { EventEmitter } from 'node:events';
+import path from 'node:path';
+import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
+import { affinity, setAffinity } from '../native.js';
+import type {
+  FromWorker,
+  Reply,
+  Request,
+  TerminalShape,
+  ToWorker,
+  WorkerInit,
+} from '../protocol.js';
+import type { WorkerStateName } from '../scheduler/layout.js';
+import type { Scoreboard, SupervisorWriter } from '../scheduler/scoreboard.js';
+import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './worker-handle.js';
+
+/** By path, because main must not import what runs in workers. */
+const BOOTSTRAP = path.join(__dirname, '..', 'workers', 'bootstrap.js');
+
+/** How long a worker that was told to stop may take before its thread is terminated. */
+const STOP_GRACE_MS = 1_000;
+
+export interface WorkerPlan {
+  readonly index: number;
+  readonly count: number;
+  readonly cpu: number | null;
+  readonly inherited: readonly number[] | null;
+  readonly entry: string;
+  readonly args: readonly string[];
+  readonly env: NodeJS.ProcessEnv;
+  readonly name: string;
+  readonly resourceLimits: Readonly<ResourceLimits> | undefined;
+  readonly sharesListeners: boolean;
+  readonly scoreboard: Scoreboard;
+}
+
+/**
+ * Runs `make` while this thread is bound to `cpu`. A new thread inherits its
+ * creator's mask, so it starts on that CPU and its stack and heap are first touched
+ * there, that is on that CPU's memory node.
+ */
+function pinned<T>(cpu: number | null, make: () => T): T {
+  if (cpu === null) return make();
+  const before = affinity();
+  setAffinity([cpu]);
+  try {
+    return make();
+  } finally {
+    setAffinity(before);
+  }
+}
+
+function terminalShape({ isTTY, columns, rows }: NodeJS.WriteStream): TerminalShape | null {
+  return isTTY ? { columns, rows } : null;
+}
+
+export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
+  readonly index: number;
+  readonly cpu: number | null;
+  readonly threadId: number;
+  tid: number | null = null;
+  listenError: Error | null = null;
+  readonly #signals = new Set<NodeJS.Signals>();
+  readonly #thread: Worker;
+  readonly #control: MessagePort;
+  readonly #row: SupervisorWriter;
+  #state: WorkerStateName = 'starting';
+  #exit: WorkerExit | null = null;
+  #error: unknown;
+  #stopTimer: NodeJS.Timeout | undefined;
+
+  /** @param answer serves the worker's blocking requests; must not throw. */
+  constructor(plan: WorkerPlan, answer: (request: Request) => Reply) {
+    super();
+    this.index = plan.index;
+    this.cpu = plan.cpu;
+    this.#row = plan.scoreboard.supervise(plan.index);
+    this.#row.cpu(plan.cpu);
+    this.#setState('starting');
+
+    const control = new MessageChannel();
+    const requests = new MessageChannel();
+    const answered = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const init: WorkerInit = {
+      index: plan.index,
+      count: plan.count,
+      cpu: plan.cpu,
+      inherited: plan.inherited,
+      entry: plan.entry,
+      args: plan.args,
+      threadName: `${plan.name}-w${plan.index}`,
+      scoreboard: plan.scoreboard.words,
+      sharesListeners: plan.sharesListeners,
+      control: control.port2,
+      requests: requests.port2,
+      answered,
+      stdio: { stdout: terminalShape(process.stdout), stderr: terminalShape(process.stderr) },
+    };
+    this.#control = control.port1;
+    this.#thread = pinned(
+      plan.cpu,
+      () =>
+        new Worker(BOOTSTRAP, {
+          workerData: init,
+          transferList: [control.port2, requests.port2],
+          env: plan.env,
+          name: `${plan.name} worker ${plan.index}`,
+          ...(plan.resourceLimits && { resourceLimits: plan.resourceLimits }),
+        }),
+    );
+    this.threadId = this.#thread.threadId;
+    requests.port1.on('message', (message: { sequence: number; request: Request }) => {
+      requests.port1.postMessage({ sequence: message.sequence, reply: answer(message.request) });
+      Atomics.add(answered, 0, 1);
+      Atomics.notify(answered, 0);
+    });
+    this.#control.on('message', (message: FromWorker) => this.#receive(message));
+    this.#thread.on('error', (error) => {
+      this.#error = error;
+    });
+    this.#thread.on('exit', (code) => {
+      clearTimeout(this.#stopTimer);
+      this.#control.close();
+      requests.port1.close();
+      this.#setState('exited');
+      this.#exit = { code, error: this.#error };
+      this.emit('exit', this.#exit);
+    });
+  }
+
+  get state(): WorkerStateName {
+    return this.#state;
+  }
+
+  send(message: ToWorker): void {
+    if (this.#exit === null) this.#control.postMessage(message);
+  }
+
+  handles(signal: NodeJS.Signals): boolean {
+    return this.#signals.has(signal);
+  }
+
+  drain(): void {
+    if (this.#state === 'draining' || this.#state === 'exited') return;
+    this.#setState('draining');
+    this.send({ kind: 'drain' });
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.send({ kind: 'signal', signal });
+  }
+
+  /** Politely first, so that its exit handlers run. */
+  stop(graceMs = STOP_GRACE_MS): void {
+    if (this.#exit !== null || this.#stopTimer !== undefined) return;
+    this.send({ kind: 'stop' });
+    this.#stopTimer = setTimeout(() => void this.#thread.terminate(), graceMs);
+  }
+
+  ended(): Promise<WorkerExit> {
+    if (this.#exit !== null) return Promise.resolve(this.#exit);
+    return new Promise((resolve) => this.once('exit', resolve));
+  }
+
+  #receive(message: FromWorker): void {
+    switch (message.kind) {
+      case 'up':
+        this.tid = message.tid;
+        break;
+      case 'ready':
+        if (this.#state === 'starting') this.#setState('serving');
+        break;
+      case 'listen-failed':
+        this.listenError = message.error;
+        break;
+      case 'signal-interest':
+        if (message.on) this.#signals.add(message.signal);
+        else this.#signals.delete(message.signal);
+    }
+    this.emit('message', message);
+  }
+
+  #setState(state: WorkerStateName): void {
+    this.#state = state;
+    this.#row.state(state);
+  }
+}

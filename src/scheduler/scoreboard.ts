@@ -1,0 +1,171 @@
+/**
+ * The scoreboard: one row per worker and writer in a SharedArrayBuffer.
+ *
+ * Any thread may construct one over the same memory. Reads and writes are
+ * wait-free: each is one atomic operation, none is retried. Misuse, that is a
+ * second writer of a word, loses counts; nothing here can detect it.
+ */
+import {
+  HEADER,
+  ROW_BYTES,
+  SUPERVISOR,
+  supervisorRow,
+  VERSION,
+  WORD_BYTES,
+  WORKER,
+  WORKER_STATES,
+  WORKERS_MAX,
+  type WorkerStateName,
+  wordsFor,
+  workerRow,
+} from './layout.js';
+
+/** One worker's row as plain numbers. Words may be from slightly different moments. */
+export interface WorkerRow {
+  readonly index: number;
+  readonly state: WorkerStateName;
+  /** CPU it is pinned to, or null. */
+  readonly cpu: number | null;
+  /** Kernel thread id, or null where unknown. */
+  readonly tid: number | null;
+  /** Loop iterations modulo 2^32. Compare two snapshots by wrapped difference. */
+  readonly loops: number;
+  /** Loop clock at the last iteration: ms on the monotonic clock, modulo 2^32. */
+  readonly heartbeatMs: number;
+  /** Open connections that it accepted. */
+  readonly connections: number;
+  /** Connections it ever accepted, modulo 2^32. */
+  readonly accepted: number;
+}
+
+/**
+ * Finds where in fresh memory the first row may start, so that rows begin on
+ * multiples of ROW_BYTES in the address space and not just in the buffer.
+ * Without the native helper the address is unknown and this is null.
+ */
+export type Misalignment = (view: Int32Array, alignmentBytes: number) => number;
+
+export class Scoreboard {
+  /** The rows, header first. Pass it to another thread to share the board. */
+  readonly words: Int32Array<SharedArrayBuffer>;
+
+  private constructor(words: Int32Array<SharedArrayBuffer>) {
+    this.words = words;
+  }
+
+  /** New memory for `workers` workers. Called once, by main, before any worker starts. */
+  static create(workers: number, misalignmentOf: Misalignment | null): Scoreboard {
+    if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
+      throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
+    }
+    const needed = wordsFor(workers);
+    const buffer = new SharedArrayBuffer(needed * WORD_BYTES + ROW_BYTES);
+    const past = misalignmentOf?.(new Int32Array(buffer), ROW_BYTES) ?? 0;
+    const words = new Int32Array(buffer, past === 0 ? 0 : ROW_BYTES - past, needed);
+    words[HEADER.VERSION] = VERSION;
+    words[HEADER.WORKERS] = workers;
+    for (let index = 0; index < workers; index++) words[supervisorRow(index) + SUPERVISOR.CPU] = -1;
+    return new Scoreboard(words);
+  }
+
+  /** The board that another thread created. */
+  static attach(words: Int32Array<SharedArrayBuffer>): Scoreboard {
+    if (words[HEADER.VERSION] !== VERSION) {
+      throw new RangeError(`scoreboard version ${words[HEADER.VERSION]} is not ${VERSION}`);
+    }
+    return new Scoreboard(words);
+  }
+
+  get workers(): number {
+    return Atomics.load(this.words, HEADER.WORKERS);
+  }
+
+  /** One worker's row, read word by word. */
+  read(index: number): WorkerRow {
+    const words = this.words;
+    const supervisor = supervisorRow(index);
+    const worker = workerRow(index);
+    const cpu = Atomics.load(words, supervisor + SUPERVISOR.CPU);
+    const tid = Atomics.load(words, worker + WORKER.TID);
+    const state = Atomics.load(words, supervisor + SUPERVISOR.STATE);
+    return {
+      index,
+      state: WORKER_STATES[state] ?? 'empty',
+      cpu: cpu < 0 ? null : cpu,
+      tid: tid === 0 ? null : tid,
+      loops: Atomics.load(words, worker + WORKER.LOOPS) >>> 0,
+      heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
+      connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
+      accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
+    };
+  }
+
+  /** Main's half of a row. */
+  supervise(index: number): SupervisorWriter {
+    return new SupervisorWriter(this.words, supervisorRow(index));
+  }
+
+  /** The worker's own half of its row. */
+  own(index: number): WorkerWriter {
+    return new WorkerWriter(this.words, workerRow(index));
+  }
+}
+
+/** Writes SUPERVISOR words. Main only. */
+export class SupervisorWriter {
+  readonly #words: Int32Array;
+  readonly #row: number;
+
+  constructor(words: Int32Array, row: number) {
+    this.#words = words;
+    this.#row = row;
+  }
+
+  state(value: WorkerStateName): void {
+    Atomics.store(this.#words, this.#row + SUPERVISOR.STATE, WORKER_STATES.indexOf(value));
+  }
+
+  cpu(value: number | null): void {
+    Atomics.store(this.#words, this.#row + SUPERVISOR.CPU, value ?? -1);
+  }
+}
+
+/**
+ * Writes WORKER words. The worker that owns the row only: since nobody else
+ * writes them, a load and a store make an increment.
+ */
+export class WorkerWriter {
+  readonly #words: Int32Array;
+  readonly #row: number;
+
+  constructor(words: Int32Array, row: number) {
+    this.#words = words;
+    this.#row = row;
+  }
+
+  /** Word indices for the native check handle, which writes these two. */
+  get loopsIndex(): number {
+    return this.#row + WORKER.LOOPS;
+  }
+  get heartbeatIndex(): number {
+    return this.#row + WORKER.HEARTBEAT_MS;
+  }
+
+  tid(value: number): void {
+    Atomics.store(this.#words, this.#row + WORKER.TID, value);
+  }
+
+  accepted(): void {
+    this.#add(WORKER.ACCEPTED, 1);
+    this.#add(WORKER.CONNECTIONS, 1);
+  }
+
+  closed(): void {
+    this.#add(WORKER.CONNECTIONS, -1);
+  }
+
+  #add(word: number, by: number): void {
+    const at = this.#row + word;
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
+  }
+}

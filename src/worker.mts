@@ -1,0 +1,1 @@
+export { type WorkerSelf, worker } from './worker.js';

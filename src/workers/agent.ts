@@ -1,0 +1,88 @@
+/**
+ * The part of gyre that lives beside the application, in a worker thread or, for
+ * `workers: 'inline'`, on the main thread: it listens through main, counts, and
+ * ends the worker when told. Called on that one thread only.
+ */
+import { attachLoop, hasHelper, type LoopHooks } from '../native.js';
+import type { FromWorker, ListenRequest, OpenReply, ToWorker } from '../protocol.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
+import { Connections } from './connections.js';
+import { drain, followSessions } from './draining.js';
+import { Listening } from './listening.js';
+
+export interface AgentInit {
+  readonly index: number;
+  readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  /** Null where the thread opens its own sockets. */
+  readonly transport: {
+    open(listen: ListenRequest): OpenReply;
+    release(grant: number | null, fds: readonly number[]): void;
+  } | null;
+  send(message: FromWorker): void;
+  deliver(signal: NodeJS.Signals): void;
+  /** Ends the worker. */
+  exit(): void;
+}
+
+export class Agent {
+  readonly #init: AgentInit;
+  readonly #connections: Connections;
+  readonly #listening: Listening;
+  readonly #loop: LoopHooks | null;
+  #draining = false;
+
+  constructor(init: AgentInit) {
+    this.#init = init;
+    const row = Scoreboard.attach(init.scoreboard).own(init.index);
+    this.#connections = new Connections(row);
+    this.#listening = new Listening(init.transport, {
+      listening: followSessions,
+      ready: () => init.send({ kind: 'ready' }),
+      own: (address, listening) => init.send({ kind: 'own', address, listening }),
+      failed: (error) => init.send({ kind: 'listen-failed', error }),
+    });
+    this.#loop = hasHelper
+      ? attachLoop(init.scoreboard, row.loopsIndex, row.heartbeatIndex, () => {})
+      : null;
+    this.#connections.install();
+    this.#listening.install();
+  }
+
+  get wakeId(): number | null {
+    return this.#loop?.wakeId ?? null;
+  }
+
+  receive(message: ToWorker): void {
+    switch (message.kind) {
+      case 'adopt':
+        this.#listening.adopt(message.grant, message.fd);
+        break;
+      case 'yield':
+        this.#listening.yield(message.grant, message.fd);
+        break;
+      case 'signal':
+        this.#init.deliver(message.signal);
+        break;
+      case 'stop':
+        this.#init.exit();
+        break;
+      case 'drain':
+        if (this.#draining) return;
+        this.#draining = true;
+        drain(this.#listening, this.#connections).then(() => this.#init.exit());
+    }
+  }
+
+  /** Cuts off every connection and stops listening. */
+  disconnect(): void {
+    for (const server of this.#listening.servers()) server.close();
+    for (const socket of this.#connections) socket.destroy();
+  }
+
+  /** Undoes what was installed, on a thread that goes on afterwards. */
+  uninstall(): void {
+    this.#listening.uninstall();
+    this.#connections.uninstall();
+    this.#loop?.detach();
+  }
+}

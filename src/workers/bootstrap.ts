@@ -1,0 +1,51 @@
+/**
+ * The first file that runs in a worker thread. It sets the thread up and then runs
+ * the application's entry, which notices nothing.
+ */
+import { syncBuiltinESMExports } from 'node:module';
+import workerThreads from 'node:worker_threads';
+import { setThreadName, threadId } from '../native.js';
+import type { FromWorker, ToWorker, WorkerInit } from '../protocol.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
+import { Agent } from './agent.js';
+import { runEntry } from './entry.js';
+import { Requests } from './requests.js';
+import { setSelf } from './self.js';
+import { containPin, describeTerminal, SignalInterest, setArguments } from './thread-process.js';
+
+const init = workerThreads.workerData as WorkerInit;
+// The scoreboard and the ports are gyre's: user code that looks for its own worker
+// data finds none, as in a process.
+(workerThreads as { workerData: unknown }).workerData = null;
+syncBuiltinESMExports();
+
+const { index, cpu, count, control } = init;
+const send = (message: FromWorker) => control.postMessage(message);
+
+setSelf({ index, cpu, count });
+setThreadName(init.threadName);
+setArguments(init.entry, init.args);
+describeTerminal('stdout', init.stdio.stdout);
+describeTerminal('stderr', init.stdio.stderr);
+if (cpu !== null && init.inherited !== null) containPin(init.inherited);
+
+const signals = new SignalInterest((signal, on) => send({ kind: 'signal-interest', signal, on }));
+signals.install();
+
+const agent = new Agent({
+  index,
+  scoreboard: init.scoreboard,
+  transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
+  send,
+  deliver: (signal) => signals.deliver(signal),
+  exit: () => process.exit(),
+});
+
+control.on('message', (message: ToWorker) => agent.receive(message));
+control.unref(); // the application alone decides how long this worker lives
+
+const tid = threadId();
+if (tid !== null) Scoreboard.attach(init.scoreboard).own(index).tid(tid);
+send({ kind: 'up', tid, wakeId: agent.wakeId });
+
+runEntry(init.entry);

@@ -1,0 +1,56 @@
+/**
+ * The connections that this worker accepted: counted in its row of the
+ * scoreboard, and known one by one for the end. Worker's thread only.
+ *
+ * It hears of them from node's `net.server.socket` diagnostics channel, so no
+ * server is patched, and it allocates nothing per request.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { Socket } from 'node:net';
+import type { WorkerWriter } from '../scheduler/scoreboard.js';
+
+const CHANNEL = 'net.server.socket';
+
+export class Connections {
+  readonly #sockets = new Set<Socket>();
+  readonly #row: WorkerWriter;
+  readonly #closed: (this: Socket) => void;
+  #whenNone: (() => void) | undefined;
+
+  constructor(row: WorkerWriter) {
+    this.#row = row;
+    const self = this;
+    this.#closed = function () {
+      self.#sockets.delete(this);
+      self.#row.closed();
+      if (self.#sockets.size === 0) self.#whenNone?.();
+    };
+  }
+
+  install(): void {
+    subscribe(CHANNEL, this.#opened);
+  }
+
+  uninstall(): void {
+    unsubscribe(CHANNEL, this.#opened);
+  }
+
+  [Symbol.iterator](): IterableIterator<Socket> {
+    return this.#sockets.values();
+  }
+
+  /** Resolves when no accepted connection is open: at once if there is none now. */
+  none(): Promise<void> {
+    if (this.#sockets.size === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#whenNone = resolve;
+    });
+  }
+
+  #opened = (message: unknown): void => {
+    const { socket } = message as { socket: Socket };
+    this.#sockets.add(socket);
+    this.#row.accepted();
+    socket.once('close', this.#closed);
+  };
+}

@@ -1,0 +1,303 @@
+/**
+ * `server.listen()` in a worker: the sockets come from main, and nothing else
+ * changes. Called on the worker's thread only.
+ *
+ * net.Server.prototype.listen resolves all its forms (port, host, path, fd, options)
+ * and ends in `_listen2(address, port, addressType, backlog, fd, flags)`, which node
+ * keeps under that name for those who wrap it, in every line from 20 to 26. The
+ * wrapper asks main for a descriptor and calls the original with `{ fd }` semantics,
+ * so events, their order, `address()` and errors are node's own. An error is
+ * produced by giving the original a handle whose `listen` fails with main's errno.
+ */
+import { type EventEmitter, errorMonitor } from 'node:events';
+import net from 'node:net';
+import { close as closeFd, TCP_REUSEPORT } from '../native.js';
+import type { ListenAddress, ListenRequest, OpenReply } from '../protocol.js';
+
+/** What this file uses of a libuv stream as node wraps it. */
+interface Handle {
+  onconnection: (this: Handle, status: number, client: unknown) => void;
+  listen(backlog: number): number;
+  close(callback?: () => void): void;
+  ref(): void;
+  unref(): void;
+}
+
+/** What this file uses of net.Server beyond its public interface. */
+interface ServerInternals {
+  _handle: Handle | null;
+  _unref?: boolean;
+  _connectionKey?: string;
+  _listen2: SetUp;
+}
+type Server = net.Server & ServerInternals;
+
+type SetUp = (
+  this: Server,
+  address: string | null,
+  port: number | null,
+  addressType: number | null,
+  backlog: number,
+  fd: number | undefined,
+  flags: number | undefined,
+) => void;
+
+/** How a worker gets at main's sockets. */
+export interface ListenTransport {
+  open(listen: ListenRequest): OpenReply;
+  release(grant: number | null, fds: readonly number[]): void;
+}
+
+export interface ListeningEvents {
+  /** `server` is about to listen. */
+  listening(server: net.Server): void;
+  /** Some server listens and no `listen()` is pending. At most once. */
+  ready(): void;
+  /** A server listens, or ceased to, on a socket that main does not have. */
+  own(address: ListenAddress, listening: boolean): void;
+  failed(error: Error): void;
+}
+
+interface Held {
+  readonly server: Server;
+  readonly handle: Handle;
+  readonly fd: number;
+  /** Handles over sockets whose workers ceased to listen, by descriptor. */
+  readonly extras: Map<number, Handle>;
+}
+
+const prototype = net.Server.prototype as Server;
+const scheduleImmediate = setImmediate;
+
+/** `exclusive` as the application wrote it: node sets it itself for `reusePort`. */
+function wantsExclusive(first: unknown): boolean {
+  if (typeof first !== 'object' || first === null) return false;
+  const { exclusive, reusePort } = first as net.ListenOptions & { reusePort?: boolean };
+  return exclusive === true && reusePort !== true;
+}
+
+export class Listening {
+  readonly #transport: ListenTransport | null;
+  readonly #events: ListeningEvents;
+  readonly #originalListen = prototype.listen;
+  readonly #originalSetUp = prototype._listen2;
+  /** Servers that listen now. */
+  readonly #servers = new Set<Server>();
+  readonly #held = new Map<number, Held>();
+  readonly #exclusive = new WeakSet<Server>();
+  #pending = 0;
+  #ready = false;
+
+  /** @param transport null: this thread opens its own sockets. */
+  constructor(transport: ListenTransport | null, events: ListeningEvents) {
+    this.#transport = transport;
+    this.#events = events;
+  }
+
+  /** Wraps net.Server's prototype, once per thread, before any user code. */
+  install(): void {
+    const self = this;
+    const listen = this.#originalListen as (this: Server, ...args: unknown[]) => Server;
+    prototype.listen = function (this: Server, ...args: unknown[]) {
+      if (wantsExclusive(args[0])) self.#exclusive.add(this);
+      else self.#exclusive.delete(this);
+      const settle = self.#watch(this);
+      try {
+        return listen.apply(this, args);
+      } catch (error) {
+        settle();
+        throw error;
+      }
+    } as typeof prototype.listen;
+    prototype._listen2 = function (...args) {
+      self.#setUp(this, ...args);
+    };
+  }
+
+  uninstall(): void {
+    prototype.listen = this.#originalListen;
+    prototype._listen2 = this.#originalSetUp;
+  }
+
+  /** The servers that listen now. */
+  servers(): net.Server[] {
+    return [...this.#servers];
+  }
+
+  /** Main hands over a socket of a worker that ceased to listen. */
+  adopt(grant: number, fd: number): void {
+    const held = this.#held.get(grant);
+    const handle = held === undefined ? null : this.#openHandle(fd);
+    if (held === undefined || handle === null) {
+      closeFd(fd); // this worker's server closed meanwhile, and main knows or soon will
+      this.#transport?.release(null, [fd]);
+      return;
+    }
+    const first = held.handle;
+    handle.onconnection = (status, client) => first.onconnection.call(first, status, client);
+    if (held.server._unref) handle.unref();
+    held.extras.set(fd, handle);
+  }
+
+  /** Main has given such a socket to somebody else again. */
+  yield(grant: number, fd: number): void {
+    const held = this.#held.get(grant);
+    const handle = held?.extras.get(fd);
+    if (held === undefined || handle === undefined) return; // closed meanwhile, with its server
+    held.extras.delete(fd);
+    handle.close();
+    this.#transport?.release(null, [fd]);
+  }
+
+  /** Follows one `listen()` to its end, without being a listener that handles errors. */
+  #watch(server: Server): () => void {
+    this.#pending++;
+    let settled = false;
+    const settle = () => {
+      if (settled) return;
+      settled = true;
+      this.#pending--;
+      server.removeListener('listening', settle);
+      server.removeListener('close', settle);
+      (server as EventEmitter).removeListener(errorMonitor, fail);
+      this.#checkReady();
+    };
+    const fail = (error: Error) => {
+      this.#events.failed(error);
+      settle();
+    };
+    server.once('listening', settle);
+    server.once('close', settle);
+    (server as EventEmitter).once(errorMonitor, fail);
+    return settle;
+  }
+
+  #checkReady(): void {
+    if (this.#ready || this.#pending > 0 || this.#servers.size === 0) return;
+    // Later in this turn the application may call listen() on another server.
+    scheduleImmediate(() => {
+      if (this.#ready || this.#pending > 0 || this.#servers.size === 0) return;
+      this.#ready = true;
+      this.#events.ready();
+    });
+  }
+
+  #setUp(server: Server, ...args: Parameters<SetUp>): void {
+    const [address, port, addressType, backlog, fd, flags] = args;
+    const transport = this.#transport;
+    this.#events.listening(server);
+    // A handle of its own (`listen({ handle })`), or a socket for this worker alone.
+    if (transport === null || server._handle || this.#exclusive.has(server)) {
+      this.#originalSetUp.apply(server, args);
+      if (server._handle) this.#track(server, server._handle);
+      return;
+    }
+    const reply = transport.open(requestFor(address, port, addressType, backlog, fd, flags));
+    if (!reply.ok) {
+      server._handle = failingHandle(reply.errno);
+      const where = address ?? reply.address;
+      this.#originalSetUp.call(server, where, port, addressType, backlog, fd, flags);
+      return;
+    }
+    this.#originalSetUp.call(server, null, null, null, backlog, reply.fd, flags);
+    if (server._handle === null) {
+      // Not something that can listen (a datagram socket, say): node has emitted why.
+      closeFd(reply.fd);
+      transport.release(reply.grant, [reply.fd]);
+      return;
+    }
+    server._connectionKey = `${addressType}:${address}:${port}`;
+    this.#hold(server, server._handle, reply.grant, reply.fd);
+  }
+
+  /** From here on closing the server gives its descriptors back. */
+  #hold(server: Server, handle: Handle, grant: number, fd: number): void {
+    const held: Held = { server, handle, fd, extras: new Map() };
+    this.#held.set(grant, held);
+    this.#servers.add(server);
+    onClose(handle, () => {
+      this.#held.delete(grant);
+      this.#servers.delete(server);
+      for (const extra of held.extras.values()) extra.close();
+      this.#transport?.release(grant, [fd, ...held.extras.keys()]);
+    });
+    for (const method of ['ref', 'unref'] as const) {
+      const original = handle[method];
+      handle[method] = function (this: Handle) {
+        original.call(this);
+        for (const extra of held.extras.values()) extra[method]();
+      };
+    }
+  }
+
+  /** A socket that this thread opened itself: main only hears of it. */
+  #track(server: Server, handle: Handle): void {
+    const bound = server.address();
+    if (bound === null) return;
+    const address = publicAddress(bound);
+    this.#servers.add(server);
+    this.#events.own(address, true);
+    onClose(handle, () => {
+      this.#servers.delete(server);
+      this.#events.own(address, false);
+    });
+  }
+
+  /** A listening handle over `fd`, made by node itself, that belongs to no server. */
+  #openHandle(fd: number): Handle | null {
+    const scratch = new net.Server() as Server;
+    scratch.on('error', () => {}); // the caller sees the missing handle
+    this.#originalSetUp.call(scratch, null, null, null, 0, fd, 0);
+    const handle = scratch._handle;
+    scratch._handle = null;
+    return handle;
+  }
+}
+
+/** Calls `then` after `handle` was closed: its descriptor is free by then. */
+function onClose(handle: Handle, then: () => void): void {
+  const original = handle.close;
+  handle.close = function (this: Handle, callback?: () => void) {
+    handle.close = original;
+    original.call(this, callback);
+    then();
+  };
+}
+
+/** A handle on which `listen` fails, so that node makes and emits the error. */
+function failingHandle(errno: number): Handle {
+  return {
+    onconnection() {},
+    listen: () => errno,
+    close() {},
+    ref() {},
+    unref() {},
+  };
+}
+
+function requestFor(
+  address: string | null,
+  port: number | null,
+  addressType: number | null,
+  backlog: number,
+  fd: number | undefined,
+  flags: number | undefined,
+): ListenRequest {
+  const bounded = Number.isInteger(backlog) && backlog > 0 ? Math.min(backlog, 0x7fffffff) : 0;
+  if (typeof fd === 'number') return { kind: 'fd', fd, backlog: bounded };
+  if (port === -1) return { kind: 'unix', path: String(address), backlog: bounded };
+  return {
+    kind: 'tcp',
+    address,
+    family: addressType === 6 ? 6 : 4,
+    port: port ?? 0,
+    flags: (flags ?? 0) & (1 | TCP_REUSEPORT),
+    backlog: bounded,
+  };
+}
+
+function publicAddress(bound: net.AddressInfo | string): ListenAddress {
+  if (typeof bound === 'string') return { family: 'unix', path: bound };
+  const family = bound.family === 'IPv6' ? 'IPv6' : 'IPv4';
+  return { family, address: bound.address, port: bound.port };
+}

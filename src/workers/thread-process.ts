@@ -1,0 +1,85 @@
+/**
+ * Makes a worker thread look to its program like the process that `node app.js`
+ * would be: arguments, terminal, signals, CPU count, and pins that do not leak
+ * to children and threads of the application. Worker's thread only, before any
+ * user code. What cannot be made alike is listed in the README.
+ */
+import { syncBuiltinESMExports } from 'node:module';
+import os from 'node:os';
+import tty from 'node:tty';
+import workerThreads from 'node:worker_threads';
+import { affinity, markPinned, setAffinity } from '../native.js';
+import type { TerminalShape } from '../protocol.js';
+
+export function setArguments(entry: string, args: readonly string[]): void {
+  process.argv = [process.argv[0] ?? process.execPath, entry, ...args];
+}
+
+/**
+ * A worker's stdout and stderr are streams to main, which writes them out in whole
+ * chunks. If main's stream is a terminal, the worker's says so too.
+ */
+export function describeTerminal(name: 'stdout' | 'stderr', shape: TerminalShape | null): void {
+  if (shape === null) return;
+  const terminal = tty.WriteStream.prototype;
+  Object.assign(process[name], {
+    isTTY: true,
+    columns: shape.columns,
+    rows: shape.rows,
+    getColorDepth: terminal.getColorDepth,
+    hasColors: terminal.hasColors,
+    getWindowSize: () => [shape.columns, shape.rows],
+  });
+}
+
+/**
+ * Node delivers signals to the main thread only. Main listens for those that the
+ * application listens for here, and `deliver` emits them.
+ */
+export class SignalInterest {
+  readonly #report: (signal: NodeJS.Signals, on: boolean) => void;
+
+  constructor(report: (signal: NodeJS.Signals, on: boolean) => void) {
+    this.#report = report;
+  }
+
+  install(): void {
+    const isSignal = (name: unknown): name is NodeJS.Signals =>
+      typeof name === 'string' && Object.hasOwn(os.constants.signals, name);
+    process.on('newListener', (name: string | symbol) => {
+      if (isSignal(name) && process.listenerCount(name) === 0) this.#report(name, true);
+    });
+    process.on('removeListener', (name: string | symbol) => {
+      if (isSignal(name) && process.listenerCount(name) === 0) this.#report(name, false);
+    });
+  }
+
+  deliver(signal: NodeJS.Signals): void {
+    (process as NodeJS.EventEmitter).emit(signal, signal, os.constants.signals[signal]);
+  }
+}
+
+/**
+ * The pin is for this thread alone. Threads and child processes that the
+ * application starts begin on all CPUs of the process, and the number of CPUs
+ * that it is told is theirs, too.
+ */
+export function containPin(inherited: readonly number[]): void {
+  markPinned(true); // children: the addon's fork handler
+  os.availableParallelism = () => inherited.length;
+
+  const NodeWorker = workerThreads.Worker;
+  workerThreads.Worker = class Worker extends NodeWorker {
+    constructor(...args: ConstructorParameters<typeof NodeWorker>) {
+      // A thread inherits the mask of the thread that creates it.
+      const pinned = affinity();
+      setAffinity(inherited);
+      try {
+        super(...args);
+      } finally {
+        setAffinity(pinned);
+      }
+    }
+  };
+  syncBuiltinESMExports();
+}
