@@ -1,12 +1,15 @@
 /**
  * Everything in shared memory, word by word. This is the only file that knows an
- * offset; all others name the word.
+ * offset; all others name the word. There are three blocks of memory: the
+ * scoreboard, the mailboxes and the connection table.
  *
- * A word is one Int32. Every word has one writer, so a store needs no
- * read-modify-write and every operation on it is wait-free. Rows of different
- * writers are ROW_BYTES apart, so that no two writers share a cache line:
+ * A word is one Int32. Every word has one writer at a time, except the doorbell,
+ * so a store needs no read-modify-write and every operation is wait-free. Rows of
+ * different writers are ROW_BYTES apart, so that no two writers share a cache line:
  * x86 fetches lines of 64 bytes in adjacent pairs, and some arm64 cores have
- * lines of 128.
+ * lines of 128. (The connection table is the exception; it says why.)
+ *
+ * ## Scoreboard
  *
  *     row                      | count   | written by
  *     -------------------------+---------+----------------------------------------
@@ -40,8 +43,56 @@
  * Readers: main for `snapshot()`; every worker may read every row. A word is
  * read by itself: two words of a row may be from different moments.
  *
- * Counters (`count` above, except WORKERS and CONNECTIONS) run free: they wrap
- * from 2^31 - 1 to -2^31 and are only ever compared by {@link difference}.
+ * ## Mailboxes
+ *
+ * Givers are the workers, then the governor, then main: {@link giversFor}.
+ *
+ *     row                      | count            | written by
+ *     -------------------------+------------------+-------------------------------
+ *     MAILBOXES                | 1                | main, before any worker starts
+ *     bell rows of recipient   | workers          | every giver and the recipient;
+ *                              |                  | read-modify-write only
+ *     ring of giver, recipient | givers × workers |
+ *       HEAD row               |                  | recipient
+ *       TAIL row               |                  | giver
+ *       entries                | capacity         | giver, while not published
+ *
+ * | row       | word       | unit     | at start | meaning                              |
+ * |-----------|------------|----------|----------|--------------------------------------|
+ * | MAILBOXES | VERSION    | –        | VERSION  | layout version, else not ours        |
+ * | MAILBOXES | WORKERS    | count    | n        | number of recipients                 |
+ * | MAILBOXES | CAPACITY   | entries  | capacity | entries in each ring; a power of two |
+ * | bell      | [g / 32]   | bit set  | 0        | bit g % 32: giver g has put something|
+ * | HEAD      | 0          | entries  | start    | ever taken; free-running             |
+ * | TAIL      | 0          | entries  | start    | ever put; free-running               |
+ * | entry     | KIND       | –        | 0        | one of {@link EntryKind}                  |
+ * | entry     | FD         | –        | 0        | descriptor                           |
+ * | entry     | LISTENER   | –        | 0        | what it was accepted from            |
+ * | entry     | GENERATION | count    | 0        | of FD in the connection table        |
+ * | entry     | BOUNDARY   | bytes    | 0        | Float64 in two words, 8-byte aligned |
+ *
+ * ## Connection table
+ *
+ * One entry of CONNECTION_WORDS for each descriptor number, at word
+ * `fd * CONNECTION_WORDS`. Written by the worker that owns the descriptor, and by
+ * the governor while it has that worker paused: never two at a time. Entries are
+ * not rows: padding them would cost 128 bytes a descriptor, and neighbours are
+ * written once per request, not in a loop.
+ *
+ * | word       | unit  | at start | meaning                                            |
+ * |------------|-------|----------|----------------------------------------------------|
+ * | OWNER      | –     | 0        | index of the worker + 1; 0: nobody                 |
+ * | STATE      | –     | 0        | one of {@link ConnectionState}                    |
+ * | LISTENER   | –     | 0        | what it was accepted from                          |
+ * | GENERATION | count | 0        | connections that ever had this number; free-running|
+ * | BOUNDARY   | bytes | 0        | consumed by the application at the last boundary;  |
+ * |            |       |          | Float64 in two words, 8-byte aligned               |
+ *
+ * Two words of each entry, here and in a mailbox, are spare.
+ *
+ * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS and CAPACITY)
+ * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
+ * {@link difference}.
  */
 
 export const VERSION = 1;
@@ -108,6 +159,99 @@ export function governorRow(index: number): number {
 export function gaveWord(workers: number, giver: number, recipient: number): number {
   return (1 + 3 * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
 }
+
+export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;
+export const MAILBOX_ENTRY = { KIND: 0, FD: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
+export const ENTRY_WORDS = 8;
+
+/**
+ * MAILBOX_ENTRY.KIND.
+ *
+ * - CONNECTION: adopt FD, a connection that another worker had
+ * - DROP: drop the wrapper of FD, whose connection was taken
+ * - ACCEPTED: adopt FD, fresh from accept4(2)
+ */
+export const EntryKind = { CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
+export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
+
+export const BELL_BITS = 32;
+
+/** Most entries that one ring may have; no evidence, a bound on memory. */
+export const CAPACITY_MAX = 65_536;
+
+/** How many may put into mailboxes: each worker, the governor and main, in this order. */
+export function giversFor(workers: number): number {
+  return workers + 2;
+}
+
+/** Words of one recipient's doorbell that hold bits. */
+export function bellWords(workers: number): number {
+  return Math.ceil(giversFor(workers) / BELL_BITS);
+}
+
+function paddedWords(words: number): number {
+  return Math.ceil(words / ROW_WORDS) * ROW_WORDS;
+}
+
+/** First word of `recipient`'s doorbell. */
+export function bellRow(workers: number, recipient: number): number {
+  return ROW_WORDS + recipient * paddedWords(bellWords(workers));
+}
+
+function ringWords(capacity: number): number {
+  return 2 * ROW_WORDS + paddedWords(capacity * ENTRY_WORDS);
+}
+
+/** Word HEAD of the ring from `giver` to `recipient`. */
+export function headWord(
+  workers: number,
+  capacity: number,
+  giver: number,
+  recipient: number,
+): number {
+  return bellRow(workers, workers) + (recipient * giversFor(workers) + giver) * ringWords(capacity);
+}
+
+/** Word TAIL of the ring whose HEAD is at `head`. */
+export function tailWord(head: number): number {
+  return head + ROW_WORDS;
+}
+
+/** First word of entry `position` of the ring whose HEAD is at `head`. */
+export function entryWord(head: number, capacity: number, position: number): number {
+  return head + 2 * ROW_WORDS + (position & (capacity - 1)) * ENTRY_WORDS;
+}
+
+/** Words that the mailboxes of `workers` workers need, header included. */
+export function mailboxWordsFor(workers: number, capacity: number): number {
+  return headWord(workers, capacity, 0, workers);
+}
+
+export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
+export const CONNECTION_WORDS = 8;
+
+/**
+ * CONNECTION.STATE; src/scheduler/connection-table.ts says who may change which.
+ *
+ * - UNTRACKED: no connection that could move
+ * - FRESH: accepted, nothing read yet
+ * - BETWEEN: between two messages
+ * - IN_MESSAGE: a message has begun and is not finished
+ * - TAKEN: moved away by the governor; its old number awaits the owner's close
+ * - HELD: the application keeps it
+ */
+export const ConnectionState = {
+  UNTRACKED: 0,
+  FRESH: 1,
+  BETWEEN: 2,
+  IN_MESSAGE: 3,
+  TAKEN: 4,
+  HELD: 5,
+} as const;
+export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
+
+/** Most descriptors that are tracked: Linux's usual limit on a process's limit (fs.nr_open). */
+export const DESCRIPTORS_MAX = 1_048_576;
 
 /**
  * How far the free-running counter `later` is ahead of `earlier`, right across

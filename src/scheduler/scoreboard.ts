@@ -7,11 +7,9 @@
  */
 import {
   HEADER,
-  ROW_BYTES,
   SUPERVISOR,
   supervisorRow,
   VERSION,
-  WORD_BYTES,
   WORKER,
   WORKER_STATES,
   WORKERS_MAX,
@@ -19,6 +17,7 @@ import {
   wordsFor,
   workerRow,
 } from './layout.js';
+import { allocateWords, type Misalignment } from './memory.js';
 
 /** One worker's row as plain numbers. Words may be from slightly different moments. */
 export interface WorkerRow {
@@ -38,13 +37,6 @@ export interface WorkerRow {
   readonly accepted: number;
 }
 
-/**
- * Finds where in fresh memory the first row may start, so that rows begin on
- * multiples of ROW_BYTES in the address space and not just in the buffer.
- * Without the native helper the address is unknown and this is null.
- */
-export type Misalignment = (view: Int32Array, alignmentBytes: number) => number;
-
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
   readonly words: Int32Array<SharedArrayBuffer>;
@@ -58,10 +50,7 @@ export class Scoreboard {
     if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
       throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
     }
-    const needed = wordsFor(workers);
-    const buffer = new SharedArrayBuffer(needed * WORD_BYTES + ROW_BYTES);
-    const past = misalignmentOf?.(new Int32Array(buffer), ROW_BYTES) ?? 0;
-    const words = new Int32Array(buffer, past === 0 ? 0 : ROW_BYTES - past, needed);
+    const words = allocateWords(wordsFor(workers), misalignmentOf);
     words[HEADER.VERSION] = VERSION;
     words[HEADER.WORKERS] = workers;
     for (let index = 0; index < workers; index++) words[supervisorRow(index) + SUPERVISOR.CPU] = -1;
