@@ -8,14 +8,18 @@
 #include <errno.h>
 #include <napi.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <string>
 #include <vector>
 
 #include "loop.h"
 #include "platform.h"
+#include "safepoint.h"
 #include "socket.h"
+#include "taking.h"
 #include "thread.h"
+#include "watcher.h"
 
 namespace gyre {
 namespace {
@@ -130,7 +134,7 @@ Value AttachLoopOf(const CallbackInfo& info) {
                         static_cast<uint32_t>(Int(info, 2)), info[3].As<Napi::Function>(), &error);
   if (hooks == nullptr) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
-  result.Set("wakeId", Napi::Number::New(info.Env(), hooks->wake_id()));
+  result.Set("wakeId", Napi::Number::New(info.Env(), hooks->peer_id()));
   // src/native.ts calls this at most once, and never after teardown began,
   // because no JavaScript runs then; so the pointer is still good.
   result.Set("detach", Napi::Function::New(info.Env(), [hooks](const CallbackInfo&) { hooks->Detach(); }));
@@ -139,7 +143,101 @@ Value AttachLoopOf(const CallbackInfo& info) {
 
 // wake(wakeId): whether that loop still exists
 Value WakeOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), LoopHooks::Wake(info[0].As<Napi::Number>().Uint32Value()));
+  return Napi::Boolean::New(info.Env(), WakePeer(info[0].As<Napi::Number>().Uint32Value()));
+}
+
+// A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
+// ten fields of TableLayout in their order.
+Table TableOf(const Napi::Value& value) {
+  auto object = value.As<Napi::Object>();
+  auto words = object.Get("words").As<Napi::Int32Array>();
+  auto layout = object.Get("layout").As<Napi::Int32Array>();
+  Table table;
+  static_assert(sizeof(table.layout) == 10 * sizeof(int32_t), "ten fields");
+  memcpy(&table.layout, layout.Data(), sizeof(table.layout));
+  table.words = words.Data();
+  table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
+  return table;
+}
+
+// installSafepoint(): 0 | -errno
+Value InstallSafepointOf(const CallbackInfo& info) { return Result(info, InstallSafepoint()); }
+
+// peek(peerId, owner, table, out: Int32Array[3]): 0 | -errno; out = movable, queued, other
+Value PeekOf(const CallbackInfo& info) {
+  Ready ready;
+  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), &ready);
+  int32_t* out = info[3].As<Napi::Int32Array>().Data();
+  out[0] = ready.movable;
+  out[1] = ready.queued;
+  out[2] = ready.other;
+  return Result(info, error);
+}
+
+// inPoll(peerId): whether that loop sleeps in epoll_wait
+Value InPollOf(const CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
+}
+
+// atBoundary(fd, boundary)
+Value AtBoundaryOf(const CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue()));
+}
+
+// ownMovable(owner, table, out: Int32Array): how many descriptors it wrote
+Value OwnMovableOf(const CallbackInfo& info) {
+  uv_loop_t* loop = nullptr;
+  napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop));
+  auto out = info[2].As<Napi::Int32Array>();
+  return Result(info, OwnMovable(uv_backend_fd(loop), Int(info, 0), TableOf(info[1]), out.Data(),
+                                 static_cast<int>(out.ElementLength())));
+}
+
+// createWatcher(peerIds, tickUs, onStall): { stalled(i), continue(), stop(), neverFd } | -errno
+Value CreateWatcherOf(const CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  std::vector<uint32_t> ids;
+  for (int id : CpuList(info, 0)) ids.push_back(static_cast<uint32_t>(id));
+  int error = 0;
+  Watcher* watcher = Watcher::Create(env, ids, info[1].As<Napi::Number>().Int64Value(),
+                                     info[2].As<Napi::Function>(), &error);
+  if (watcher == nullptr) return Result(info, error);
+  // As with attachLoop(): src/native.ts calls none of these after stop().
+  auto result = Napi::Object::New(env);
+  result.Set("neverFd", Napi::Number::New(env, watcher->never_fd()));
+  result.Set("stalled", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
+               return Napi::Boolean::New(call.Env(), watcher->Stalled(call[0].As<Napi::Number>().Uint32Value()));
+             }));
+  result.Set("continue", Napi::Function::New(env, [watcher](const CallbackInfo&) { watcher->Continue(); }));
+  result.Set("stop", Napi::Function::New(env, [watcher](const CallbackInfo&) { watcher->Stop(); }));
+  return result;
+}
+
+// take(peerId, owner, table, neverFd, max, timeoutUs, out: Int32Array, stats: Float64Array[3])
+//   : how many were taken | -errno
+// Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
+// the boundary as a double. stats = mismatches, failures, pause in ns.
+Value TakeOf(const CallbackInfo& info) {
+  // Per governor thread, so that nothing is allocated while the victim stands still.
+  static thread_local Taken taken[kTakeMax];
+  TakeResult result;
+  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), Int(info, 3),
+                   Int(info, 4), Int(info, 5), taken, &result);
+  if (error != 0) return Result(info, error);
+  int32_t* out = info[6].As<Napi::Int32Array>().Data();
+  for (int i = 0; i < result.taken; i++, out += 8) {
+    out[0] = taken[i].kind;
+    out[1] = taken[i].fd;
+    out[2] = taken[i].old_fd;
+    out[3] = taken[i].listener;
+    out[4] = taken[i].generation;
+    memcpy(out + 6, &taken[i].boundary, sizeof(double));
+  }
+  double* stats = info[7].As<Napi::Float64Array>().Data();
+  stats[0] = result.mismatches;
+  stats[1] = result.failures;
+  stats[2] = static_cast<double>(result.pause_ns);
+  return Result(info, result.taken);
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -165,6 +263,13 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"misalignmentOf", MisalignmentOf},
       {"attachLoop", AttachLoopOf},
       {"wake", WakeOf},
+      {"installSafepoint", InstallSafepointOf},
+      {"peek", PeekOf},
+      {"inPoll", InPollOf},
+      {"atBoundary", AtBoundaryOf},
+      {"ownMovable", OwnMovableOf},
+      {"createWatcher", CreateWatcherOf},
+      {"take", TakeOf},
   };
   for (const auto& entry : table) {
     exports.Set(entry.name, Napi::Function::New(env, entry.function, entry.name));

@@ -3,23 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <mutex>
-#include <unordered_map>
+#include <utility>
 
+#include "safepoint.h"
+#include "thread.h"
 #include "uv_api.h"
 
 namespace gyre {
-
-namespace {
-
-// Ids are never used again in one process, so a stale id wakes nobody. The lock
-// is held across uv_async_send (a write to an eventfd) because the handle must
-// not close in between.
-std::mutex wake_lock;
-std::unordered_map<uint32_t, uv_async_t*> wake_by_id;
-uint32_t wake_id_last = 0;
-
-}  // namespace
 
 struct LoopHooks::Handles {
   uv_check_t* check;
@@ -87,18 +77,15 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   uv_check_start(check, Handles::OnCheck);
   uv_unref(reinterpret_cast<uv_handle_t*>(check));
   napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
-  {
-    std::lock_guard<std::mutex> guard(wake_lock);
-    hooks->wake_id_ = ++wake_id_last;
-    wake_by_id[hooks->wake_id_] = async;
-  }
+  hooks->peer_ = std::make_shared<Peer>();
+  hooks->peer_->tid = ThreadId();
+  hooks->peer_->loop = loop;
+  hooks->peer_->epoll_fd = uv_backend_fd(loop);
+  hooks->peer_->async = async;
+  hooks->peer_->loops = hooks->loops_;
+  SetPausable(hooks->peer_.get());
+  AddPeer(hooks->peer_);
   return hooks;
-}
-
-bool LoopHooks::Wake(uint32_t id) {
-  std::lock_guard<std::mutex> guard(wake_lock);
-  auto found = wake_by_id.find(id);
-  return found != wake_by_id.end() && uv_async_send(found->second) == 0;
 }
 
 void LoopHooks::Detach() { Close(); }
@@ -106,10 +93,8 @@ void LoopHooks::Detach() { Close(); }
 void LoopHooks::Close() {
   if (closing_) return;
   closing_ = true;
-  {
-    std::lock_guard<std::mutex> guard(wake_lock);
-    wake_by_id.erase(wake_id_);
-  }
+  RemovePeer(peer_);
+  SetPausable(nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(handles_->check), Handles::OnClose);
   uv_close(reinterpret_cast<uv_handle_t*>(handles_->async), Handles::OnClose);
 }

@@ -5,6 +5,10 @@
 
 #include <stdint.h>
 
+#include <memory>
+
+#include "peer.h"
+
 namespace gyre {
 
 // What the addon keeps in one event loop: a check handle that counts
@@ -18,16 +22,13 @@ class LoopHooks {
  public:
   // `words` is an Int32Array over shared memory; the check handle adds 1 to
   // words[loops_index] and stores the loop's clock (ms, truncated to 32 bits) in
-  // words[heartbeat_index]. `on_wake` is called, on this thread, after Wake(id).
+  // words[heartbeat_index]. `on_wake` is called, on this thread, after WakePeer(id);
+  // several wakes may arrive as one.
   // Returns null and sets *error to -errno if libuv refuses.
   static LoopHooks* Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
                            uint32_t heartbeat_index, Napi::Function on_wake, int* error);
   void Detach();
-  uint32_t wake_id() const { return wake_id_; }
-
-  // Any thread. Wakes the loop that `id` names and returns true, or returns
-  // false if that loop is gone. Several wakes may arrive as one.
-  static bool Wake(uint32_t id);
+  uint32_t peer_id() const { return peer_->id; }
 
  private:
   LoopHooks() = default;
@@ -40,7 +41,7 @@ class LoopHooks {
   Napi::FunctionReference on_wake_;
   int32_t* loops_ = nullptr;      // written by the check handle only
   int32_t* heartbeat_ = nullptr;  // written by the check handle only
-  uint32_t wake_id_ = 0;
+  std::shared_ptr<Peer> peer_;
   int open_handles_ = 0;
   bool closing_ = false;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;

@@ -31,6 +31,8 @@ void* uv_handle_get_data(const uv_handle_t*);
 void uv_close(uv_handle_t*, uv_close_cb);
 void uv_unref(uv_handle_t*);
 uint64_t uv_now(const uv_loop_t*);
+int uv_backend_fd(const uv_loop_t*);
+uint64_t uv_metrics_idle_time(uv_loop_t*);
 
 int uv_async_init(uv_loop_t*, uv_async_t*, uv_async_cb);
 int uv_async_send(uv_async_t*);

@@ -20,6 +20,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly threadId = 0;
   readonly tid = threadId();
   listenError: Error | null = null;
+  readonly wakeId = null; // nobody sends it anything
   readonly #agent: Agent;
   readonly #supervisor;
   readonly #argv = process.argv;
@@ -36,6 +37,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     this.#agent = new Agent({
       index: 0,
       scoreboard: scoreboard.words,
+      moving: null, // there is nobody to move to
       transport: null,
       send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread

@@ -36,6 +36,49 @@ interface Addon {
     onWake: () => void,
   ): LoopHooks | number;
   wake(id: number): boolean;
+  installSafepoint(): number;
+  peek(peer: number, owner: number, table: NativeTable, out: Int32Array): number;
+  inPoll(peer: number): boolean;
+  atBoundary(fd: number, boundary: number): boolean;
+  ownMovable(owner: number, table: NativeTable, out: Int32Array): number;
+  createWatcher(peers: readonly number[], tickUs: number, onStall: () => void): Watcher | number;
+  take(
+    peer: number,
+    owner: number,
+    table: NativeTable,
+    neverFd: number,
+    max: number,
+    timeoutUs: number,
+    out: Int32Array,
+    stats: Float64Array,
+  ): number;
+}
+
+/** A connection table and where its words are, as native/taking.h's TableLayout lists them. */
+export interface NativeTable {
+  readonly words: Int32Array;
+  readonly layout: Int32Array;
+}
+
+/** The thread that notices workers which stand still; see native/watcher.h. */
+export interface Watcher {
+  /** A socket that is never readable, for {@link take}. */
+  readonly neverFd: number;
+  /** Whether the peer at `index` stood still at the report. */
+  stalled(index: number): boolean;
+  /** Goes on watching, after a report. */
+  continue(): void;
+  stop(): void;
+}
+
+/** What a loop has ready, estimated without pausing it. */
+export interface Ready {
+  /** Connections with input that may move. */
+  readonly movable: number;
+  /** Length of its ready accept queues. */
+  readonly queued: number;
+  /** Anything else. */
+  readonly other: number;
 }
 
 /** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
@@ -207,4 +250,61 @@ export function attachLoop(
 /** Wakes the loop that `wakeId` names. False if it is gone. Never blocks for long. */
 export function wake(wakeId: number): boolean {
   return helper().wake(wakeId);
+}
+
+/** Installs the process's safepoint handler (SIGURG), once; chains to an earlier one. */
+export function installSafepoint(): void {
+  checked('sigaction', helper().installSafepoint());
+}
+
+const peeked = new Int32Array(3);
+
+/** What the loop of `peer` has ready now, or null if it is gone. */
+export function peek(peer: number, owner: number, table: NativeTable): Ready | null {
+  if (helper().peek(peer, owner, table, peeked) !== 0) return null;
+  const [movable = 0, queued = 0, other = 0] = peeked;
+  return { movable, queued, other };
+}
+
+/** Whether the loop of `peer` sleeps in epoll_wait at this moment. */
+export function inPoll(peer: number): boolean {
+  return helper().inPoll(peer);
+}
+
+/** Whether the kernel confirms that exactly `boundary` bytes were read from `fd`. */
+export function atBoundary(fd: number, boundary: number): boolean {
+  return helper().atBoundary(fd, boundary);
+}
+
+/** Writes the calling thread's ready and movable descriptors to `out`; returns how many. */
+export function ownMovable(owner: number, table: NativeTable, out: Int32Array): number {
+  return helper().ownMovable(owner, table, out);
+}
+
+/** Watches the loops of `peers`, in this order. `onStall` is called on this thread's loop. */
+export function createWatcher(
+  peers: readonly number[],
+  tickUs: number,
+  onStall: () => void,
+): Watcher {
+  return checked('eventfd', helper().createWatcher(peers, tickUs, onStall));
+}
+
+/**
+ * Pauses the thread of `peer`, takes at most `max` things from it, and lets it go on.
+ * Each is 8 words in `out`: kind, fd, old fd, listener, generation, unused, boundary as a
+ * double. `stats` gets mismatches, failures and the pause in ns. Returns how many were
+ * taken, or -errno when the thread is gone or could not be paused.
+ */
+export function take(
+  peer: number,
+  owner: number,
+  table: NativeTable,
+  neverFd: number,
+  max: number,
+  timeoutUs: number,
+  out: Int32Array,
+  stats: Float64Array,
+): number {
+  return helper().take(peer, owner, table, neverFd, max, timeoutUs, out, stats);
 }

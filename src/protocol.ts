@@ -7,6 +7,7 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { Entry } from './scheduler/mailbox.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
@@ -16,10 +17,14 @@ export interface WorkerInit {
   readonly cpu: number | null;
   /** CPUs the process was started with; null where the helper cannot tell. */
   readonly inherited: readonly number[] | null;
+  /** What os.availableParallelism() says on main: a pinned thread is told 1. */
+  readonly parallelism: number;
   readonly entry: string;
   readonly args: readonly string[];
   readonly threadName: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  /** Null where connections do not move. */
+  readonly moving: MovingInit | null;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -27,6 +32,12 @@ export interface WorkerInit {
   /** One word: how many answers main has posted on `requests`. */
   readonly answered: Int32Array<SharedArrayBuffer>;
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
+}
+
+/** What a worker shares with the others so that connections can move. */
+export interface MovingInit {
+  readonly mailboxes: Int32Array<SharedArrayBuffer>;
+  readonly table: Int32Array<SharedArrayBuffer>;
 }
 
 /** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
@@ -64,6 +75,8 @@ export type Request =
 export interface Opened {
   readonly ok: true;
   readonly grant: number;
+  /** Number of the listener: the same in every worker that accepts for it. */
+  readonly listener: number;
   readonly fd: number;
   /** What the socket is bound to, for the server's connection key. */
   readonly address: ListenAddress;
@@ -89,6 +102,8 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   /** A server listens, or no longer does, on something that main did not open. */
   | { readonly kind: 'own'; readonly address: ListenAddress; readonly listening: boolean }
+  /** A connection came for a listener that nobody accepts for here any more. */
+  | { readonly kind: 'undeliverable'; readonly entry: Entry }
   /** A `listen()` failed; the application may or may not handle it. */
   | { readonly kind: 'listen-failed'; readonly error: Error }
   /** The application began or ceased to listen for a signal. */
@@ -105,3 +120,23 @@ export type ToWorker =
   | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
   /** No longer accept from `fd`: another worker does again. */
   | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };
+
+/** What the governor is started with. */
+export interface GovernorInit {
+  readonly name: string;
+  /** Of each worker, in order: what `wake` and `take` know its loop by. */
+  readonly peers: readonly number[];
+  readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  readonly mailboxes: Int32Array<SharedArrayBuffer>;
+  readonly table: Int32Array<SharedArrayBuffer>;
+  readonly tickMs: number;
+  readonly batchMax: number;
+  readonly seed: number;
+}
+
+export type ToGovernor =
+  /** The thread of `worker` has ended; answered with the same. */
+  { readonly kind: 'ended'; readonly worker: number } | { readonly kind: 'stop' };
+
+/** Nothing is put into the mailbox of `worker` any more. */
+export type FromGovernor = { readonly kind: 'ended'; readonly worker: number };

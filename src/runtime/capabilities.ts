@@ -56,7 +56,9 @@ export function detectCapabilities(): Capabilities {
       ? YES
       : no(hasHelper ? 'this system does not balance SO_REUSEPORT' : missingReason),
     counters: helper,
-    move: no('this version does not move connections yet'),
+    move: hasLinuxParts
+      ? YES
+      : no(hasHelper ? 'this system has no epoll and TCP_INFO' : missingReason),
   });
 }
 

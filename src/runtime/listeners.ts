@@ -63,6 +63,8 @@ interface Grant {
 }
 
 interface Listener {
+  /** Never used again in this runtime. */
+  readonly id: number;
   readonly key: string;
   readonly address: ListenAddress;
   /** Whether all grants share one socket. */
@@ -95,6 +97,7 @@ export class Listeners {
   /** By descriptor number. A number can be in use only once, so neither can a key. */
   readonly #copies = new Map<number, Copy>();
   #grantLast = 0;
+  #listenerLast = 0;
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -117,6 +120,12 @@ export class Listeners {
   descriptors(): { main: number; workers: number } {
     const own = [...this.#listeners.values()].reduce((sum, { sockets }) => sum + sockets.length, 0);
     return { main: own, workers: this.#copies.size };
+  }
+
+  /** The workers that accept for listener `id`. */
+  workersOf(id: number): number[] {
+    const listener = [...this.#listeners.values()].find((each) => each.id === id);
+    return [...(listener?.grants.values() ?? [])].map(({ worker }) => worker);
   }
 
   /** Gives `worker` a descriptor to accept from, or the error that node would give. */
@@ -230,7 +239,8 @@ export class Listeners {
     this.#grants.set(grant.id, grant);
     listener.grants.set(grant.id, grant);
     this.#events.granted(worker, listener.address);
-    return { ok: true, grant: grant.id, fd, address: listener.address } satisfies Opened;
+    const { id, address } = listener;
+    return { ok: true, grant: grant.id, listener: id, fd, address } satisfies Opened;
   }
 
   /** One that its worker looks after besides its own, else a new one on the same port. */
@@ -276,7 +286,7 @@ export class Listeners {
     }
     const fd = openTcp(address, listen.port, family, flags, listen.backlog || this.#backlog);
     if (fd < 0) return fd;
-    return newListener(key, fd, addressOf(fd), !this.#balanced);
+    return this.#newListener(key, fd, addressOf(fd), !this.#balanced);
   }
 
   #createUnix(listen: Extract<ListenRequest, { kind: 'unix' }>): Listener | number {
@@ -288,7 +298,7 @@ export class Listeners {
       const { dev, ino } = lstatSync(path);
       file = { path: resolve(path), dev, ino };
     }
-    return newListener(`unix:${path}`, fd, { family: 'unix', path }, true, file);
+    return this.#newListener(`unix:${path}`, fd, { family: 'unix', path }, true, file);
   }
 
   #createFromFd(fd: number): Listener | number {
@@ -298,7 +308,19 @@ export class Listeners {
     } catch {
       return -EINVAL; // not open, or no socket: what node says for either
     }
-    return newListener(`fd:${fd}`, fd, address, true);
+    return this.#newListener(`fd:${fd}`, fd, address, true);
+  }
+
+  #newListener(
+    key: string,
+    fd: number,
+    address: ListenAddress,
+    shared: boolean,
+    file: Listener['file'] = null,
+  ): Listener {
+    const socket = { fd, cookie: cookieOf(fd) };
+    const id = ++this.#listenerLast;
+    return { id, key, address, shared, sockets: [socket], grants: new Map(), file };
   }
 
   #duplicate(worker: number, socket: Socket): number {
@@ -351,17 +373,6 @@ export class Listeners {
       if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
     }
   }
-}
-
-function newListener(
-  key: string,
-  fd: number,
-  address: ListenAddress,
-  shared: boolean,
-  file: Listener['file'] = null,
-): Listener {
-  const socket = { fd, cookie: cookieOf(fd) };
-  return { key, address, shared, sockets: [socket], grants: new Map(), file };
 }
 
 function addressOf(fd: number): ListenAddress {

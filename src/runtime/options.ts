@@ -70,6 +70,26 @@ export interface RuntimeOptions {
    * `createRuntime` resolves without it. Infinity: forever. At least 1. Default 10,000.
    */
   startMs?: number;
+  /** How connections move between workers. Default: see each. */
+  scheduler?: SchedulerOptions;
+}
+
+export interface SchedulerOptions {
+  /**
+   * Whether live connections are moved away from a worker that stands still. Default
+   * false: in this version it is experimental.
+   */
+  move?: boolean;
+  /**
+   * How often the governor looks at the workers while any of them has something to do, in
+   * ms. A worker that was inside one iteration of its loop for that long is rescued. 1
+   * to 1,000. Default 1: a look costs microseconds.
+   */
+  tickMs?: number;
+  /** Most connections that one pause of a worker may move. 1 to 256. Default 64. */
+  batchMax?: number;
+  /** Seed of the random choice among equally good neighbours: an integer. Default: random. */
+  seed?: number;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -80,6 +100,12 @@ export const DEFAULTS = Object.freeze({
   handleSignals: false,
   drainMs: 10_000,
   startMs: 10_000,
+} as const);
+
+export const SCHEDULER_DEFAULTS = Object.freeze({
+  move: false,
+  tickMs: 1,
+  batchMax: 64,
 } as const);
 
 /** Least value that V8 was seen to start with: see docs in {@link RuntimeOptions}. */
@@ -105,6 +131,7 @@ export interface ResolvedOptions {
   readonly handleSignals: boolean;
   readonly drainMs: number;
   readonly startMs: number;
+  readonly scheduler: Readonly<Required<SchedulerOptions>>;
 }
 
 const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
@@ -120,6 +147,14 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'handleSignals',
   'drainMs',
   'startMs',
+  'scheduler',
+]);
+
+const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
+  'move',
+  'tickMs',
+  'batchMax',
+  'seed',
 ]);
 
 function show(value: unknown): string {
@@ -230,6 +265,22 @@ function resolveEnv(value: unknown): Readonly<Record<string, string | undefined>
   return Object.freeze({ ...value }) as Readonly<Record<string, string | undefined>>;
 }
 
+function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> {
+  if (!isPlainObject(value)) return invalid('scheduler', 'an object', value);
+  unknownKeys('scheduler option', value, SCHEDULER_KNOWN);
+  const move = value.move ?? SCHEDULER_DEFAULTS.move;
+  if (typeof move !== 'boolean') return invalid('scheduler.move', 'a boolean', move);
+  const tickMs = value.tickMs ?? SCHEDULER_DEFAULTS.tickMs;
+  const batchMax = value.batchMax ?? SCHEDULER_DEFAULTS.batchMax;
+  const seed = value.seed ?? Math.floor(Math.random() * 2 ** 32);
+  return Object.freeze({
+    move,
+    tickMs: integerIn('scheduler.tickMs', tickMs, 1, 1_000),
+    batchMax: integerIn('scheduler.batchMax', batchMax, 1, 256),
+    seed: integerIn('scheduler.seed', seed, 0, 2 ** 32 - 1),
+  });
+}
+
 function resolveRequire(value: unknown): readonly CapabilityName[] {
   const names: readonly string[] = CAPABILITY_NAMES;
   for (const name of stringList('require', value)) {
@@ -273,6 +324,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     require: resolveRequire(options.require ?? []),
     drainMs: durationMs('drainMs', given('drainMs'), 0),
     startMs: durationMs('startMs', given('startMs'), 1),
+    scheduler: resolveScheduler(options.scheduler ?? {}),
   };
   if (workers === 'inline') {
     if (pin === 'hard' || Array.isArray(pin)) {

@@ -15,6 +15,7 @@ import { Scoreboard, type WorkerRow } from '../scheduler/scoreboard.js';
 import { type Capabilities, detectCapabilities, requireCapabilities } from './capabilities.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
+import { Moving } from './moving.js';
 import type { ResolvedOptions } from './options.js';
 import { planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
@@ -103,6 +104,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #relay = new SignalRelay((signal) => this.#onSignal(signal));
   /** Addresses of sockets that workers opened themselves: exclusive, inline. */
   readonly #own = new Map<number, ListenAddress[]>();
+  readonly #moving: Moving | null;
+  /** Mail of ended workers that is still being redelivered. */
+  readonly #redelivering = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
   #started = false;
 
@@ -115,6 +119,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       send: (worker, message) => this.#workers[worker]?.send(message),
       granted: (worker, address) => this.#onListening(worker, address),
     });
+    this.#moving = this.#makeMoving(workers);
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -161,12 +166,34 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         ready.push(this.#becomesReady(worker));
       }
       await Promise.all(ready);
+      this.#moving?.start(this.#workers.map(({ wakeId }) => wakeId as number));
     } catch (error) {
       await this.close({ drainMs: 0 });
       throw error;
     }
     this.#started = true;
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
+  }
+
+  #makeMoving(workers: number): Moving | null {
+    const { name, scheduler } = this.#options;
+    const { move, ...rest } = scheduler;
+    if (!move || !this.capabilities.move.available || workers < 2) return null;
+    return new Moving(
+      { ...rest, name, workers, scoreboard: this.#scoreboard.words },
+      {
+        workersOf: (listener) => this.#listeners.workersOf(listener),
+        wakeIdOf: (worker) => this.#workers[worker]?.wakeId ?? null,
+        died: (error) => this.#onGovernorDied(error),
+      },
+    );
+  }
+
+  #onGovernorDied(cause: unknown): void {
+    process.emitWarning(`the governor has died, so connections move no more: ${inspect(cause)}`, {
+      type: 'GyreWarning',
+      code: 'GYRE_GOVERNOR_DIED',
+    });
   }
 
   #spawn(
@@ -178,11 +205,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const { entry, args, name, env, resourceLimits } = this.#options;
     const scoreboard = this.#scoreboard;
     const sharesListeners = hasHelper;
+    const moving = this.#moving?.init ?? null;
     try {
       return new WorkerThread(
         {
           ...{ index, cpu, count, inherited, entry, args, name, resourceLimits },
-          ...{ scoreboard, sharesListeners },
+          ...{ scoreboard, sharesListeners, moving },
           env: { ...process.env, ...env },
         },
         (request) => this.#answer(index, request),
@@ -209,6 +237,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'signal-interest':
           this.#onSignalInterest(message.signal);
+          break;
+        case 'undeliverable':
+          this.#moving?.deliver(message.entry);
       }
     });
     worker.on('exit', (exit) => this.#onExit(worker, exit));
@@ -258,12 +289,18 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     for (const signal of Object.keys(os.constants.signals)) {
       this.#onSignalInterest(signal as NodeJS.Signals);
     }
+    if (this.#moving !== null) this.#redeliver(this.#moving, worker.index);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
     this.emit('exit', { worker: infoOf(worker), code: exit.code, error });
     if (error !== null && this.#started) this.#report(worker, error);
     if (this.#started && this.#workers.every(({ state }) => state === 'exited')) {
       this.#closing ??= this.#shutDown(0, null);
     }
+  }
+
+  #redeliver(moving: Moving, worker: number): void {
+    const done = moving.ended(worker).finally(() => this.#redelivering.delete(done));
+    this.#redelivering.add(done);
   }
 
   #report(worker: WorkerHandle, error: GyreError): void {
@@ -316,6 +353,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     else if (Number.isFinite(drainMs)) timer = setTimeout(stop, drainMs);
     await Promise.all(this.#workers.map((worker) => worker.ended()));
     clearTimeout(timer);
+    await Promise.all(this.#redelivering);
+    await this.#moving?.stop();
     this.#listeners.close();
     this.#relay.close();
     this.emit('close');

@@ -24,6 +24,8 @@ export interface WorkerHandle {
   /** Kernel thread id; null before it runs or where there is none. */
   readonly tid: number | null;
   readonly state: WorkerStateName;
+  /** What wakes its loop; null before it runs or without the native helper. */
+  readonly wakeId: number | null;
   /** The last `listen()` that failed in it. */
   readonly listenError: Error | null;
   on<K extends keyof WorkerHandleEvents>(

@@ -3,11 +3,13 @@
  * thread only.
  */
 import { EventEmitter } from 'node:events';
+import os from 'node:os';
 import path from 'node:path';
 import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
 import { affinity, setAffinity } from '../native.js';
 import type {
   FromWorker,
+  MovingInit,
   Reply,
   Request,
   TerminalShape,
@@ -36,6 +38,7 @@ export interface WorkerPlan {
   readonly resourceLimits: Readonly<ResourceLimits> | undefined;
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
+  readonly moving: MovingInit | null;
 }
 
 /**
@@ -64,6 +67,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   readonly threadId: number;
   tid: number | null = null;
   listenError: Error | null = null;
+  wakeId: number | null = null;
   readonly #signals = new Set<NodeJS.Signals>();
   readonly #thread: Worker;
   readonly #control: MessagePort;
@@ -90,10 +94,12 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       count: plan.count,
       cpu: plan.cpu,
       inherited: plan.inherited,
+      parallelism: os.availableParallelism(),
       entry: plan.entry,
       args: plan.args,
       threadName: `${plan.name}-w${plan.index}`,
       scoreboard: plan.scoreboard.words,
+      moving: plan.moving,
       sharesListeners: plan.sharesListeners,
       control: control.port2,
       requests: requests.port2,
@@ -170,6 +176,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     switch (message.kind) {
       case 'up':
         this.tid = message.tid;
+        this.wakeId = message.wakeId;
         break;
       case 'ready':
         if (this.#state === 'starting') this.#setState('serving');

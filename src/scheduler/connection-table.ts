@@ -113,6 +113,13 @@ export class ConnectionTable {
     this.words[at + CONNECTION.OWNER] = 0;
   }
 
+  /** The thread of `worker` has ended, and its descriptors with it. */
+  forget(worker: number): void {
+    for (let fd = 0; fd < this.descriptorsMax; fd++) {
+      if (this.words[fd * CONNECTION_WORDS + CONNECTION.OWNER] === worker + 1) this.close(fd);
+    }
+  }
+
   /** The entry of `fd`; nobody's if it is not tracked. Another thread's may be changing. */
   read(fd: number): Connection {
     if (!this.#tracks(fd)) return NOBODYS;

@@ -34,7 +34,12 @@
  * | WORKER     | ROUNDS       | count      | 0        | rounds run; *                  |
  * | WORKER     | GIVEN        | count      | 0        | events given away; *           |
  * | WORKER     | RECEIVED     | count      | 0        | events received; *             |
- * | GOVERNOR   | RESCUED      | count      | 0        | events taken for it; *         |
+ * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
+ * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
+ * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
+ * | GOVERNOR   | MISMATCHES   | count      | 0        | not at their boundary after all|
+ * | GOVERNOR   | FAILURES     | count      | 0        | system calls that failed       |
+ * | GOVERNOR   | REFUSED      | count      | 0        | moves that could not be made   |
  * | GAVE       | [r]          | round      | 0        | its round when it last gave r; *|
  *
  * \* Laid out for the moving of connections, which this version does not have
@@ -116,7 +121,14 @@ export const WORKER = {
   GIVEN: 7,
   RECEIVED: 8,
 } as const;
-export const GOVERNOR = { RESCUED: 0 } as const;
+export const GOVERNOR = {
+  RESCUED: 0,
+  PAUSES: 1,
+  PAUSE_US: 2,
+  MISMATCHES: 3,
+  FAILURES: 4,
+  REFUSED: 5,
+} as const;
 
 /**
  * SUPERVISOR.STATE is an index into this list.
@@ -239,6 +251,7 @@ export const CONNECTION_WORDS = 8;
  * - IN_MESSAGE: a message has begun and is not finished
  * - TAKEN: moved away by the governor; its old number awaits the owner's close
  * - HELD: the application keeps it
+ * - LISTENING: no connection but a listening socket that the worker accepts from
  */
 export const ConnectionState = {
   UNTRACKED: 0,
@@ -247,6 +260,7 @@ export const ConnectionState = {
   IN_MESSAGE: 3,
   TAKEN: 4,
   HELD: 5,
+  LISTENING: 6,
 } as const;
 export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
 

@@ -6,6 +6,8 @@
  * second writer of a word, loses counts; nothing here can detect it.
  */
 import {
+  GOVERNOR,
+  governorRow,
   HEADER,
   SUPERVISOR,
   supervisorRow,
@@ -33,8 +35,21 @@ export interface WorkerRow {
   readonly heartbeatMs: number;
   /** Open connections that it accepted. */
   readonly connections: number;
-  /** Connections it ever accepted, modulo 2^32. */
+  /** Connections it ever accepted itself, modulo 2^32, as are all counts below. */
   readonly accepted: number;
+  /** Connections that it was given. */
+  readonly received: number;
+  /** Connections that the governor took from it while it stood still. */
+  readonly rescued: number;
+  /** Times the governor paused it, and for how many µs in total. */
+  readonly pauses: number;
+  readonly pauseUs: number;
+  /** Connections that stayed because the kernel saw them inside a message. */
+  readonly mismatches: number;
+  /** System calls of the governor that failed; those connections stayed. */
+  readonly failures: number;
+  /** Moves that were decided on and not made: a full mailbox, a thread that could not be paused. */
+  readonly refused: number;
 }
 
 export class Scoreboard {
@@ -74,6 +89,7 @@ export class Scoreboard {
     const words = this.words;
     const supervisor = supervisorRow(index);
     const worker = workerRow(index);
+    const governor = governorRow(index);
     const cpu = Atomics.load(words, supervisor + SUPERVISOR.CPU);
     const tid = Atomics.load(words, worker + WORKER.TID);
     const state = Atomics.load(words, supervisor + SUPERVISOR.STATE);
@@ -86,6 +102,13 @@ export class Scoreboard {
       heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
       connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
       accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
+      received: Atomics.load(words, worker + WORKER.RECEIVED) >>> 0,
+      rescued: Atomics.load(words, governor + GOVERNOR.RESCUED) >>> 0,
+      pauses: Atomics.load(words, governor + GOVERNOR.PAUSES) >>> 0,
+      pauseUs: Atomics.load(words, governor + GOVERNOR.PAUSE_US) >>> 0,
+      mismatches: Atomics.load(words, governor + GOVERNOR.MISMATCHES) >>> 0,
+      failures: Atomics.load(words, governor + GOVERNOR.FAILURES) >>> 0,
+      refused: Atomics.load(words, governor + GOVERNOR.REFUSED) >>> 0,
     };
   }
 
@@ -94,9 +117,44 @@ export class Scoreboard {
     return new SupervisorWriter(this.words, supervisorRow(index));
   }
 
+  /** The governor's share of a row. */
+  governor(index: number): GovernorWriter {
+    return new GovernorWriter(this.words, governorRow(index));
+  }
+
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
     return new WorkerWriter(this.words, workerRow(index));
+  }
+}
+
+/** Writes GOVERNOR words. The governor only. */
+export class GovernorWriter {
+  readonly #words: Int32Array;
+  readonly #row: number;
+
+  constructor(words: Int32Array, row: number) {
+    this.#words = words;
+    this.#row = row;
+  }
+
+  /** The worker was held at a safepoint. */
+  paused(taken: number, mismatches: number, failures: number, us: number): void {
+    this.#add(GOVERNOR.PAUSES, 1);
+    this.#add(GOVERNOR.PAUSE_US, Math.round(us));
+    this.#add(GOVERNOR.RESCUED, taken);
+    this.#add(GOVERNOR.MISMATCHES, mismatches);
+    this.#add(GOVERNOR.FAILURES, failures);
+  }
+
+  /** A move was decided on and could not be made. */
+  refused(): void {
+    this.#add(GOVERNOR.REFUSED, 1);
+  }
+
+  #add(word: number, by: number): void {
+    const at = this.#row + word;
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
   }
 }
 
@@ -146,6 +204,11 @@ export class WorkerWriter {
 
   accepted(): void {
     this.#add(WORKER.ACCEPTED, 1);
+    this.#add(WORKER.CONNECTIONS, 1);
+  }
+
+  received(): void {
+    this.#add(WORKER.RECEIVED, 1);
     this.#add(WORKER.CONNECTIONS, 1);
   }
 

@@ -4,15 +4,21 @@
  * ends the worker when told. Called on that one thread only.
  */
 import { attachLoop, hasHelper, type LoopHooks } from '../native.js';
-import type { FromWorker, ListenRequest, OpenReply, ToWorker } from '../protocol.js';
+import type { FromWorker, ListenRequest, MovingInit, OpenReply, ToWorker } from '../protocol.js';
+import { ConnectionTable } from '../scheduler/connection-table.js';
+import { Mailboxes } from '../scheduler/mailbox.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { Connections } from './connections.js';
 import { drain, followSessions } from './draining.js';
 import { Listening } from './listening.js';
+import { Mail } from './mail.js';
+import { Tracking } from './tracking.js';
 
 export interface AgentInit {
   readonly index: number;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  /** Null where connections do not move. */
+  readonly moving: MovingInit | null;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
@@ -29,21 +35,42 @@ export class Agent {
   readonly #connections: Connections;
   readonly #listening: Listening;
   readonly #loop: LoopHooks | null;
+  readonly #tracking: Tracking | null;
+  readonly #mail: Mail | null;
   #draining = false;
 
   constructor(init: AgentInit) {
     this.#init = init;
     const row = Scoreboard.attach(init.scoreboard).own(init.index);
-    this.#connections = new Connections(row);
+    const { moving } = init;
+    this.#tracking =
+      moving === null
+        ? null
+        : new Tracking(ConnectionTable.attach(moving.table), init.index, (server) =>
+            this.#listening.listenerOf(server),
+          );
+    this.#connections = new Connections(row, (socket) => this.#mail?.opened(socket) ?? false);
     this.#listening = new Listening(init.transport, {
       listening: followSessions,
+      accepting: (fd, listener, on) => this.#tracking?.accepting(fd, listener, on),
       ready: () => init.send({ kind: 'ready' }),
       own: (address, listening) => init.send({ kind: 'own', address, listening }),
       failed: (error) => init.send({ kind: 'listen-failed', error }),
     });
+    this.#mail =
+      moving === null || this.#tracking === null
+        ? null
+        : new Mail(
+            Mailboxes.attach(moving.mailboxes).reader(init.index),
+            this.#listening,
+            this.#tracking,
+            (entry) => init.send({ kind: 'undeliverable', entry }),
+          );
+    const onWake = () => this.#mail?.read();
     this.#loop = hasHelper
-      ? attachLoop(init.scoreboard, row.loopsIndex, row.heartbeatIndex, () => {})
+      ? attachLoop(init.scoreboard, row.loopsIndex, row.heartbeatIndex, onWake)
       : null;
+    this.#tracking?.install();
     this.#connections.install();
     this.#listening.install();
   }
@@ -83,6 +110,7 @@ export class Agent {
   uninstall(): void {
     this.#listening.uninstall();
     this.#connections.uninstall();
+    this.#tracking?.uninstall();
     this.#loop?.detach();
   }
 }

@@ -11,12 +11,13 @@ import { Agent } from './agent.js';
 import { runEntry } from './entry.js';
 import { Requests } from './requests.js';
 import { setSelf } from './self.js';
-import { containPin, describeTerminal, SignalInterest, setArguments } from './thread-process.js';
+import { containPin, describeStream, SignalInterest, setArguments } from './thread-process.js';
 
 const init = workerThreads.workerData as WorkerInit;
-// The scoreboard and the ports are gyre's: user code that looks for its own worker
-// data finds none, as in a process.
-(workerThreads as { workerData: unknown }).workerData = null;
+// The program is the main module of what it takes for a process: `if (isMainThread)`
+// is how one that has threads of its own tells them apart, in one file, and the worker
+// data and the port here are gyre's. Its own threads see theirs, as ever.
+Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData: null });
 syncBuiltinESMExports();
 
 const { index, cpu, count, control } = init;
@@ -25,9 +26,9 @@ const send = (message: FromWorker) => control.postMessage(message);
 setSelf({ index, cpu, count });
 setThreadName(init.threadName);
 setArguments(init.entry, init.args);
-describeTerminal('stdout', init.stdio.stdout);
-describeTerminal('stderr', init.stdio.stderr);
-if (cpu !== null && init.inherited !== null) containPin(init.inherited);
+describeStream('stdout', init.stdio.stdout);
+describeStream('stderr', init.stdio.stderr);
+if (cpu !== null && init.inherited !== null) containPin(init.inherited, init.parallelism);
 
 const signals = new SignalInterest((signal, on) => send({ kind: 'signal-interest', signal, on }));
 signals.install();
@@ -35,6 +36,7 @@ signals.install();
 const agent = new Agent({
   index,
   scoreboard: init.scoreboard,
+  moving: init.moving,
   transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
   send,
   deliver: (signal) => signals.deliver(signal),

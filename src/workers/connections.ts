@@ -14,11 +14,14 @@ const CHANNEL = 'net.server.socket';
 export class Connections {
   readonly #sockets = new Set<Socket>();
   readonly #row: WorkerWriter;
+  readonly #isGiven: (socket: Socket) => boolean;
   readonly #closed: (this: Socket) => void;
   #whenNone: (() => void) | undefined;
 
-  constructor(row: WorkerWriter) {
+  /** @param isGiven follows a new connection; tells whether another worker gave it. */
+  constructor(row: WorkerWriter, isGiven: (socket: Socket) => boolean) {
     this.#row = row;
+    this.#isGiven = isGiven;
     const self = this;
     this.#closed = function () {
       self.#sockets.delete(this);
@@ -50,7 +53,8 @@ export class Connections {
   #opened = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
     this.#sockets.add(socket);
-    this.#row.accepted();
+    if (this.#isGiven(socket)) this.#row.received();
+    else this.#row.accepted();
     socket.once('close', this.#closed);
   };
 }

@@ -12,10 +12,12 @@
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { close as closeFd, TCP_REUSEPORT } from '../native.js';
-import type { ListenAddress, ListenRequest, OpenReply } from '../protocol.js';
+import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
 
 /** What this file uses of a libuv stream as node wraps it. */
 interface Handle {
+  readonly constructor: unknown;
+  open(fd: number): number;
   onconnection: (this: Handle, status: number, client: unknown) => void;
   listen(backlog: number): number;
   close(callback?: () => void): void;
@@ -51,6 +53,8 @@ export interface ListenTransport {
 export interface ListeningEvents {
   /** `server` is about to listen. */
   listening(server: net.Server): void;
+  /** This thread accepts from `fd` for `listener` from now on, or ceases to. */
+  accepting(fd: number, listener: number, on: boolean): void;
   /** Some server listens and no `listen()` is pending. At most once. */
   ready(): void;
   /** A server listens, or ceased to, on a socket that main does not have. */
@@ -60,11 +64,16 @@ export interface ListeningEvents {
 
 interface Held {
   readonly server: Server;
+  /** Main's number of the address: the same in every worker. */
+  readonly listener: number;
   readonly handle: Handle;
   readonly fd: number;
   /** Handles over sockets whose workers ceased to listen, by descriptor. */
   readonly extras: Map<number, Handle>;
 }
+
+/** Type of a stream handle that is no server: TCPConstants.SOCKET and PipeConstants.SOCKET. */
+const CONNECTED = 0;
 
 const prototype = net.Server.prototype as Server;
 const scheduleImmediate = setImmediate;
@@ -84,6 +93,8 @@ export class Listening {
   /** Servers that listen now. */
   readonly #servers = new Set<Server>();
   readonly #held = new Map<number, Held>();
+  readonly #byListener = new Map<number, Held>();
+  readonly #listenerOf = new WeakMap<net.Server, number>();
   readonly #exclusive = new WeakSet<Server>();
   #pending = 0;
   #ready = false;
@@ -137,6 +148,30 @@ export class Listening {
     handle.onconnection = (status, client) => first.onconnection.call(first, status, client);
     if (held.server._unref) handle.unref();
     held.extras.set(fd, handle);
+    this.#events.accepting(fd, held.listener, true);
+  }
+
+  /** Main's number of the listener that `server` accepts for, if it is main's. */
+  listenerOf(server: net.Server): number | null {
+    return this.#listenerOf.get(server) ?? null;
+  }
+
+  /**
+   * Makes the connected socket `fd` a connection of the server that accepts for
+   * `listener`, as if it had just been accepted. Until that succeeds, `fd` is the
+   * caller's.
+   */
+  accept(listener: number, fd: number): 'accepted' | 'not-listening' | 'failed' {
+    const held = this.#byListener.get(listener);
+    if (held === undefined) return 'not-listening';
+    const Stream = held.handle.constructor as new (type: number) => Handle;
+    const connection = new Stream(CONNECTED);
+    if (connection.open(fd) !== 0) {
+      connection.close();
+      return 'failed';
+    }
+    held.handle.onconnection.call(held.handle, 0, connection);
+    return 'accepted';
   }
 
   /** Main has given such a socket to somebody else again. */
@@ -145,6 +180,7 @@ export class Listening {
     const handle = held?.extras.get(fd);
     if (held === undefined || handle === undefined) return; // closed meanwhile, with its server
     held.extras.delete(fd);
+    this.#events.accepting(fd, held.listener, false);
     handle.close();
     this.#transport?.release(null, [fd]);
   }
@@ -207,20 +243,29 @@ export class Listening {
       return;
     }
     server._connectionKey = `${addressType}:${address}:${port}`;
-    this.#hold(server, server._handle, reply.grant, reply.fd);
+    this.#hold(server, server._handle, reply);
   }
 
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, grant: number, fd: number): void {
-    const held: Held = { server, handle, fd, extras: new Map() };
+  #hold(server: Server, handle: Handle, { grant, listener, fd }: Opened): void {
+    const held: Held = { server, listener, handle, fd, extras: new Map() };
     this.#held.set(grant, held);
+    this.#byListener.set(listener, held);
+    this.#listenerOf.set(server, listener);
     this.#servers.add(server);
-    onClose(handle, () => {
+    this.#events.accepting(fd, listener, true);
+    const before = () => {
+      for (const each of [fd, ...held.extras.keys()]) this.#events.accepting(each, listener, false);
+    };
+    const after = () => {
       this.#held.delete(grant);
+      this.#byListener.delete(listener);
+      this.#listenerOf.delete(server);
       this.#servers.delete(server);
       for (const extra of held.extras.values()) extra.close();
       this.#transport?.release(grant, [fd, ...held.extras.keys()]);
-    });
+    };
+    onClose(handle, after, before);
     for (const method of ['ref', 'unref'] as const) {
       const original = handle[method];
       handle[method] = function (this: Handle) {
@@ -254,19 +299,21 @@ export class Listening {
   }
 }
 
-/** Calls `then` after `handle` was closed: its descriptor is free by then. */
-function onClose(handle: Handle, then: () => void): void {
+/** Calls `after` when `handle` was closed and its descriptor is free, `before` while it is not. */
+function onClose(handle: Handle, after: () => void, before?: () => void): void {
   const original = handle.close;
   handle.close = function (this: Handle, callback?: () => void) {
     handle.close = original;
+    before?.();
     original.call(this, callback);
-    then();
+    after();
   };
 }
 
 /** A handle on which `listen` fails, so that node makes and emits the error. */
 function failingHandle(errno: number): Handle {
   return {
+    open: () => errno,
     onconnection() {},
     listen: () => errno,
     close() {},

@@ -1,0 +1,56 @@
+// What one thread's event loop is to the other threads of the process: something
+// to wake, to peek into, and to pause.
+#ifndef GYRE_PEER_H_
+#define GYRE_PEER_H_
+
+#include <stdint.h>
+
+#include <atomic>
+#include <memory>
+#include <mutex>
+
+#include "uv_api.h"
+
+namespace gyre {
+
+// Values of Peer::pause. Only the transitions below happen; each is one
+// compare-and-swap or, where only one side can act, one store.
+//
+//   NONE      -> REQUESTED  governor, before it signals the thread
+//   REQUESTED -> PAUSED     the thread, in its signal handler
+//   REQUESTED -> NONE       governor, which gave up waiting
+//   PAUSED    -> NONE       governor, when it is done
+//
+// A handler that finds NONE came too late and returns.
+enum PauseState : int32_t { kNone = 0, kRequested = 1, kPaused = 2 };
+
+struct Peer {
+  // Written once, before the peer can be found.
+  uint32_t id = 0;
+  int tid = 0;
+  int epoll_fd = -1;
+  uv_loop_t* loop = nullptr;
+  uv_async_t* async = nullptr;
+  const int32_t* loops = nullptr;  // the loop counter in the scoreboard
+
+  // Held while another thread uses `loop` or `async` or pauses the thread, and by
+  // the thread itself for the moment in which it ceases to exist as a peer. The
+  // governor locks it before it signals, so a paused thread never holds it.
+  std::mutex life;
+  bool alive = true;  // guarded by life
+
+  // A futex. On a line of its own: the thread's handler waits on it.
+  alignas(128) std::atomic<int32_t> pause{kNone};
+};
+
+// Ids are never used again in one process, so a stale id finds nobody.
+uint32_t AddPeer(std::shared_ptr<Peer> peer);
+void RemovePeer(const std::shared_ptr<Peer>& peer);
+std::shared_ptr<Peer> FindPeer(uint32_t id);
+
+// Wakes the peer's loop; false if it is gone. Any thread.
+bool WakePeer(uint32_t id);
+
+}  // namespace gyre
+
+#endif  // GYRE_PEER_H_

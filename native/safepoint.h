@@ -1,0 +1,30 @@
+// Pausing another thread at an instruction boundary, so that its connections can
+// be taken from it while none of its system calls is in flight.
+#ifndef GYRE_SAFEPOINT_H_
+#define GYRE_SAFEPOINT_H_
+
+#include <stdint.h>
+
+#include "peer.h"
+
+namespace gyre {
+
+// Installs the SIGURG handler of the process, once; the one that was there before is
+// called for signals that are not ours. Returns 0 or -errno.
+int InstallSafepoint();
+
+// The peer that the calling thread is, or null: what its handler pauses for.
+void SetPausable(Peer* peer);
+
+// Pauses `peer`, whose life the caller has locked. Returns 0 when it is paused, and
+// -ETIMEDOUT when it did not reach its handler within `timeout_us` (uninterruptible
+// sleep, signal blocked): then it is not paused and will not be.
+//
+// From success until Resume() the caller makes system calls only. The paused
+// thread may hold any lock that is not the caller's, the allocator's among them.
+int Pause(Peer* peer, int timeout_us);
+void Resume(Peer* peer);
+
+}  // namespace gyre
+
+#endif  // GYRE_SAFEPOINT_H_

@@ -1,0 +1,71 @@
+// Looking into another thread's event loop, and taking connections out of it.
+#ifndef GYRE_TAKING_H_
+#define GYRE_TAKING_H_
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "peer.h"
+
+namespace gyre {
+
+// Where the words of a connection's entry are. src/scheduler/layout.ts decides;
+// it is passed in, so that no offset is written down twice.
+struct TableLayout {
+  int32_t entry_words;
+  int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
+  int32_t fresh, between, listening, taken;               // values of the state word
+};
+
+struct Table {
+  int32_t* words;
+  int32_t descriptors;  // entries
+  TableLayout layout;
+};
+
+// What a loop has ready right now. Taken without pausing it, so only an estimate.
+struct Ready {
+  int32_t movable = 0;  // connections with input, at their boundary as far as the table says
+  int32_t queued = 0;   // length of the accept queues of its ready listening sockets
+  int32_t other = 0;    // anything else: connections inside a message, wake-ups, …
+};
+
+// One thing taken.
+struct Taken {
+  int32_t kind;        // kTakenConnection or kTakenAccepted
+  int32_t fd;          // the descriptor that the recipient gets
+  int32_t old_fd;      // the victim's descriptor, now a socket that is never readable; -1: none
+  int32_t listener;
+  int32_t generation;
+  double boundary;
+};
+enum : int32_t { kTakenConnection = 1, kTakenAccepted = 3 };
+
+// Any thread. 0, or -ESRCH if the peer is gone.
+int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready);
+
+// Lists in `fds` the calling thread's own ready and movable connections (kernel's word
+// included), at most `max`. `epoll_fd` is its loop's. Returns their number.
+int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
+
+// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed.
+bool AtBoundary(int fd, double boundary);
+
+struct TakeResult {
+  int taken = 0;
+  int mismatches = 0;     // candidates inside a message after all
+  int failures = 0;       // system calls that failed; those connections stayed
+  int64_t pause_ns = 0;   // how long the victim stood still; 0 if it was not paused
+};
+
+// Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections and then
+// of its accept queues, and lets it go on. `never_fd` is a socket that is never
+// readable. Returns 0, -ESRCH (gone) or -ETIMEDOUT (could not be paused): then
+// nothing was taken.
+constexpr int kTakeMax = 256;
+int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
+         int timeout_us, Taken* out, TakeResult* result);
+
+}  // namespace gyre
+
+#endif  // GYRE_TAKING_H_

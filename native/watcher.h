@@ -1,0 +1,69 @@
+// The governor's eyes: a thread that notices when a worker stands still while it
+// has something to do.
+#ifndef GYRE_WATCHER_H_
+#define GYRE_WATCHER_H_
+
+#include <napi.h>
+
+#include <atomic>
+#include <memory>
+#include <thread>
+#include <vector>
+
+#include "peer.h"
+
+struct pollfd;
+
+namespace gyre {
+
+// Blocks over all efds while nothing is ready, which costs nothing at all; ticks
+// while anything is. In tick mode it sleeps on the clock and not on the efds, so that
+// events do not wake it. A worker whose loop counter did not change from one tick
+// to the next although its efd was ready at both stands still: then the watcher
+// calls `on_stall` on the governor's own loop and waits until Continue().
+//
+// It is a thread beside the governor's, so that the governor's event loop stays
+// free to be told things and to be terminated.
+//
+// Create, Continue and Stop on the governor's thread.
+class Watcher {
+ public:
+  static Watcher* Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, int64_t tick_us,
+                         Napi::Function on_stall, int* error);
+  void Continue();
+  void Stop();
+
+  // Of one peer: whether it stood still at the last report.
+  bool Stalled(size_t index) const { return stalled_[index] != 0; }
+  int never_fd() const { return never_[0]; }
+
+ private:
+  Watcher() = default;
+  void Run();
+  bool Tick(pollfd* efds, bool* any_ready);
+  static void OnAsync(uv_async_t* async);
+  static void OnClosed(uv_handle_t* handle);
+  static void OnTeardown(napi_async_cleanup_hook_handle, void* data);
+
+  napi_env env_ = nullptr;
+  std::vector<std::shared_ptr<Peer>> peers_;
+  std::vector<int32_t> loops_;           // watcher thread: counters at the last tick
+  std::vector<unsigned char> ready_;     // watcher thread: ready at the last tick
+  std::vector<unsigned char> stalled_;   // watcher thread, read by the governor between report and Continue
+  int64_t tick_us_ = 1000;
+  int control_ = -1;   // eventfd: Continue and Stop
+  int never_[2] = {-1, -1};
+  std::atomic<bool> stopping_{false};
+  std::atomic<bool> reporting_{false};
+  std::thread thread_;
+  uv_async_t* async_ = nullptr;
+  Napi::FunctionReference on_stall_;
+  napi_async_cleanup_hook_handle cleanup_ = nullptr;
+};
+
+// Whether the peer's loop is inside epoll_wait at this moment.
+bool InPoll(uint32_t peer_id);
+
+}  // namespace gyre
+
+#endif  // GYRE_WATCHER_H_

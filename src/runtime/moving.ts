@@ -1,0 +1,102 @@
+/**
+ * What main does so that connections can move: it owns the shared memory, runs the
+ * governor, and sees to it that nothing stays in the mailbox of a worker that has
+ * ended. Main thread only.
+ */
+import { readFileSync } from 'node:fs';
+import { close, misalignmentOf, wake } from '../native.js';
+import type { MovingInit } from '../protocol.js';
+import { ConnectionTable } from '../scheduler/connection-table.js';
+import { EntryKind } from '../scheduler/layout.js';
+import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
+import { GovernorThread } from './governor-thread.js';
+
+/** Entries in one mailbox ring. A full one refuses, and the giver keeps its connections. */
+const RING_CAPACITY = 256;
+
+/** Descriptors to track where the limit is unknown. */
+const DESCRIPTORS_DEFAULT = 65_536;
+
+/** The soft limit on descriptors of this process: getrlimit(2), RLIMIT_NOFILE. */
+function descriptorLimit(): number {
+  const limits = readFileSync('/proc/self/limits', 'utf8');
+  const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
+  return soft > 0 ? soft : DESCRIPTORS_DEFAULT;
+}
+
+export interface MovingOptions {
+  readonly name: string;
+  readonly workers: number;
+  readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  readonly tickMs: number;
+  readonly batchMax: number;
+  readonly seed: number;
+}
+
+export interface MovingEvents {
+  /** The workers that accept for a listener. */
+  workersOf(listener: number): readonly number[];
+  /** What wakes a worker's loop; null if it has ended. */
+  wakeIdOf(worker: number): number | null;
+  /** The governor has died: nothing moves any more. */
+  died(error: unknown): void;
+}
+
+export class Moving {
+  readonly init: MovingInit;
+  readonly #options: MovingOptions;
+  readonly #events: MovingEvents;
+  readonly #mailboxes: Mailboxes;
+  readonly #table: ConnectionTable;
+  #governor: GovernorThread | null = null;
+
+  constructor(options: MovingOptions, events: MovingEvents) {
+    this.#options = options;
+    this.#events = events;
+    this.#mailboxes = Mailboxes.create(options.workers, RING_CAPACITY, misalignmentOf);
+    this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
+    this.init = { mailboxes: this.#mailboxes.words, table: this.#table.words };
+  }
+
+  /** Starts the governor. Every worker must be up. */
+  start(peers: readonly number[]): void {
+    const { name, scoreboard, tickMs, batchMax, seed } = this.#options;
+    const init = { name, peers, scoreboard, ...this.init, tickMs, batchMax, seed };
+    this.#governor = new GovernorThread(init, this.#events.died);
+  }
+
+  /** The thread of `worker` has ended: what still waits for it goes to others. */
+  async ended(worker: number): Promise<void> {
+    await this.#governor?.ended(worker);
+    this.#mailboxes.reader(worker).drainAll((entry) => {
+      if (entry.kind === EntryKind.DROP) return;
+      // An entry whose taker died at work is seen again. If it had got as far as to
+      // adopt the descriptor, the thread's end has closed it.
+      if (this.#table.read(entry.fd)?.worker === worker) return;
+      this.deliver(entry);
+    });
+    this.#table.forget(worker);
+    // It may have died between ringing a bell and waking its owner.
+    for (let other = 0; other < this.#options.workers; other++) this.#wake(other);
+  }
+
+  /** Gives a connection that is in nobody's hands to a worker that accepts for its listener. */
+  deliver(entry: Entry): void {
+    const { main } = this.#mailboxes;
+    for (const worker of this.#events.workersOf(entry.listener)) {
+      if (this.#mailboxes.writer(main, worker).put(entry) === 'full') continue;
+      this.#wake(worker);
+      return;
+    }
+    close(entry.fd); // nobody listens there any more, as after server.close()
+  }
+
+  async stop(): Promise<void> {
+    await this.#governor?.stop();
+  }
+
+  #wake(worker: number): void {
+    const id = this.#events.wakeIdOf(worker);
+    if (id !== null) wake(id);
+  }
+}

@@ -1,0 +1,190 @@
+/**
+ * The governor: a thread without user code that makes moves on behalf of workers
+ * which cannot make their own, because they stand still. This thread's loop only.
+ *
+ * A watcher (native/watcher.h) wakes it when a worker has been inside one iteration of
+ * its loop for a tick while its efd had events. What the worker is doing then counts
+ * as one of its events, so a worker with one connection waiting behind a long callback
+ * has two and may give one.
+ */
+import workerThreads, { type MessagePort } from 'node:worker_threads';
+import {
+  createWatcher,
+  inPoll,
+  installSafepoint,
+  type NativeTable,
+  peek,
+  type Ready,
+  setThreadName,
+  take,
+  type Watcher,
+  wake,
+} from '../native.js';
+import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
+import { CONNECTION, CONNECTION_WORDS, ConnectionState, EntryKind } from '../scheduler/layout.js';
+import { Mailboxes, type MailboxWriter } from '../scheduler/mailbox.js';
+import { chooseMove } from '../scheduler/move.js';
+import { type Rings, wholeMachine } from '../scheduler/neighbourhood.js';
+import { type Random, seededRandom } from '../scheduler/random.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
+
+const WORDS_TAKEN = 8;
+
+/**
+ * How long a worker may take to reach its handler before the governor gives up. It takes
+ * tens of µs on an idle machine; one that sleeps uninterruptibly would take for ever.
+ */
+const PAUSE_TIMEOUT_US = 2_000;
+
+/** What native/taking.h calls TableLayout, in its order. */
+export const TABLE_LAYOUT = Int32Array.of(
+  CONNECTION_WORDS,
+  CONNECTION.OWNER,
+  CONNECTION.STATE,
+  CONNECTION.LISTENER,
+  CONNECTION.GENERATION,
+  CONNECTION.BOUNDARY,
+  ConnectionState.FRESH,
+  ConnectionState.BETWEEN,
+  ConnectionState.LISTENING,
+  ConnectionState.TAKEN,
+);
+
+class Governor {
+  readonly #init: GovernorInit;
+  readonly #table: NativeTable;
+  readonly #writers: readonly MailboxWriter[];
+  readonly #rings: readonly Rings[];
+  readonly #random: Random;
+  readonly #watcher: Watcher;
+  readonly #board: Scoreboard;
+  /** Moves that each worker made through the governor, and its count when it last gave to r. */
+  readonly #rounds: number[];
+  readonly #gave: number[][];
+  readonly #ended = new Set<number>();
+  readonly #taken: Int32Array;
+  readonly #boundaries: Float64Array;
+  readonly #stats = new Float64Array(3);
+  /** What each worker had ready when it was last looked at; null: not looked at now. */
+  #ready: (Ready | null)[] = [];
+
+  constructor(init: GovernorInit) {
+    this.#init = init;
+    this.#table = { words: init.table, layout: TABLE_LAYOUT };
+    const mailboxes = Mailboxes.attach(init.mailboxes);
+    const count = init.peers.length;
+    this.#writers = init.peers.map((_, index) => mailboxes.writer(mailboxes.governor, index));
+    this.#rings = wholeMachine(count);
+    this.#random = seededRandom(init.seed);
+    this.#board = Scoreboard.attach(init.scoreboard);
+    this.#rounds = new Array(count).fill(0);
+    this.#gave = init.peers.map(() => new Array(count).fill(0));
+    this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
+    this.#boundaries = new Float64Array(this.#taken.buffer);
+    installSafepoint();
+    this.#watcher = createWatcher(init.peers, init.tickMs * 1000, () => this.#onStall());
+  }
+
+  receive(message: ToGovernor, reply: (message: FromGovernor) => void): void {
+    if (message.kind === 'stop') {
+      this.#watcher.stop();
+      return;
+    }
+    // From here on nothing is put into the ended worker's mailbox.
+    this.#ended.add(message.worker);
+    reply(message);
+  }
+
+  #onStall(): void {
+    this.#ready = [];
+    for (let worker = 0; worker < this.#init.peers.length; worker++) {
+      if (this.#watcher.stalled(worker) && !this.#ended.has(worker)) this.#rescue(worker);
+    }
+    this.#watcher.continue();
+  }
+
+  #rescue(victim: number): void {
+    const ready = this.#look(victim);
+    if (ready === null) return;
+    const waiting = ready.movable + ready.queued;
+    if (waiting === 0) return;
+    const gave = this.#gave[victim] as number[];
+    const round = (this.#rounds[victim] as number) + 1;
+    const move = chooseMove({
+      giver: victim,
+      events: waiting + 1, // and the one that it is busy with
+      rings: this.#rings[victim] as Rings,
+      outstanding: (worker) => this.#outstanding(worker),
+      roundsSinceGave: (worker) => round - (gave[worker] as number),
+      accepts: (worker) => this.#accepts(worker),
+      random: this.#random,
+    });
+    if (move === null) return;
+    this.#rounds[victim] = round;
+    gave[move.recipient] = round;
+    this.#make(victim, move.recipient, move.count);
+  }
+
+  #make(victim: number, recipient: number, wanted: number): void {
+    const to = this.#writers[recipient] as MailboxWriter;
+    const back = this.#writers[victim] as MailboxWriter;
+    const max = Math.min(wanted, this.#init.batchMax, to.free(), back.free());
+    if (max === 0) return this.#board.governor(victim).refused();
+    const taken = take(
+      this.#init.peers[victim] as number,
+      victim + 1,
+      this.#table,
+      this.#watcher.neverFd,
+      max,
+      PAUSE_TIMEOUT_US,
+      this.#taken,
+      this.#stats,
+    );
+    const row = this.#board.governor(victim);
+    if (taken < 0) return row.refused();
+    const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
+    row.paused(taken, mismatches, failures, pauseNs / 1000);
+    for (let i = 0; i < taken; i++) {
+      const at = i * WORDS_TAKEN;
+      const [kind, fd, oldFd, listener, generation] = this.#taken.subarray(at, at + WORDS_TAKEN);
+      const boundary = this.#boundaries[at / 2 + 3] as number;
+      const common = { listener, generation, boundary } as const;
+      // There is room: it was checked above, and nobody else puts into these rings.
+      to.put({ kind, fd, ...common } as Parameters<MailboxWriter['put']>[0]);
+      if (oldFd !== undefined && oldFd >= 0) {
+        back.put({ kind: EntryKind.DROP, fd: oldFd, ...common } as Parameters<
+          MailboxWriter['put']
+        >[0]);
+      }
+    }
+    if (taken === 0) return;
+    wake(this.#init.peers[recipient] as number);
+    wake(this.#init.peers[victim] as number);
+    this.#ready[victim] = null;
+    this.#ready[recipient] = null;
+  }
+
+  #look(worker: number): Ready | null {
+    this.#ready[worker] ??= peek(this.#init.peers[worker] as number, worker + 1, this.#table);
+    return this.#ready[worker] ?? null;
+  }
+
+  #outstanding(worker: number): number {
+    const ready = this.#look(worker);
+    if (ready === null) return Number.POSITIVE_INFINITY;
+    const busy = inPoll(this.#init.peers[worker] as number) ? 0 : 1;
+    return ready.movable + ready.queued + ready.other + busy;
+  }
+
+  #accepts(worker: number): boolean {
+    return !this.#ended.has(worker) && !this.#watcher.stalled(worker);
+  }
+}
+
+const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
+setThreadName(`${init.name}-gov`);
+const governor = new Governor(init);
+control.on('message', (message: ToGovernor) => {
+  governor.receive(message, (reply) => control.postMessage(reply));
+  if (message.kind === 'stop') control.close();
+});
