@@ -96,6 +96,8 @@ export class Listeners {
   readonly #grants = new Map<number, Grant>();
   /** By descriptor number. A number can be in use only once, so neither can a key. */
   readonly #copies = new Map<number, Copy>();
+  /** Workers that closed a number, as its return shows, and have not said so yet. */
+  readonly #unsaid = new Map<number, number[]>();
   #grantLast = 0;
   #listenerLast = 0;
   #retry: NodeJS.Timeout | undefined;
@@ -144,7 +146,11 @@ export class Listeners {
   /** `worker` has closed `fds`; with `grantId`, its server no longer listens. */
   release(worker: number, grantId: number | null, fds: readonly number[]): void {
     for (const fd of fds) {
-      if (this.#copies.get(fd)?.worker === worker) this.#copies.delete(fd);
+      const unsaid = this.#unsaid.get(fd) ?? [];
+      const late = unsaid.indexOf(worker);
+      if (late >= 0) unsaid.splice(late, 1);
+      else if (this.#copies.get(fd)?.worker === worker) this.#copies.delete(fd);
+      if (unsaid.length === 0) this.#unsaid.delete(fd);
     }
     const grant = grantId === null ? undefined : this.#grants.get(grantId);
     if (grant?.worker === worker) this.#revoke(grant);
@@ -156,6 +162,12 @@ export class Listeners {
     // never turned into one is still open, and only the socket's cookie can tell.
     // No number here can have been given out again: that would have replaced its
     // entry (#duplicate), and nobody but main and that worker knew the number.
+    for (const [fd, unsaid] of this.#unsaid) {
+      this.#unsaid.set(
+        fd,
+        unsaid.filter((each) => each !== worker),
+      );
+    }
     for (const [fd, copy] of this.#copies) {
       if (copy.worker !== worker) continue;
       this.#copies.delete(fd);
@@ -325,9 +337,15 @@ export class Listeners {
 
   #duplicate(worker: number, socket: Socket): number {
     const fd = duplicate(socket.fd);
+    if (fd < 0) return fd;
     // The kernel gave this number out, so any older entry for it is history: its
-    // worker has closed it and just not said so yet.
-    if (fd >= 0) this.#copies.set(fd, { worker, socket });
+    // worker has closed it and just not said so yet. When it does, it does not mean
+    // the new copy, even if that is its own.
+    const earlier = this.#copies.get(fd);
+    if (earlier !== undefined) {
+      this.#unsaid.set(fd, [...(this.#unsaid.get(fd) ?? []), earlier.worker]);
+    }
+    this.#copies.set(fd, { worker, socket });
     return fd;
   }
 
