@@ -9,8 +9,10 @@
  *   n    every worker ended by itself: the first code that is not 0
  *   130, 143  a second SIGINT or SIGTERM cut the drain short
  */
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
@@ -18,6 +20,9 @@ import type { RuntimeOptions } from './runtime/options.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
+
+/** How long the last output may take to be read. No evidence for more or less. */
+const FLUSH_MS = 1_000;
 
 /** Errors that say the command was wrong, not that the server failed. */
 const USAGE_CODES: ReadonlySet<string> = new Set([
@@ -90,6 +95,18 @@ class Log {
   }
 }
 
+/**
+ * Resolves when what the workers wrote has left this process: a pipe takes it no faster
+ * than somebody reads. The workers' streams flow into these two and wait for `drain`.
+ */
+async function flushed(): Promise<void> {
+  for (const stream of [process.stdout, process.stderr]) {
+    stream.on('error', () => process.exit()); // nobody reads any more
+    while (stream.writableNeedDrain) await once(stream, 'drain');
+    await new Promise((resolve) => stream.write('', resolve));
+  }
+}
+
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
   const { workers, pin } = flags;
@@ -108,8 +125,9 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
     log.write('exit', `worker ${worker.index} ended with code ${code}`, { worker, code });
     if (code !== 0) process.exitCode ??= code;
   });
-  runtime.on('close', () => {
+  runtime.on('close', async () => {
     log.write('close', 'closed', {});
+    await Promise.race([flushed(), sleep(FLUSH_MS)]);
     process.exit();
   });
 }

@@ -12,5 +12,8 @@ import Module from 'node:module';
  * @throws whatever a CommonJS entry throws while it loads.
  */
 export function runEntry(entry: string): void {
+  // It names gyre's own first file here. Node sets it anew for a CommonJS entry and
+  // not for an ES module. `require.main` is the same object.
+  delete process.mainModule;
   (Module as unknown as { runMain(main: string): void }).runMain(entry);
 }

@@ -17,19 +17,49 @@ export function setArguments(entry: string, args: readonly string[]): void {
 
 /**
  * A worker's stdout and stderr are streams to main, which writes them out in whole
- * chunks. If main's stream is a terminal, the worker's says so too.
+ * chunks. They have the number of main's, and if main's is a terminal they say so and do
+ * what one can be told to do.
  */
-export function describeTerminal(name: 'stdout' | 'stderr', shape: TerminalShape | null): void {
+export function describeStream(name: 'stdout' | 'stderr', shape: TerminalShape | null): void {
+  const stream = process[name];
+  Object.assign(stream, { fd: name === 'stdout' ? 1 : 2 });
+  sendAtOnce(stream);
   if (shape === null) return;
-  const terminal = tty.WriteStream.prototype;
-  Object.assign(process[name], {
+  const { clearLine, clearScreenDown, cursorTo, getColorDepth, hasColors, moveCursor } =
+    tty.WriteStream.prototype;
+  Object.assign(stream, {
     isTTY: true,
     columns: shape.columns,
     rows: shape.rows,
-    getColorDepth: terminal.getColorDepth,
-    hasColors: terminal.hasColors,
     getWindowSize: () => [shape.columns, shape.rows],
+    ...{ clearLine, clearScreenDown, cursorTo, getColorDepth, hasColors, moveCursor },
   });
+}
+
+/** What this file uses of a worker's output stream. */
+interface OutputStream {
+  _writev?: (chunks: unknown, callback: (error?: Error | null) => void) => void;
+  [acknowledge: symbol]: () => void;
+}
+
+/**
+ * Node sends one write of a worker to main and the next one when main has asked for
+ * it, which this thread hears in a later turn of its loop. So the two streams overtake
+ * each other on a terminal, and a worker that never returns does not show what it wrote.
+ * Here main's asking is anticipated, and each write leaves at once, as from a process
+ * that writes to a terminal or a file. Like there, `write()` never pushes back.
+ */
+function sendAtOnce(stream: NodeJS.WriteStream): void {
+  const output = stream as unknown as OutputStream;
+  const asked = Object.getOwnPropertySymbols(Object.getPrototypeOf(stream)).find(
+    ({ description }) => description === 'kStdioWantsMoreDataCallback',
+  );
+  const send = output._writev;
+  if (asked === undefined || send === undefined) return; // then as node has it
+  output._writev = function (this: OutputStream, chunks, callback) {
+    send.call(this, chunks, callback);
+    this[asked]?.();
+  };
 }
 
 /**
@@ -64,9 +94,9 @@ export class SignalInterest {
  * application starts begin on all CPUs of the process, and the number of CPUs
  * that it is told is theirs, too.
  */
-export function containPin(inherited: readonly number[]): void {
+export function containPin(inherited: readonly number[], parallelism: number): void {
   markPinned(true); // children: the addon's fork handler
-  os.availableParallelism = () => inherited.length;
+  os.availableParallelism = () => parallelism;
 
   const NodeWorker = workerThreads.Worker;
   workerThreads.Worker = class Worker extends NodeWorker {
