@@ -213,7 +213,8 @@ Value CreateWatcherOf(const CallbackInfo& info) {
   return result;
 }
 
-// take(peerId, owner, table, neverFd, max, timeoutUs, out: Int32Array, stats: Float64Array[3])
+// take(peerId, owner, table, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
+//      stats: Float64Array[3])
 //   : how many were taken | -errno
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
 // the boundary as a double. stats = mismatches, failures, pause in ns.
@@ -222,9 +223,9 @@ Value TakeOf(const CallbackInfo& info) {
   static thread_local Taken taken[kTakeMax];
   TakeResult result;
   int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), Int(info, 3),
-                   Int(info, 4), Int(info, 5), taken, &result);
+                   Int(info, 4), Int(info, 5), Int(info, 6), taken, &result);
   if (error != 0) return Result(info, error);
-  int32_t* out = info[6].As<Napi::Int32Array>().Data();
+  int32_t* out = info[7].As<Napi::Int32Array>().Data();
   for (int i = 0; i < result.taken; i++, out += 8) {
     out[0] = taken[i].kind;
     out[1] = taken[i].fd;
@@ -233,7 +234,7 @@ Value TakeOf(const CallbackInfo& info) {
     out[4] = taken[i].generation;
     memcpy(out + 6, &taken[i].boundary, sizeof(double));
   }
-  double* stats = info[7].As<Napi::Float64Array>().Data();
+  double* stats = info[8].As<Napi::Float64Array>().Data();
   stats[0] = result.mismatches;
   stats[1] = result.failures;
   stats[2] = static_cast<double>(result.pause_ns);

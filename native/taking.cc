@@ -124,6 +124,27 @@ int Replace(int epoll_fd, int fd, int never_fd) {
   return copy;
 }
 
+// Takes the connection `fd` if it may move. False when there is no descriptor left,
+// so that there is no point in going on. Within a pause: system calls only.
+bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_fd, Taken* out,
+             TakeResult* result) {
+  Entry entry(table, fd);
+  if (!entry.OwnedBy(owner) || !entry.Movable()) return true;
+  if (!AtBoundary(fd, entry.boundary())) {
+    result->mismatches++;
+    return true;
+  }
+  int copy = Replace(epoll_fd, fd, never_fd);
+  if (copy < 0) {
+    result->failures++;
+    return copy != -EMFILE && copy != -ENFILE;
+  }
+  entry.MarkTaken();
+  out[result->taken++] = {kTakenConnection,   copy, fd, entry.listener(), entry.generation(),
+                          entry.boundary()};
+  return true;
+}
+
 }  // namespace
 
 bool AtBoundary(int fd, double boundary) {
@@ -174,7 +195,7 @@ int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, in
 }
 
 int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
-         int timeout_us, Taken* out, TakeResult* result) {
+         int timeout_us, int idle_from, Taken* out, TakeResult* result) {
   if (max > kTakeMax) max = kTakeMax;
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return -ESRCH;
@@ -187,23 +208,10 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
   // System calls only, until Resume(): see safepoint.h.
   epoll_event events[kEventsMax];
   int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
-  for (int i = 0; i < count && result->taken < max; i++) {
-    int fd = events[i].data.fd;
-    Entry entry(table, fd);
-    if (!entry.OwnedBy(owner) || !entry.Movable() || !OnlyInput(events[i].events)) continue;
-    if (!AtBoundary(fd, entry.boundary())) {
-      result->mismatches++;
-      continue;
-    }
-    int copy = Replace(peer->epoll_fd, fd, never_fd);
-    if (copy < 0) {
-      result->failures++;
-      if (copy == -EMFILE || copy == -ENFILE) break;
-      continue;
-    }
-    entry.MarkTaken();
-    out[result->taken++] = {kTakenConnection,   copy, fd, entry.listener(), entry.generation(),
-                            entry.boundary()};
+  bool room = true;
+  for (int i = 0; i < count && result->taken < max && room; i++) {
+    if (!OnlyInput(events[i].events)) continue;
+    room = TakeOne(peer->epoll_fd, events[i].data.fd, owner, table, never_fd, out, result);
   }
   for (int i = 0; i < count && result->taken < max; i++) {
     int fd = events[i].data.fd;
@@ -218,6 +226,11 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
       out[result->taken++] = {kTakenAccepted, accepted, -1, entry.listener(), 0, 0.0};
     }
   }
+  int idle_to = idle_from < 0 ? 0 : idle_from + kIdleScanMax;
+  if (idle_to > table.descriptors) idle_to = table.descriptors;
+  for (int fd = idle_from; fd >= 0 && fd < idle_to && result->taken < max && room; fd++) {
+    room = TakeOne(peer->epoll_fd, fd, owner, table, never_fd, out, result);
+  }
   Resume(peer.get());
   result->pause_ns = NowNs() - began;
   return 0;
@@ -228,7 +241,7 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
 bool AtBoundary(int, double) { return false; }
 int Peek(uint32_t, int32_t, const Table&, Ready*) { return -ENOSYS; }
 int OwnMovable(int, int32_t, const Table&, int32_t*, int) { return 0; }
-int Take(uint32_t, int32_t, const Table&, int, int, int, Taken*, TakeResult*) { return -ENOSYS; }
+int Take(uint32_t, int32_t, const Table&, int, int, int, int, Taken*, TakeResult*) { return -ENOSYS; }
 
 #endif
 

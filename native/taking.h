@@ -58,13 +58,16 @@ struct TakeResult {
   int64_t pause_ns = 0;   // how long the victim stood still; 0 if it was not paused
 };
 
-// Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections and then
-// of its accept queues, and lets it go on. `never_fd` is a socket that is never
+// Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections, then
+// of its accept queues, then, if `idle_from` >= 0, of its idle connections with
+// descriptors from there on, and lets it go on. `never_fd` is a socket that is never
 // readable. Returns 0, -ESRCH (gone) or -ETIMEDOUT (could not be paused): then
 // nothing was taken.
 constexpr int kTakeMax = 256;
+// Entries of the table that one pause looks at for idle connections.
+constexpr int kIdleScanMax = 1024;
 int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
-         int timeout_us, Taken* out, TakeResult* result);
+         int timeout_us, int idle_from, Taken* out, TakeResult* result);
 
 }  // namespace gyre
 

@@ -49,6 +49,7 @@ interface Addon {
     neverFd: number,
     max: number,
     timeoutUs: number,
+    idleFrom: number,
     out: Int32Array,
     stats: Float64Array,
   ): number;
@@ -291,7 +292,9 @@ export function createWatcher(
 }
 
 /**
- * Pauses the thread of `peer`, takes at most `max` things from it, and lets it go on.
+ * Pauses the thread of `peer`, takes at most `max` things from it, and lets it go on:
+ * connections with input, accept queues, and if `idleFrom` is not -1, idle connections
+ * with descriptors from there on.
  * Each is 8 words in `out`: kind, fd, old fd, listener, generation, unused, boundary as a
  * double. `stats` gets mismatches, failures and the pause in ns. Returns how many were
  * taken, or -errno when the thread is gone or could not be paused.
@@ -303,8 +306,9 @@ export function take(
   neverFd: number,
   max: number,
   timeoutUs: number,
+  idleFrom: number,
   out: Int32Array,
   stats: Float64Array,
 ): number {
-  return helper().take(peer, owner, table, neverFd, max, timeoutUs, out, stats);
+  return helper().take(peer, owner, table, neverFd, max, timeoutUs, idleFrom, out, stats);
 }

@@ -132,6 +132,7 @@ export interface GovernorInit {
   readonly tickMs: number;
   readonly batchMax: number;
   readonly seed: number;
+  readonly chaos: boolean;
 }
 
 export type ToGovernor =

@@ -31,6 +31,7 @@ export interface MovingOptions {
   readonly tickMs: number;
   readonly batchMax: number;
   readonly seed: number;
+  readonly chaos: boolean;
 }
 
 export interface MovingEvents {
@@ -60,8 +61,8 @@ export class Moving {
 
   /** Starts the governor. Every worker must be up. */
   start(peers: readonly number[]): void {
-    const { name, scoreboard, tickMs, batchMax, seed } = this.#options;
-    const init = { name, peers, scoreboard, ...this.init, tickMs, batchMax, seed };
+    const { name, scoreboard, tickMs, batchMax, seed, chaos } = this.#options;
+    const init = { name, peers, scoreboard, ...this.init, tickMs, batchMax, seed, chaos };
     this.#governor = new GovernorThread(init, this.#events.died);
   }
 

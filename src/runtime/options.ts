@@ -90,6 +90,11 @@ export interface SchedulerOptions {
   batchMax?: number;
   /** Seed of the random choice among equally good neighbours: an integer. Default: random. */
   seed?: number;
+  /**
+   * For tests of an application: also moves connections at random, idle ones too, as fast
+   * as it can. Needs `move`. Default false.
+   */
+  chaos?: boolean;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -106,6 +111,7 @@ export const SCHEDULER_DEFAULTS = Object.freeze({
   move: false,
   tickMs: 1,
   batchMax: 64,
+  chaos: false,
 } as const);
 
 /** Least value that V8 was seen to start with: see docs in {@link RuntimeOptions}. */
@@ -155,6 +161,7 @@ const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
   'tickMs',
   'batchMax',
   'seed',
+  'chaos',
 ]);
 
 function show(value: unknown): string {
@@ -270,11 +277,14 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   unknownKeys('scheduler option', value, SCHEDULER_KNOWN);
   const move = value.move ?? SCHEDULER_DEFAULTS.move;
   if (typeof move !== 'boolean') return invalid('scheduler.move', 'a boolean', move);
+  const chaos = value.chaos ?? SCHEDULER_DEFAULTS.chaos;
+  if (typeof chaos !== 'boolean') return invalid('scheduler.chaos', 'a boolean', chaos);
   const tickMs = value.tickMs ?? SCHEDULER_DEFAULTS.tickMs;
   const batchMax = value.batchMax ?? SCHEDULER_DEFAULTS.batchMax;
   const seed = value.seed ?? Math.floor(Math.random() * 2 ** 32);
   return Object.freeze({
     move,
+    chaos,
     tickMs: integerIn('scheduler.tickMs', tickMs, 1, 1_000),
     batchMax: integerIn('scheduler.batchMax', batchMax, 1, 256),
     seed: integerIn('scheduler.seed', seed, 0, 2 ** 32 - 1),

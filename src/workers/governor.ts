@@ -25,7 +25,7 @@ import { CONNECTION, CONNECTION_WORDS, ConnectionState, EntryKind } from '../sch
 import { Mailboxes, type MailboxWriter } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, wholeMachine } from '../scheduler/neighbourhood.js';
-import { type Random, seededRandom } from '../scheduler/random.js';
+import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 
 const WORDS_TAKEN = 8;
@@ -49,6 +49,9 @@ export const TABLE_LAYOUT = Int32Array.of(
   ConnectionState.LISTENING,
   ConnectionState.TAKEN,
 );
+
+/** Idle connections are looked for from a random descriptor below this on. */
+const CHAOS_DESCRIPTORS = 128;
 
 class Governor {
   readonly #init: GovernorInit;
@@ -125,11 +128,28 @@ class Governor {
     this.#make(victim, move.recipient, move.count);
   }
 
-  #make(victim: number, recipient: number, wanted: number): void {
+  /**
+   * For tests: one move of somebody's connections, ready or idle, to somebody else, with
+   * no reason at all. Whatever is wrong with moving shows soonest under this.
+   */
+  chaos(): void {
+    const workers = this.#init.peers.length;
+    const victim = below(this.#random, workers);
+    const recipient = below(this.#random, workers);
+    if (victim === recipient || this.#ended.has(victim) || this.#ended.has(recipient)) return;
+    const count = 1 + below(this.#random, this.#init.batchMax);
+    this.#make(victim, recipient, count, below(this.#random, CHAOS_DESCRIPTORS));
+  }
+
+  #make(victim: number, recipient: number, wanted: number, idleFrom = -1): void {
     const to = this.#writers[recipient] as MailboxWriter;
     const back = this.#writers[victim] as MailboxWriter;
     const max = Math.min(wanted, this.#init.batchMax, to.free(), back.free());
-    if (max === 0) return this.#board.governor(victim).refused();
+    const row = this.#board.governor(victim);
+    if (max === 0) {
+      row.refused();
+      return;
+    }
     const taken = take(
       this.#init.peers[victim] as number,
       victim + 1,
@@ -137,11 +157,14 @@ class Governor {
       this.#watcher.neverFd,
       max,
       PAUSE_TIMEOUT_US,
+      idleFrom,
       this.#taken,
       this.#stats,
     );
-    const row = this.#board.governor(victim);
-    if (taken < 0) return row.refused();
+    if (taken < 0) {
+      row.refused();
+      return;
+    }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
     row.paused(taken, mismatches, failures, pauseNs / 1000);
     for (let i = 0; i < taken; i++) {
@@ -184,7 +207,15 @@ class Governor {
 const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
 setThreadName(`${init.name}-gov`);
 const governor = new Governor(init);
+let chaos = init.chaos;
+function unrest(): void {
+  if (!chaos) return;
+  governor.chaos();
+  setImmediate(unrest);
+}
+unrest();
 control.on('message', (message: ToGovernor) => {
+  if (message.kind === 'stop') chaos = false;
   governor.receive(message, (reply) => control.postMessage(reply));
   if (message.kind === 'stop') control.close();
 });
