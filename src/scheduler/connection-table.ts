@@ -1,12 +1,62 @@
 /**
  * The connection table: for each descriptor number, whose connection it is and
- * whether it could move now.
+ * whether it could move now. Indexed by number, which the kernel keeps unique in the
+ * process; numbers from {@link ConnectionTable.descriptorsMax} on are not tracked, and
+ * their connections never move.
+ *
+ * ## Who may do what
+ *
+ *     from                 | to                    | by
+ *     ---------------------+-----------------------+-----------------------------------
+ *     UNTRACKED            | IN_TRANSIT            | send: who made the descriptor
+ *     UNTRACKED, IN_TRANSIT| FRESH, BETWEEN,       | open: who owns it from now on
+ *                          | LISTENING             |
+ *     FRESH, BETWEEN       | IN_MESSAGE            | begin: owner
+ *     IN_MESSAGE           | BETWEEN               | between: owner
+ *     FRESH .. IN_MESSAGE  | HELD                  | hold: owner
+ *     FRESH .. HELD        | BETWEEN               | release: owner
+ *     FRESH, BETWEEN       | TAKEN                 | governor, while the owner is paused
+ *     any                  | UNTRACKED             | close: owner; main after its end
+ *
+ * From TAKEN only close() leads on: the number refers to a socket on which nothing
+ * happens until the owner has dropped its wrapper.
+ *
+ * The owner must call close() *before* it closes the descriptor, and nothing for this
+ * number after. The kernel gives a closed number to the next who asks, on any thread:
+ * a late call would speak of somebody else's connection. A note about a number that
+ * travels in a mailbox carries the generation, and is void if that has changed: a DROP whose
+ * wrapper is gone already, or a CONNECTION that is seen again because the worker which
+ * took it died just then. If that worker had adopted it, the end of the thread has closed the
+ * descriptor, and the number may be somebody else's.
+ *
+ * ## Why plain stores suffice
+ *
+ * begin() and between() run for each request, so they are two or three plain accesses
+ * and allocate nothing. An entry has one writer at a time: its owner while that
+ * runs, and the governor while it has the owner paused. The futex handshake of the
+ * pause orders the owner's accesses before the governor's, and its release those
+ * before what the owner does next. From one owner to the next the order
+ * comes from the kernel, which hands out a number only after it was closed.
+ *
+ * The pause may fall between any two instructions of the owner, so it is for each
+ * method to be right when cut in two:
+ *
+ * - begin(): not yet IN_MESSAGE, but a byte of the message was read. The kernel's count is
+ *   past BOUNDARY, and the governor leaves the connection alone. In the same way every
+ *   hook that comes late or never makes a connection stay.
+ * - between(): IN_MESSAGE until its last store, and so left alone.
+ * - hold(), release(): called when the application likes, so also just when the governor
+ *   takes the connection. They change the state by compare-and-exchange, once: the only
+ *   one who can make it fail is the governor, and then the connection is gone.
+ * - open(): OWNER is written last, and a connection without owner is not looked at.
+ * - close(): STATE is written first.
  */
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, DESCRIPTORS_MAX } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
 
 export { ConnectionState as State };
 
+/** One entry as plain values, which may be from slightly different moments. */
 export interface Connection {
   /** Index of the worker that owns it, or null. */
   readonly worker: number | null;
@@ -15,6 +65,8 @@ export interface Connection {
   readonly generation: number;
   readonly boundary: number;
 }
+
+const NO_WORKER = -1;
 
 const NOBODYS: Connection = {
   worker: null,
@@ -56,7 +108,10 @@ export class ConnectionTable {
     return new ConnectionTable(words);
   }
 
-  /** Starts a connection under `fd`; returns its generation, or 0 if `fd` is not tracked. */
+  /**
+   * Starts a connection under `fd`, of which the application has consumed `boundary`
+   * bytes. Returns its generation, or 0 if `fd` is not tracked.
+   */
   open(
     fd: number,
     worker: number,
@@ -68,6 +123,7 @@ export class ConnectionTable {
     const words = this.words;
     const at = fd * CONNECTION_WORDS;
     const generation = ((words[at + CONNECTION.GENERATION] as number) + 1) | 0;
+    words[at + CONNECTION.OWNER] = 0;
     words[at + CONNECTION.GENERATION] = generation;
     words[at + CONNECTION.LISTENER] = listener;
     this.#floats[(at + CONNECTION.BOUNDARY) / 2] = boundary;
@@ -76,33 +132,55 @@ export class ConnectionTable {
     return generation;
   }
 
-  /** A message has begun. */
+  /**
+   * The caller has just made `fd`, by dup(2) or accept4(2), and will put it into a mailbox.
+   * Returns the generation for the entry.
+   */
+  send(fd: number, listener: number, boundary: number): number {
+    return this.open(fd, NO_WORKER, listener, boundary, ConnectionState.IN_TRANSIT);
+  }
+
+  /** Whether the `fd` that an entry speaks of has not been adopted since it was sent. */
+  isInTransit(fd: number, generation: number): boolean {
+    const { state, generation: current } = this.read(fd);
+    return state === ConnectionState.IN_TRANSIT && current === generation;
+  }
+
+  /** The first bytes of a message were read. A held connection stays held. */
   begin(fd: number): void {
     if (!this.#tracks(fd)) return;
     const at = fd * CONNECTION_WORDS + CONNECTION.STATE;
     if (this.words[at] !== ConnectionState.HELD) this.words[at] = ConnectionState.IN_MESSAGE;
   }
 
-  /** It stands between two messages, after `boundary` bytes. */
+  /**
+   * The message that {@link begin} began is over, `boundary` bytes are consumed and
+   * nothing is left to write. A held connection stays held.
+   */
   between(fd: number, boundary: number): void {
     if (!this.#tracks(fd)) return;
     const at = fd * CONNECTION_WORDS;
     if (this.words[at + CONNECTION.STATE] === ConnectionState.HELD) return;
-    this.release(fd, boundary);
-  }
-
-  /** It stays until it is released, whatever begins and ends on it. */
-  hold(fd: number): void {
-    if (!this.#tracks(fd)) return;
-    this.words[fd * CONNECTION_WORDS + CONNECTION.STATE] = ConnectionState.HELD;
-  }
-
-  /** As {@link between}, and it is no longer held. */
-  release(fd: number, boundary: number): void {
-    if (!this.#tracks(fd)) return;
-    const at = fd * CONNECTION_WORDS;
     this.#floats[(at + CONNECTION.BOUNDARY) / 2] = boundary;
     this.words[at + CONNECTION.STATE] = ConnectionState.BETWEEN;
+  }
+
+  /** It stays, whatever begins and ends on it. False: too late, it was taken. */
+  hold(fd: number): boolean {
+    if (!this.#tracks(fd)) return true;
+    return this.#change(fd * CONNECTION_WORDS + CONNECTION.STATE, ConnectionState.HELD);
+  }
+
+  /**
+   * The application says that it stands between two messages, after `boundary` bytes,
+   * held or not. False: it was taken meanwhile.
+   */
+  release(fd: number, boundary: number): boolean {
+    if (!this.#tracks(fd)) return true;
+    const at = fd * CONNECTION_WORDS;
+    // Nobody minds if it is written after all to a connection that was taken.
+    this.#floats[(at + CONNECTION.BOUNDARY) / 2] = boundary;
+    return this.#change(at + CONNECTION.STATE, ConnectionState.BETWEEN);
   }
 
   /** Its owner is about to close `fd`. */
@@ -133,6 +211,13 @@ export class ConnectionTable {
       generation: words[at + CONNECTION.GENERATION] as number,
       boundary: this.#floats[(at + CONNECTION.BOUNDARY) / 2] as number,
     };
+  }
+
+  /** Sets the state at word `at` unless the connection was taken, even just now. */
+  #change(at: number, to: ConnectionState): boolean {
+    const from = Atomics.load(this.words, at);
+    if (from === ConnectionState.TAKEN) return false;
+    return Atomics.compareExchange(this.words, at, from, to) === from;
   }
 
   /** False for -1, too: a socket that is closed has no descriptor. */

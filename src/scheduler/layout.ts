@@ -252,6 +252,7 @@ export const CONNECTION_WORDS = 8;
  * - TAKEN: moved away by the governor; its old number awaits the owner's close
  * - HELD: the application keeps it
  * - LISTENING: no connection but a listening socket that the worker accepts from
+ * - IN_TRANSIT: on its way through a mailbox; nobody has adopted it yet
  */
 export const ConnectionState = {
   UNTRACKED: 0,
@@ -261,6 +262,7 @@ export const ConnectionState = {
   TAKEN: 4,
   HELD: 5,
   LISTENING: 6,
+  IN_TRANSIT: 7,
 } as const;
 export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
 

@@ -1,6 +1,43 @@
 /**
  * Which neighbour gets how many of a worker's events: DESIGN's round, steps 1 to 3.
  * Pure; asked by a worker for itself, or by the governor for a worker it has paused.
+ *
+ * With e events: e <= 1, no move. Otherwise floor(e / 2) go to one worker of the nearest
+ * ring that has a candidate, chosen at random from the frontier over m0 (its outstanding
+ * events: fewer is better) and m1 (rounds since the giver gave to it: more is better).
+ * A candidate accepts and does not end up worse off: what it then has is at most
+ * what the giver keeps. The random choice keeps givers that see the same scoreboard
+ * from all giving to the same worker.
+ *
+ * ## Why not fewer than floor(e / 2) to one that has something to do
+ *
+ * A candidate with o events fits only if o <= e mod 2, so moves go to slackers and
+ * nobody else. Giving floor((e - o) / 2) would be the same move where there is one, and
+ * one more wherever e - o >= 2. Counting events, it is better: the larger of two
+ * queues becomes smaller, and everybody's waiting time with it. But a move costs both
+ * sides work that the events they keep wait for. With service time s, and c for one
+ * connection's move on either side, moving (e - o) / 2 saves s (e - o)² / 4 of waiting in
+ * total and costs about c (e - o)(e + o) / 2, so it pays if
+ *
+ *     s / c > 2 (e + o) / (e - o)
+ *
+ * That is 2 for a slacker, 6 for a neighbour half as loaded as the giver, and grows
+ * without bound as they become equal. A hello-world handler takes about as
+ * long as a move. Simulated (2 and 8 workers, Poisson arrivals, 0.3 to 0.9 ms requests
+ * with 50 ms ones among them), the two rules' percentiles are within noise of each other,
+ * while partial moves move up to twice as many connections. And a slacker's count is the one
+ * number that is hardly ever stale.
+ *
+ * Refusing only what leaves the recipient with more than the giver *had*
+ * (o + floor(e / 2) <= e) lets two busy workers send the same events to and fro: in the
+ * simulation it takes p99 from 0.14 s to 17 s at 97% load.
+ *
+ * ## What counts as an event
+ *
+ * A worker that stands still is in the middle of one, which nobody can take from it. Whoever
+ * asks for such a worker should count that one as well: then a single connection that
+ * waits behind an endless callback is moved, as it should be, while a worker that can
+ * still act keeps its only event. (8 workers, the same simulation: p95 3.2 to 2.1 ms.)
  */
 import { type Criterion, frontier } from './frontier.js';
 import type { Rings } from './neighbourhood.js';
@@ -9,7 +46,10 @@ import { below, type Random } from './random.js';
 export interface MoveQuestion {
   /** The worker that would give. */
   readonly giver: number;
-  /** How many events it has: its movable connections with something to read, and its accept queue. */
+  /**
+   * How many events it has: movable connections with something to read, entries in its
+   * accept queue, and the one that it stands still in. See above.
+   */
   readonly events: number;
   /** The giver's neighbourhood. */
   readonly rings: Rings;
