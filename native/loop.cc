@@ -38,6 +38,21 @@ struct LoopHooks::Handles {
   }
 };
 
+void CallIntoJs(napi_env env, napi_ref function) {
+  Napi::HandleScope scope(env);
+  napi_value global;
+  napi_value callee;
+  napi_value result;
+  if (napi_get_global(env, &global) != napi_ok) return;
+  if (napi_get_reference_value(env, function, &callee) != napi_ok) return;
+  // napi_make_callback runs the microtasks that the callback queues. It refuses while
+  // the environment is being torn down, which is not an error here.
+  napi_status status = napi_make_callback(env, nullptr, global, callee, 0, nullptr, &result);
+  if (status != napi_pending_exception) return;
+  napi_value error;
+  if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+}
+
 LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
                              uint32_t heartbeat_index, Napi::Function on_wake, int* error) {
   uv_loop_t* loop = nullptr;
@@ -64,8 +79,8 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   auto* hooks = new LoopHooks();
   hooks->env_ = env;
   hooks->handles_ = new Handles{check, async, loop};
-  hooks->keep_alive_ = Napi::Reference<Napi::Int32Array>::New(words, 1);
-  hooks->on_wake_ = Napi::Persistent(on_wake);
+  napi_create_reference(env, words, 1, &hooks->keep_alive_);
+  napi_create_reference(env, on_wake, 1, &hooks->on_wake_);
   hooks->loops_ = words.Data() + loops_index;
   hooks->heartbeat_ = words.Data() + heartbeat_index;
   hooks->open_handles_ = 2;
@@ -104,21 +119,15 @@ void LoopHooks::OnClosed() {
   free(handles_->check);
   free(handles_->async);
   delete handles_;
-  {
-    Napi::HandleScope scope(env_);
-    on_wake_.Reset();
-    keep_alive_.Reset();
-  }
+  napi_delete_reference(env_, on_wake_);
+  napi_delete_reference(env_, keep_alive_);
   napi_remove_async_cleanup_hook(cleanup_);
   delete this;
 }
 
 void LoopHooks::OnWake() {
   if (closing_) return;
-  Napi::HandleScope scope(env_);
-  // MakeCallback runs the microtasks that the callback queues. If it throws,
-  // node treats that as any uncaught exception of this thread.
-  on_wake_.MakeCallback(Napi::Env(env_).Global(), {});
+  CallIntoJs(env_, on_wake_);
 }
 
 }  // namespace gyre

@@ -11,6 +11,11 @@
 
 namespace gyre {
 
+// Calls `function` from a libuv callback on the loop of `env`. What it throws is an
+// uncaught exception of that thread. Plain Node-API, here and for references: during
+// teardown its calls fail, and the C++ wrapper would turn that into a fatal error.
+void CallIntoJs(napi_env env, napi_ref function);
+
 // What the addon keeps in one event loop: a check handle that counts
 // iterations into shared memory, and an async handle that other threads may
 // trigger. Created and destroyed on the loop's own thread. Both handles are
@@ -37,8 +42,8 @@ class LoopHooks {
 
   napi_env env_ = nullptr;
   Handles* handles_ = nullptr;
-  Napi::Reference<Napi::Int32Array> keep_alive_;  // pins the shared memory below
-  Napi::FunctionReference on_wake_;
+  napi_ref keep_alive_ = nullptr;  // pins the shared memory below
+  napi_ref on_wake_ = nullptr;
   int32_t* loops_ = nullptr;      // written by the check handle only
   int32_t* heartbeat_ = nullptr;  // written by the check handle only
   std::shared_ptr<Peer> peer_;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "loop.h"
 #include "platform.h"
 #include "uv_api.h"
 
@@ -63,7 +64,7 @@ Watcher* Watcher::Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, i
     return nullptr;
   }
   uv_handle_set_data(reinterpret_cast<uv_handle_t*>(watcher->async_), watcher);
-  watcher->on_stall_ = Napi::Persistent(on_stall);
+  napi_create_reference(env, on_stall, 1, &watcher->on_stall_);
   napi_add_async_cleanup_hook(env, OnTeardown, watcher, &watcher->cleanup_);
   watcher->thread_ = std::thread([watcher] { watcher->Run(); });
   return watcher;
@@ -91,10 +92,7 @@ void Watcher::OnTeardown(napi_async_cleanup_hook_handle, void* data) {
 void Watcher::OnClosed(uv_handle_t* handle) {
   auto* watcher = static_cast<Watcher*>(uv_handle_get_data(handle));
   free(watcher->async_);
-  {
-    Napi::HandleScope scope(watcher->env_);
-    watcher->on_stall_.Reset();
-  }
+  napi_delete_reference(watcher->env_, watcher->on_stall_);
   napi_remove_async_cleanup_hook(watcher->cleanup_);
   delete watcher;
 }
@@ -103,8 +101,7 @@ void Watcher::OnAsync(uv_async_t* async) {
   auto* watcher =
       static_cast<Watcher*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(async)));
   if (watcher->stopping_ || !watcher->reporting_.load(std::memory_order_acquire)) return;
-  Napi::HandleScope scope(watcher->env_);
-  watcher->on_stall_.MakeCallback(Napi::Env(watcher->env_).Global(), {});
+  CallIntoJs(watcher->env_, watcher->on_stall_);
 }
 
 void Watcher::Run() {

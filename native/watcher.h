@@ -57,7 +57,7 @@ class Watcher {
   std::atomic<bool> reporting_{false};
   std::thread thread_;
   uv_async_t* async_ = nullptr;
-  Napi::FunctionReference on_stall_;
+  napi_ref on_stall_ = nullptr;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 

@@ -22,6 +22,9 @@ import { ConnectionState } from '../scheduler/layout.js';
 const FINISH = 'http.server.response.finish';
 const TRACK = Symbol('gyre.track');
 
+/** How much earlier than node's 408 an adopted connection that stays idle is closed. */
+const BEFORE_408_MS = 1_000;
+
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
   readonly fd: number;
@@ -46,14 +49,21 @@ interface TrackedHandle {
 interface Parser {
   socket: TrackedSocket | null;
   readonly constructor: { readonly kOnMessageBegin: number };
-  remove?(): void;
   [hook: number]: unknown;
+}
+
+/** Of an http.Server, in ms; 0 is never. */
+interface Timeouts {
+  readonly timeout: number;
+  readonly keepAliveTimeout: number;
+  readonly headersTimeout: number;
+  readonly requestTimeout: number;
 }
 
 interface TrackedSocket extends Socket {
   _handle: TrackedHandle | null;
   parser?: Parser | null;
-  server?: Server & { keepAliveTimeout?: number; timeout?: number };
+  server?: Server & Partial<Timeouts>;
   [TRACK]?: Track | undefined;
 }
 
@@ -189,15 +199,19 @@ export class Tracking {
 /**
  * An adopted connection has no message yet. Node would answer 408 when its headers do
  * not come in time, which is right for a new connection and wrong for one that is
- * kept alive: that one is closed without a word after `keepAliveTimeout`.
+ * kept alive: that one is closed without a word, after `keepAliveTimeout` or, if that
+ * would be later, just before node's own check.
  */
 function beginWaiting(track: Track): void {
   const { socket } = track;
-  socket.parser?.remove?.();
-  const { keepAliveTimeout } = socket.server ?? {};
-  if (!keepAliveTimeout) return;
+  const server: Partial<Timeouts> = socket.server ?? {};
+  const limits = [server.headersTimeout, server.requestTimeout].map((ms) =>
+    ms ? Math.max(1, ms - BEFORE_408_MS) : Number.POSITIVE_INFINITY,
+  );
+  const idleMs = Math.min(server.keepAliveTimeout || Number.POSITIVE_INFINITY, ...limits);
+  if (!Number.isFinite(idleMs)) return;
   track.waiting = true;
-  socket.setTimeout(keepAliveTimeout);
+  socket.setTimeout(idleMs);
 }
 
 function endWaiting(track: Track): void {
