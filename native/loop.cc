@@ -39,18 +39,23 @@ struct LoopHooks::Handles {
 };
 
 void CallIntoJs(napi_env env, napi_ref function) {
-  Napi::HandleScope scope(env);
+  napi_handle_scope scope;
   napi_value global;
   napi_value callee;
-  napi_value result;
-  if (napi_get_global(env, &global) != napi_ok) return;
-  if (napi_get_reference_value(env, function, &callee) != napi_ok) return;
-  // napi_make_callback runs the microtasks that the callback queues. It refuses while
-  // the environment is being torn down, which is not an error here.
-  napi_status status = napi_make_callback(env, nullptr, global, callee, 0, nullptr, &result);
-  if (status != napi_pending_exception) return;
-  napi_value error;
-  if (napi_get_and_clear_last_exception(env, &error) == napi_ok) napi_fatal_exception(env, error);
+  if (napi_open_handle_scope(env, &scope) != napi_ok) return;
+  if (napi_get_global(env, &global) == napi_ok &&
+      napi_get_reference_value(env, function, &callee) == napi_ok) {
+    // It runs the microtasks that the callback queues. It refuses while the
+    // environment is being torn down, which is not an error here.
+    napi_value result;
+    napi_value error;
+    if (napi_make_callback(env, nullptr, global, callee, 0, nullptr, &result) ==
+            napi_pending_exception &&
+        napi_get_and_clear_last_exception(env, &error) == napi_ok) {
+      napi_fatal_exception(env, error);
+    }
+  }
+  napi_close_handle_scope(env, scope);
 }
 
 LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
