@@ -134,7 +134,8 @@ export class ConnectionTable {
 
   /**
    * The caller has just made `fd`, by dup(2) or accept4(2), and will put it into a mailbox.
-   * Returns the generation for the entry.
+   * Returns the generation for the entry. Whoever takes that out calls open() before
+   * anything else, or close() if this connection is not to be tracked.
    */
   send(fd: number, listener: number, boundary: number): number {
     return this.open(fd, NO_WORKER, listener, boundary, ConnectionState.IN_TRANSIT);
