@@ -211,7 +211,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         {
           ...{ index, cpu, count, inherited, entry, args, name, resourceLimits },
           ...{ scoreboard, sharesListeners, moving },
-          env: { ...process.env, ...env },
+          env: environment(env),
         },
         (request) => this.#answer(index, request),
       );
@@ -359,6 +359,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#relay.close();
     this.emit('close');
   }
+}
+
+/** This process's environment with `changes`. A thread would take `undefined` for a text. */
+function environment(changes: ResolvedOptions['env']): NodeJS.ProcessEnv {
+  const all = Object.entries({ ...process.env, ...changes });
+  return Object.fromEntries(all.filter(([, value]) => value !== undefined));
 }
 
 function infoOf({ index, cpu, threadId, tid, state }: WorkerHandle): WorkerInfo {
