@@ -124,8 +124,6 @@ export type ToWorker =
 /** What the governor is started with. */
 export interface GovernorInit {
   readonly name: string;
-  /** Of each worker, in order: what `wake` and `take` know its loop by. */
-  readonly peers: readonly number[];
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   readonly mailboxes: Int32Array<SharedArrayBuffer>;
   readonly table: Int32Array<SharedArrayBuffer>;
@@ -136,8 +134,14 @@ export interface GovernorInit {
 }
 
 export type ToGovernor =
+  /** Begin. `peers`: of each worker, in order, what `wake` and `take` know its loop by. */
+  | { readonly kind: 'watch'; readonly peers: readonly number[] }
   /** The thread of `worker` has ended; answered with the same. */
-  { readonly kind: 'ended'; readonly worker: number } | { readonly kind: 'stop' };
+  | { readonly kind: 'ended'; readonly worker: number }
+  | { readonly kind: 'stop' };
 
-/** Nothing is put into the mailbox of `worker` any more. */
-export type FromGovernor = { readonly kind: 'ended'; readonly worker: number };
+export type FromGovernor =
+  /** Whether connections can move here: null, or why not. The first message. */
+  | { readonly kind: 'checked'; readonly unfit: string | null }
+  /** Nothing is put into the mailbox of `worker` any more. */
+  | { readonly kind: 'ended'; readonly worker: number };

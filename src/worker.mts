@@ -1,1 +1,1 @@
-export { type WorkerSelf, worker } from './worker.js';
+export { hold, release, type WorkerSelf, worker } from './worker.js';

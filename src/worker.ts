@@ -3,9 +3,34 @@
  *
  * @module
  */
-import { getSelf, type WorkerSelf } from './workers/self.js';
+import type { Socket } from 'node:net';
+import { getMovingControl, getSelf, type WorkerSelf } from './workers/self.js';
 
 export type { WorkerSelf };
 
 /** The worker that this thread is, or null on a thread that gyre did not start. */
 export const worker: WorkerSelf | null = getSelf();
+
+/**
+ * Keeps `socket` in this worker: it is never moved, whatever it carries. Call it again
+ * for no effect; it ends with {@link release} or the connection. Without effect where
+ * connections do not move.
+ */
+export function hold(socket: Socket): void {
+  getMovingControl()?.hold(socket);
+}
+
+/**
+ * Says that a raw TCP connection stands between two messages: everything read so far was
+ * handled, everything written has left, and nothing that this worker remembers of it is
+ * needed for what comes next. Until it is read from again, it may continue in another
+ * worker, as a new `connection` event there. Call it after each message.
+ *
+ * HTTP/1 connections need no call. A connection that was held is no longer.
+ *
+ * @returns false if it stays: where connections do not move, over TLS, after an upgrade,
+ *   within an HTTP message, or while there are bytes that were not sent or not read.
+ */
+export function release(socket: Socket): boolean {
+  return getMovingControl()?.release(socket) ?? false;
+}

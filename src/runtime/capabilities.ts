@@ -62,6 +62,15 @@ export function detectCapabilities(): Capabilities {
   });
 }
 
+/** `capabilities` without `name`, for `reason`. */
+export function without(
+  capabilities: Capabilities,
+  name: CapabilityName,
+  reason: string,
+): Capabilities {
+  return Object.freeze({ ...capabilities, [name]: no(reason) });
+}
+
 /** @throws GyreError `ERR_GYRE_CAPABILITY` naming the first of `names` that is missing. */
 export function requireCapabilities(
   capabilities: Capabilities,

@@ -9,6 +9,8 @@ import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor.js');
 
 export class GovernorThread {
+  /** Resolves to null if connections can move on this system, else to why not. */
+  readonly checked: Promise<string | null>;
   readonly #thread: Worker;
   readonly #control: MessagePort;
   readonly #waiting = new Map<number, () => void>();
@@ -25,7 +27,13 @@ export class GovernorThread {
       name: `${init.name} governor`,
       stdout: false,
     });
-    this.#control.on('message', ({ worker }: FromGovernor) => this.#settle(worker));
+    this.checked = new Promise((resolve) => {
+      this.#control.on('message', (message: FromGovernor) => {
+        if (message.kind === 'checked') resolve(message.unfit);
+        else this.#settle(message.worker);
+      });
+      this.#thread.on('exit', () => resolve('the governor ended before it had checked'));
+    });
     let failure: unknown;
     this.#thread.on('error', (error) => {
       failure = error;
@@ -40,6 +48,11 @@ export class GovernorThread {
         if (!stopped) died(failure);
       });
     });
+  }
+
+  /** Begins. `peers`: what wakes each worker's loop. */
+  watch(peers: readonly number[]): void {
+    this.#post({ kind: 'watch', peers });
   }
 
   /** Resolves when the governor will put nothing more into the mailbox of `worker`. */

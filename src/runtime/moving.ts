@@ -49,7 +49,7 @@ export class Moving {
   readonly #events: MovingEvents;
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
-  #governor: GovernorThread | null = null;
+  readonly #governor: GovernorThread;
 
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
@@ -57,18 +57,27 @@ export class Moving {
     this.#mailboxes = Mailboxes.create(options.workers, RING_CAPACITY, misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
     this.init = { mailboxes: this.#mailboxes.words, table: this.#table.words };
+    // Started before the workers: it checks the system while they load.
+    const { name, scoreboard, tickMs, batchMax, seed, chaos } = options;
+    this.#governor = new GovernorThread(
+      { ...{ name, scoreboard, tickMs, batchMax, seed, chaos }, ...this.init },
+      events.died,
+    );
   }
 
-  /** Starts the governor. Every worker must be up. */
+  /** Resolves to null if connections can move on this system, else to why not. */
+  check(): Promise<string | null> {
+    return this.#governor.checked;
+  }
+
+  /** Begins. Every worker must be up. */
   start(peers: readonly number[]): void {
-    const { name, scoreboard, tickMs, batchMax, seed, chaos } = this.#options;
-    const init = { name, peers, scoreboard, ...this.init, tickMs, batchMax, seed, chaos };
-    this.#governor = new GovernorThread(init, this.#events.died);
+    this.#governor.watch(peers);
   }
 
   /** The thread of `worker` has ended: what still waits for it goes to others. */
   async ended(worker: number): Promise<void> {
-    await this.#governor?.ended(worker);
+    await this.#governor.ended(worker);
     this.#mailboxes.reader(worker).drainAll((entry) => {
       if (entry.kind === EntryKind.DROP) return;
       // An entry whose taker died at work is seen again. If it had got as far as to
@@ -93,7 +102,7 @@ export class Moving {
   }
 
   async stop(): Promise<void> {
-    await this.#governor?.stop();
+    await this.#governor.stop();
   }
 
   #wake(worker: number): void {

@@ -12,7 +12,12 @@ import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.
 import type { ListenAddress, Reply, Request } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import { Scoreboard, type WorkerRow } from '../scheduler/scoreboard.js';
-import { type Capabilities, detectCapabilities, requireCapabilities } from './capabilities.js';
+import {
+  type Capabilities,
+  detectCapabilities,
+  requireCapabilities,
+  without,
+} from './capabilities.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { Moving } from './moving.js';
@@ -96,7 +101,7 @@ export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) =
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 
 class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
-  readonly capabilities: Capabilities;
+  capabilities: Capabilities;
   readonly #options: ResolvedOptions;
   readonly #scoreboard: Scoreboard;
   readonly #listeners: Listeners;
@@ -166,7 +171,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         ready.push(this.#becomesReady(worker));
       }
       await Promise.all(ready);
-      this.#moving?.start(this.#workers.map(({ wakeId }) => wakeId as number));
+      await this.#startMoving();
     } catch (error) {
       await this.close({ drainMs: 0 });
       throw error;
@@ -187,6 +192,17 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         died: (error) => this.#onGovernorDied(error),
       },
     );
+  }
+
+  async #startMoving(): Promise<void> {
+    if (this.#moving === null) return;
+    const unfit = await this.#moving.check();
+    if (unfit === null) {
+      this.#moving.start(this.#workers.map(({ wakeId }) => wakeId as number));
+      return;
+    }
+    this.capabilities = without(this.capabilities, 'move', unfit);
+    requireCapabilities(this.capabilities, this.#options.require);
   }
 
   #onGovernorDied(cause: unknown): void {

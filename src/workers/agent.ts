@@ -12,6 +12,7 @@ import { Connections } from './connections.js';
 import { drain, followSessions } from './draining.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
+import { setMovingControl } from './self.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
@@ -71,6 +72,7 @@ export class Agent {
       ? attachLoop(init.scoreboard, row.loopsIndex, row.heartbeatIndex, onWake)
       : null;
     this.#tracking?.install();
+    setMovingControl(this.#tracking);
     this.#connections.install();
     this.#listening.install();
   }
@@ -111,6 +113,7 @@ export class Agent {
     this.#listening.uninstall();
     this.#connections.uninstall();
     this.#tracking?.uninstall();
+    setMovingControl(null);
     this.#loop?.detach();
   }
 }

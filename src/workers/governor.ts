@@ -27,6 +27,7 @@ import { chooseMove } from '../scheduler/move.js';
 import { type Rings, wholeMachine } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
+import { selfCheck } from './self-check.js';
 
 const WORDS_TAKEN = 8;
 
@@ -55,6 +56,7 @@ const CHAOS_DESCRIPTORS = 128;
 
 class Governor {
   readonly #init: GovernorInit;
+  readonly #peers: readonly number[];
   readonly #table: NativeTable;
   readonly #writers: readonly MailboxWriter[];
   readonly #rings: readonly Rings[];
@@ -71,36 +73,36 @@ class Governor {
   /** What each worker had ready when it was last looked at; null: not looked at now. */
   #ready: (Ready | null)[] = [];
 
-  constructor(init: GovernorInit) {
+  constructor(init: GovernorInit, peers: readonly number[]) {
     this.#init = init;
+    this.#peers = peers;
     this.#table = { words: init.table, layout: TABLE_LAYOUT };
     const mailboxes = Mailboxes.attach(init.mailboxes);
-    const count = init.peers.length;
-    this.#writers = init.peers.map((_, index) => mailboxes.writer(mailboxes.governor, index));
+    const count = peers.length;
+    this.#writers = peers.map((_, index) => mailboxes.writer(mailboxes.governor, index));
     this.#rings = wholeMachine(count);
     this.#random = seededRandom(init.seed);
     this.#board = Scoreboard.attach(init.scoreboard);
     this.#rounds = new Array(count).fill(0);
-    this.#gave = init.peers.map(() => new Array(count).fill(0));
+    this.#gave = peers.map(() => new Array(count).fill(0));
     this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
     this.#boundaries = new Float64Array(this.#taken.buffer);
     installSafepoint();
-    this.#watcher = createWatcher(init.peers, init.tickMs * 1000, () => this.#onStall());
+    this.#watcher = createWatcher(peers, init.tickMs * 1000, () => this.#onStall());
   }
 
-  receive(message: ToGovernor, reply: (message: FromGovernor) => void): void {
-    if (message.kind === 'stop') {
-      this.#watcher.stop();
-      return;
-    }
-    // From here on nothing is put into the ended worker's mailbox.
-    this.#ended.add(message.worker);
-    reply(message);
+  /** Nothing is put into the mailbox of `worker` after this. */
+  forget(worker: number): void {
+    this.#ended.add(worker);
+  }
+
+  stop(): void {
+    this.#watcher.stop();
   }
 
   #onStall(): void {
     this.#ready = [];
-    for (let worker = 0; worker < this.#init.peers.length; worker++) {
+    for (let worker = 0; worker < this.#peers.length; worker++) {
       if (this.#watcher.stalled(worker) && !this.#ended.has(worker)) this.#rescue(worker);
     }
     this.#watcher.continue();
@@ -133,7 +135,7 @@ class Governor {
    * no reason at all. Whatever is wrong with moving shows soonest under this.
    */
   chaos(): void {
-    const workers = this.#init.peers.length;
+    const workers = this.#peers.length;
     const victim = below(this.#random, workers);
     const recipient = below(this.#random, workers);
     if (victim === recipient || this.#ended.has(victim) || this.#ended.has(recipient)) return;
@@ -151,7 +153,7 @@ class Governor {
       return;
     }
     const taken = take(
-      this.#init.peers[victim] as number,
+      this.#peers[victim] as number,
       victim + 1,
       this.#table,
       this.#watcher.neverFd,
@@ -181,21 +183,21 @@ class Governor {
       }
     }
     if (taken === 0) return;
-    wake(this.#init.peers[recipient] as number);
-    wake(this.#init.peers[victim] as number);
+    wake(this.#peers[recipient] as number);
+    wake(this.#peers[victim] as number);
     this.#ready[victim] = null;
     this.#ready[recipient] = null;
   }
 
   #look(worker: number): Ready | null {
-    this.#ready[worker] ??= peek(this.#init.peers[worker] as number, worker + 1, this.#table);
+    this.#ready[worker] ??= peek(this.#peers[worker] as number, worker + 1, this.#table);
     return this.#ready[worker] ?? null;
   }
 
   #outstanding(worker: number): number {
     const ready = this.#look(worker);
     if (ready === null) return Number.POSITIVE_INFINITY;
-    const busy = inPoll(this.#init.peers[worker] as number) ? 0 : 1;
+    const busy = inPoll(this.#peers[worker] as number) ? 0 : 1;
     return ready.movable + ready.queued + ready.other + busy;
   }
 
@@ -205,17 +207,36 @@ class Governor {
 }
 
 const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
-setThreadName(`${init.name}-gov`);
-const governor = new Governor(init);
-let chaos = init.chaos;
+const reply = (message: FromGovernor) => control.postMessage(message);
+let governor: Governor | null = null;
+let chaos = false;
+
 function unrest(): void {
   if (!chaos) return;
-  governor.chaos();
+  governor?.chaos();
   setImmediate(unrest);
 }
-unrest();
-control.on('message', (message: ToGovernor) => {
-  if (message.kind === 'stop') chaos = false;
-  governor.receive(message, (reply) => control.postMessage(reply));
-  if (message.kind === 'stop') control.close();
+
+function receive(message: ToGovernor): void {
+  switch (message.kind) {
+    case 'watch':
+      governor = new Governor(init, message.peers);
+      chaos = init.chaos;
+      unrest();
+      break;
+    case 'ended':
+      governor?.forget(message.worker);
+      reply(message);
+      break;
+    case 'stop':
+      chaos = false;
+      governor?.stop();
+      control.close();
+  }
+}
+
+setThreadName(`${init.name}-gov`);
+selfCheck().then((unfit) => {
+  reply({ kind: 'checked', unfit });
+  control.on('message', receive);
 });

@@ -3,6 +3,7 @@
  * so that a server which imports its own copy of gyre sees the same as the copy
  * that started it.
  */
+import type { Socket } from 'node:net';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
@@ -14,13 +15,34 @@ export interface WorkerSelf {
   readonly count: number;
 }
 
+/** What an application may say about its own connections. */
+export interface MovingControl {
+  hold(socket: Socket): void;
+  release(socket: Socket): boolean;
+}
+
 const KEY = Symbol.for('gyre.worker');
-const holder = globalThis as unknown as Record<symbol, WorkerSelf | undefined>;
+const MOVING = Symbol.for('gyre.moving');
+const holder = globalThis as unknown as {
+  [KEY]?: WorkerSelf;
+  [MOVING]?: MovingControl;
+};
 
 /** Called once, by the bootstrap, before any user code. */
 export function setSelf(self: WorkerSelf | null): void {
   if (self === null) delete holder[KEY];
   else Object.defineProperty(holder, KEY, { value: Object.freeze(self), configurable: true });
+}
+
+/** Called once, by the agent, where connections move; null at its end. */
+export function setMovingControl(control: MovingControl | null): void {
+  if (control === null) delete holder[MOVING];
+  else Object.defineProperty(holder, MOVING, { value: control, configurable: true });
+}
+
+/** Null where connections do not move. */
+export function getMovingControl(): MovingControl | null {
+  return holder[MOVING] ?? null;
 }
 
 /** This thread's worker, or null on a thread that gyre did not start. */

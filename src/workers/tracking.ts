@@ -114,13 +114,16 @@ export class Tracking {
   opened(socket: Socket, adoption: Adoption | null): void {
     const tracked = socket as TrackedSocket;
     const { parser, _handle: handle, server } = tracked;
-    // Only a plain HTTP/1 connection has its parser on the accepted socket itself.
-    if (!parser || !handle || !server) return;
+    if (!handle || !server) return;
     const listener = this.#listenerOf(server);
     if (listener === null) return;
     const { fd } = handle;
     const consumedBefore = adoption?.boundary ?? 0;
-    const state = adoption === null ? ConnectionState.FRESH : ConnectionState.BETWEEN;
+    // Only a plain HTTP/1 connection has its parser on the accepted socket itself. Of any
+    // other, only its application knows when it stands between messages: release().
+    let state: ConnectionState = ConnectionState.IN_MESSAGE;
+    if (adoption !== null) state = ConnectionState.BETWEEN;
+    else if (parser) state = ConnectionState.FRESH;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
       ...{ fd, generation, socket: tracked, consumedBefore },
@@ -128,9 +131,9 @@ export class Tracking {
     };
     tracked[TRACK] = track;
     this.#byFd.set(fd, track);
-    parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
+    if (parser) parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
     this.#forgetOnClose(handle, track);
-    if (adoption !== null) beginWaiting(track);
+    if (adoption !== null && parser) beginWaiting(track);
   }
 
   /** This worker accepts from `fd` for `listener`, or ceases to. */
@@ -145,6 +148,21 @@ export class Tracking {
     if (track === undefined) return;
     track.held = true;
     this.#table.hold(track.fd);
+  }
+
+  /**
+   * The application has finished a message on `socket` and will remember nothing of it.
+   * False if it cannot move now: unsent data, TLS, an upgraded or unknown connection.
+   */
+  release(socket: Socket): boolean {
+    const track = (socket as TrackedSocket)[TRACK];
+    if (track === undefined || track.open > 0) return false;
+    // What was read and not handed to the application would be left behind.
+    if (socket.writableLength > 0 || socket.readableLength > 0) return false;
+    if (socket.destroyed || track.socket._handle === null) return false;
+    track.held = false;
+    this.#table.release(track.fd, track.consumedBefore + socket.bytesRead);
+    return true;
   }
 
   /**
