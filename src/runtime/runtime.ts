@@ -21,7 +21,7 @@ import {
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { Moving } from './moving.js';
-import type { ResolvedOptions } from './options.js';
+import { durationMs, type ResolvedOptions } from './options.js';
 import { planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
@@ -142,12 +142,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   close(options: CloseOptions = {}): Promise<void> {
     const { drainMs = this.#options.drainMs } = options;
-    if (!(typeof drainMs === 'number' && drainMs >= 0)) {
-      throw new GyreError(
-        'ERR_GYRE_OPTION_INVALID',
-        `drainMs must be a number of ms of at least 0, or Infinity, not ${inspect(drainMs)}`,
-      );
-    }
+    durationMs('drainMs', drainMs, 0);
     this.#closing ??= this.#shutDown(drainMs, null);
     return this.#closing;
   }
