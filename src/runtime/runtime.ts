@@ -163,7 +163,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
             : this.#spawn(index, cpu, cpus.length, inherited);
         this.#workers.push(worker);
         this.#follow(worker);
-        ready.push(this.#becomesReady(worker));
+        const becomes = this.#becomesReady(worker);
+        becomes.catch(() => {}); // seen below, unless the next thread cannot even start
+        ready.push(becomes);
       }
       await Promise.all(ready);
       await this.#startMoving();
