@@ -114,6 +114,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #redelivering = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
   #started = false;
+  /** Of the first worker that listened and then died while others still started. */
+  #startError: GyreError | null = null;
 
   constructor(options: ResolvedOptions, capabilities: Capabilities, workers: number) {
     super();
@@ -169,6 +171,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       }
       await Promise.all(ready);
       await this.#startMoving();
+      if (this.#startError !== null) throw this.#startError;
     } catch (error) {
       await this.close({ drainMs: 0 });
       throw error;
@@ -306,6 +309,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
     this.emit('exit', { worker: infoOf(worker), code: exit.code, error });
     if (error !== null && this.#started) this.#report(worker, error);
+    else this.#startError ??= error;
     if (this.#started && this.#workers.every(({ state }) => state === 'exited')) {
       this.#closing ??= this.#shutDown(0, null);
     }
