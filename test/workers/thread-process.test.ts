@@ -16,10 +16,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { affinity } from '../../src/native.js';
-import { app, get, getFromEach, gyre, portOf, ROOT, Running, start } from '../support/app.js';
+import { app, CLI, get, getFromEach, gyre, portOf, ROOT, Running, start } from '../support/app.js';
 
 const NODE = process.execPath;
-const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
 const FACTS = app('facts');
 const HOST = '127.0.0.1';
 const CPUS = affinity();
