@@ -135,12 +135,35 @@ async function generate(load: Load): Promise<Latencies> {
     finished();
   });
   for (const agent of agents) agent.destroy();
+  return summarize(latencies, errors);
+}
+
+function summarize(latencies: number[], errors: number): Latencies {
   const sorted = latencies.sort((a, b) => a - b);
   return {
     ...{ requests: sorted.length, errors, max: sorted.at(-1) ?? Number.NaN },
     ...{ p50: percentile(sorted, 0.5), p95: percentile(sorted, 0.95) },
     ...{ p99: percentile(sorted, 0.99), p999: percentile(sorted, 0.999) },
   };
+}
+
+/** What a fast request takes a server, in ms; some of it is the client's. */
+const FAST_MS = 0.1;
+
+/**
+ * The same arrivals at one queue with `servers` servers, first come first served: what
+ * moving connections without cost could reach.
+ */
+export function oneQueue(load: Load, servers: number): Latencies {
+  const freeAt = new Array<number>(servers).fill(0);
+  const latencies: number[] = [];
+  for (const { atMs, slow } of schedule(load)) {
+    const first = freeAt.indexOf(Math.min(...freeAt));
+    const endMs = Math.max(atMs, freeAt[first] as number) + (slow ? load.slowMs : FAST_MS);
+    freeAt[first] = endMs;
+    if (!slow && atMs >= load.warmup * 1000) latencies.push(endMs - atMs);
+  }
+  return summarize(latencies, 0);
 }
 
 if (require.main === module) {
