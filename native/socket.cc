@@ -140,6 +140,10 @@ int Close(int fd) {
 }
 
 int NameOf(int fd, SocketName* result) {
+  int type = 0;
+  socklen_t type_length = sizeof(type);
+  if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0) return -errno;
+  if (type != SOCK_STREAM) return -ESOCKTNOSUPPORT;
   sockaddr_storage name;
   memset(&name, 0, sizeof(name));
   socklen_t length = sizeof(name);

@@ -35,6 +35,7 @@ struct SocketName {
   int port = 0;
   std::string text;  // address, or path
 };
+// Of stream sockets only: nothing else can listen.
 int NameOf(int fd, SocketName* name);
 
 // The kernel's 64-bit name of the socket itself, the same through every

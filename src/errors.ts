@@ -6,6 +6,8 @@
  * the text of a message.
  */
 
+import { inspect } from 'node:util';
+
 /** Every code that starts with `ERR_GYRE_`, and when it occurs. */
 export const ERROR_CODES = {
   ERR_GYRE_OPTION_UNKNOWN: 'An options object has a key that gyre does not know.',
@@ -55,13 +57,19 @@ export class GyreError extends Error {
   }
 }
 
+/** What was thrown. For `throw undefined` an error, because undefined says that nothing was. */
+export function thrown(value: unknown): unknown {
+  return value === undefined ? new Error('undefined was thrown') : value;
+}
+
 /**
  * What became of worker `index` as one error: a system error keeps its code,
  * anything else is `ERR_GYRE_WORKER_FAILED`. `cause` is the worker's own error.
  */
 export function workerError(index: number, cause: unknown): GyreError {
   const system = cause as Partial<NodeJS.ErrnoException> | null | undefined;
-  const text = cause instanceof Error ? cause.message : String(cause);
+  const text =
+    cause instanceof Error ? cause.message : typeof cause === 'string' ? cause : inspect(cause);
   const details: GyreErrorDetails = { cause, worker: index };
   if (typeof system?.syscall === 'string') details.syscall = system.syscall;
   if (typeof system?.errno === 'number') details.errno = system.errno;

@@ -3,6 +3,7 @@
  * that follow one thread only. The one file that joins both halves.
  */
 import { EventEmitter } from 'node:events';
+import { thrown } from './errors.js';
 import { threadId } from './native.js';
 import type { FromWorker, ToWorker } from './protocol.js';
 import type { InlineFactory } from './runtime/runtime.js';
@@ -49,7 +50,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       try {
         runEntry(entry);
       } catch (error) {
-        this.#end({ code: 1, error });
+        this.#end({ code: 1, error: thrown(error) });
       }
     });
   }

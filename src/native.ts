@@ -101,6 +101,9 @@ export const TCP_IPV6ONLY = 1;
 export const TCP_REUSEPORT = 2;
 export const TCP_PROBE = 4;
 
+/** Size of `sun_path` in Linux's `sockaddr_un`; only Linux has abstract names. */
+const SUN_PATH_BYTES = 108;
+
 /** From this file's place in dist/src; a published package has the same shape. */
 const ROOT = path.join(__dirname, '..', '..');
 
@@ -189,7 +192,16 @@ export function openTcp(
 
 /** Opens a listening Unix socket (abstract if `path` starts with NUL); fd or -errno. */
 export function openUnix(path: string, backlog: number): number {
-  return helper().openUnix(path, backlog);
+  return helper().openUnix(path.startsWith('\0') ? abstractName(path) : path, backlog);
+}
+
+/**
+ * An abstract name as this line of node spells it, so that its clients find it: up to
+ * Node 20 it is padded with NULs to the size of `sun_path`.
+ */
+function abstractName(name: string): string {
+  if (Number.parseInt(process.versions.node, 10) > 20) return name;
+  return name + '\0'.repeat(Math.max(0, SUN_PATH_BYTES - Buffer.byteLength(name)));
 }
 
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */

@@ -68,7 +68,10 @@ export type ListenAddress =
 
 export type Request =
   | { readonly kind: 'open'; readonly listen: ListenRequest }
-  /** `fds` were closed by the worker; with `grant`, its server stopped listening. */
+  /**
+   * `fds` were closed by the worker. With `grant`, its server stopped listening, and main
+   * closes the descriptors for it that the worker has not seen yet.
+   */
   | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] };
 
 /** The answer to `open`. The worker owns `fd` from here on. */
@@ -78,6 +81,8 @@ export interface Opened {
   /** Number of the listener: the same in every worker that accepts for it. */
   readonly listener: number;
   readonly fd: number;
+  /** Length of the accept queue: what the request names, or the runtime's. */
+  readonly backlog: number;
   /** What the socket is bound to, for the server's connection key. */
   readonly address: ListenAddress;
 }
@@ -116,7 +121,7 @@ export type ToWorker =
   | { readonly kind: 'stop' }
   /** The process received a signal that the application listens for. */
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
-  /** Also accept from `fd`, whose worker stopped. The worker owns `fd` from here on. */
+  /** Also accept from `fd`, whose worker stopped. Void if the worker gave the grant back. */
   | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
   /** No longer accept from `fd`: another worker does again. */
   | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };

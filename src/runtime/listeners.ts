@@ -78,6 +78,7 @@ interface Listener {
 /** A duplicate that a worker owns. */
 interface Copy {
   readonly worker: number;
+  readonly grant: number;
   readonly socket: Socket;
 }
 
@@ -131,15 +132,16 @@ export class Listeners {
   }
 
   /** Gives `worker` a descriptor to accept from, or the error that node would give. */
-  open(worker: number, listen: ListenRequest): OpenReply {
+  open(worker: number, request: ListenRequest): OpenReply {
     if (this.#closed) return refused(-ECANCELED);
+    const listen = { ...request, backlog: request.backlog || this.#backlog };
     switch (listen.kind) {
       case 'tcp':
         return this.#openTcp(worker, listen);
       case 'unix':
-        return this.#join(worker, `unix:${listen.path}`, () => this.#createUnix(listen));
+        return this.#join(worker, `unix:${listen.path}`, listen, () => this.#createUnix(listen));
       case 'fd':
-        return this.#join(worker, `fd:${listen.fd}`, () => this.#createFromFd(listen.fd));
+        return this.#join(worker, `fd:${listen.fd}`, listen, () => this.#createFromFd(listen.fd));
     }
   }
 
@@ -152,7 +154,16 @@ export class Listeners {
       else if (this.#copies.get(fd)?.worker === worker) this.#copies.delete(fd);
       if (unsaid.length === 0) this.#unsaid.delete(fd);
     }
-    const grant = grantId === null ? undefined : this.#grants.get(grantId);
+    if (grantId === null) return;
+    // What is left for this grant is still on its way to the worker, which ignores it as
+    // it has given the grant back. Closed by the worker some time later, it would keep
+    // the address open after close() has returned there.
+    for (const [fd, copy] of this.#copies) {
+      if (copy.worker !== worker || copy.grant !== grantId) continue;
+      this.#copies.delete(fd);
+      close(fd);
+    }
+    const grant = this.#grants.get(grantId);
     if (grant?.worker === worker) this.#revoke(grant);
   }
 
@@ -197,9 +208,9 @@ export class Listeners {
         return this.#join(
           worker,
           key,
+          { ...listen, address, family },
           () => this.#createTcp(key, address, family, listen),
           { address, family, port },
-          { ...listen, address, family },
         );
       }
     };
@@ -219,9 +230,9 @@ export class Listeners {
   #join(
     worker: number,
     key: string,
+    listen: ListenRequest,
     create: () => Listener | number,
     where: { address: string; family: 4 | 6; port: number } | null = null,
-    listen: ListenRequest | null = null,
   ): OpenReply {
     const refuse = (errno: number) =>
       refused(errno, where?.address ?? null, where?.family ?? 4, where?.port ?? 0);
@@ -241,22 +252,24 @@ export class Listeners {
     if (socket === undefined) return refuse(-EINVAL);
     if (typeof socket === 'number') return refuse(socket);
 
-    const fd = this.#duplicate(worker, socket);
+    const id = ++this.#grantLast;
+    const fd = this.#duplicate(worker, id, socket);
     if (fd < 0) {
       if (listener.grants.size === 0) this.#dispose(listener);
       else this.#shareOut(listener);
       return refuse(fd);
     }
-    const grant: Grant = { id: ++this.#grantLast, worker, listener, sockets: [socket] };
+    const grant: Grant = { id, worker, listener, sockets: [socket] };
     this.#grants.set(grant.id, grant);
     listener.grants.set(grant.id, grant);
     this.#events.granted(worker, listener.address);
-    const { id, address } = listener;
-    return { ok: true, grant: grant.id, listener: id, fd, address } satisfies Opened;
+    const { backlog } = listen;
+    const { address } = listener;
+    return { ok: true, grant: id, listener: listener.id, fd, backlog, address } satisfies Opened;
   }
 
   /** One that its worker looks after besides its own, else a new one on the same port. */
-  #anotherSocket(listener: Listener, listen: ListenRequest | null): Socket | number {
+  #anotherSocket(listener: Listener, listen: ListenRequest): Socket | number {
     for (const grant of listener.grants.values()) {
       if (grant.sockets.length < 2) continue;
       const socket = grant.sockets.pop() as Socket;
@@ -267,16 +280,15 @@ export class Listeners {
       return socket;
     }
     const { address } = listener;
-    if (address.family === 'unix' || listen?.kind !== 'tcp') return -EINVAL;
+    if (address.family === 'unix' || listen.kind !== 'tcp') return -EINVAL;
     const family = address.family === 'IPv6' ? 6 : 4;
     const only = family === 6 ? listen.flags & TCP_IPV6ONLY : 0;
-    const backlog = listen.backlog || this.#backlog;
     const fd = openTcp(
       listen.address as string,
       address.port,
       family,
       only | TCP_REUSEPORT,
-      backlog,
+      listen.backlog,
     );
     if (fd < 0) return fd;
     const socket = { fd, cookie: cookieOf(fd) };
@@ -296,14 +308,14 @@ export class Listeners {
       // Whoever asks for reusePort means to share the port with other processes.
       if ((listen.flags & TCP_REUSEPORT) === 0) flags |= TCP_PROBE;
     }
-    const fd = openTcp(address, listen.port, family, flags, listen.backlog || this.#backlog);
+    const fd = openTcp(address, listen.port, family, flags, listen.backlog);
     if (fd < 0) return fd;
     return this.#newListener(key, fd, addressOf(fd), !this.#balanced);
   }
 
   #createUnix(listen: Extract<ListenRequest, { kind: 'unix' }>): Listener | number {
     const { path } = listen;
-    const fd = openUnix(path, listen.backlog || this.#backlog);
+    const fd = openUnix(path, listen.backlog);
     if (fd < 0) return fd;
     let file: Listener['file'] = null;
     if (!path.startsWith('\0')) {
@@ -335,7 +347,7 @@ export class Listeners {
     return { id, key, address, shared, sockets: [socket], grants: new Map(), file };
   }
 
-  #duplicate(worker: number, socket: Socket): number {
+  #duplicate(worker: number, grant: number, socket: Socket): number {
     const fd = duplicate(socket.fd);
     if (fd < 0) return fd;
     // The kernel gave this number out, so any older entry for it is history: its
@@ -345,7 +357,7 @@ export class Listeners {
     if (earlier !== undefined) {
       this.#unsaid.set(fd, [...(this.#unsaid.get(fd) ?? []), earlier.worker]);
     }
-    this.#copies.set(fd, { worker, socket });
+    this.#copies.set(fd, { worker, grant, socket });
     return fd;
   }
 
@@ -365,7 +377,7 @@ export class Listeners {
     for (const socket of listener.sockets) {
       if (held.has(socket)) continue;
       const least = grants.reduce((a, b) => (b.sockets.length < a.sockets.length ? b : a));
-      const fd = this.#duplicate(least.worker, socket);
+      const fd = this.#duplicate(least.worker, least.id, socket);
       if (fd < 0) {
         this.#retry ??= setTimeout(() => {
           this.#retry = undefined;

@@ -21,7 +21,7 @@ import {
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { Moving } from './moving.js';
-import type { ResolvedOptions } from './options.js';
+import { durationMs, type ResolvedOptions } from './options.js';
 import { planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
@@ -114,6 +114,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #redelivering = new Set<Promise<void>>();
   #closing: Promise<void> | null = null;
   #started = false;
+  /** Of the first worker that listened and then died while others still started. */
+  #startError: GyreError | null = null;
 
   constructor(options: ResolvedOptions, capabilities: Capabilities, workers: number) {
     super();
@@ -142,12 +144,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   close(options: CloseOptions = {}): Promise<void> {
     const { drainMs = this.#options.drainMs } = options;
-    if (!(typeof drainMs === 'number' && drainMs >= 0)) {
-      throw new GyreError(
-        'ERR_GYRE_OPTION_INVALID',
-        `drainMs must be a number of ms of at least 0, or Infinity, not ${inspect(drainMs)}`,
-      );
-    }
+    durationMs('drainMs', drainMs, 0);
     this.#closing ??= this.#shutDown(drainMs, null);
     return this.#closing;
   }
@@ -168,10 +165,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
             : this.#spawn(index, cpu, cpus.length, inherited);
         this.#workers.push(worker);
         this.#follow(worker);
-        ready.push(this.#becomesReady(worker));
+        const becomes = this.#becomesReady(worker);
+        becomes.catch(() => {}); // seen below, unless the next thread cannot even start
+        ready.push(becomes);
       }
       await Promise.all(ready);
       await this.#startMoving();
+      if (this.#startError !== null) throw this.#startError;
     } catch (error) {
       await this.close({ drainMs: 0 });
       throw error;
@@ -309,6 +309,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
     this.emit('exit', { worker: infoOf(worker), code: exit.code, error });
     if (error !== null && this.#started) this.#report(worker, error);
+    else this.#startError ??= error;
     if (this.#started && this.#workers.every(({ state }) => state === 'exited')) {
       this.#closing ??= this.#shutDown(0, null);
     }

@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events';
 import os from 'node:os';
 import path from 'node:path';
 import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
+import { thrown } from '../errors.js';
 import { affinity, setAffinity } from '../native.js';
 import type {
   FromWorker,
@@ -126,7 +127,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     });
     this.#control.on('message', (message: FromWorker) => this.#receive(message));
     this.#thread.on('error', (error) => {
-      this.#error = error;
+      this.#error = thrown(error);
     });
     this.#thread.on('exit', (code) => {
       clearTimeout(this.#stopTimer);

@@ -67,7 +67,7 @@ interface Held {
   /** Main's number of the address: the same in every worker. */
   readonly listener: number;
   readonly handle: Handle;
-  readonly fd: number;
+  readonly backlog: number;
   /** Handles over sockets whose workers ceased to listen, by descriptor. */
   readonly extras: Map<number, Handle>;
 }
@@ -138,9 +138,10 @@ export class Listening {
   /** Main hands over a socket of a worker that ceased to listen. */
   adopt(grant: number, fd: number): void {
     const held = this.#held.get(grant);
-    const handle = held === undefined ? null : this.#openHandle(fd);
-    if (held === undefined || handle === null) {
-      closeFd(fd); // this worker's server closed meanwhile, and main knows or soon will
+    if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
+    const handle = this.#openHandle(fd, held.backlog);
+    if (handle === null) {
+      closeFd(fd);
       this.#transport?.release(null, [fd]);
       return;
     }
@@ -235,20 +236,19 @@ export class Listening {
       this.#originalSetUp.call(server, where, port, addressType, backlog, fd, flags);
       return;
     }
-    this.#originalSetUp.call(server, null, null, null, backlog, reply.fd, flags);
+    this.#originalSetUp.call(server, null, null, null, reply.backlog, reply.fd, flags);
     if (server._handle === null) {
-      // Not something that can listen (a datagram socket, say): node has emitted why.
-      closeFd(reply.fd);
+      // A socket that cannot listen (a connected one, say): node has closed it and emits why.
       transport.release(reply.grant, [reply.fd]);
       return;
     }
-    server._connectionKey = `${addressType}:${address}:${port}`;
+    server._connectionKey = connectionKey(args, reply.address);
     this.#hold(server, server._handle, reply);
   }
 
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, fd }: Opened): void {
-    const held: Held = { server, listener, handle, fd, extras: new Map() };
+  #hold(server: Server, handle: Handle, { grant, listener, fd, backlog }: Opened): void {
+    const held: Held = { server, listener, handle, backlog, extras: new Map() };
     this.#held.set(grant, held);
     this.#byListener.set(listener, held);
     this.#listenerOf.set(server, listener);
@@ -280,19 +280,21 @@ export class Listening {
     const bound = server.address();
     if (bound === null) return;
     const address = publicAddress(bound);
+    // Or it is the handle of another server here, of which main knows.
+    const known = [...this.#servers].some((other) => other._handle === handle);
     this.#servers.add(server);
-    this.#events.own(address, true);
+    if (!known) this.#events.own(address, true);
     onClose(handle, () => {
       this.#servers.delete(server);
-      this.#events.own(address, false);
+      if (!known) this.#events.own(address, false);
     });
   }
 
   /** A listening handle over `fd`, made by node itself, that belongs to no server. */
-  #openHandle(fd: number): Handle | null {
+  #openHandle(fd: number, backlog: number): Handle | null {
     const scratch = new net.Server() as Server;
     scratch.on('error', () => {}); // the caller sees the missing handle
-    this.#originalSetUp.call(scratch, null, null, null, 0, fd, 0);
+    this.#originalSetUp.call(scratch, null, null, null, backlog, fd, 0);
     const handle = scratch._handle;
     scratch._handle = null;
     return handle;
@@ -320,6 +322,14 @@ function failingHandle(errno: number): Handle {
     ref() {},
     unref() {},
   };
+}
+
+/** As node would have set it, had it opened the socket here. */
+function connectionKey([address, port, addressType]: Parameters<SetUp>, bound: ListenAddress) {
+  if (address || port === null || bound.family === 'unix') {
+    return `${addressType}:${address}:${port}`;
+  }
+  return `${bound.family === 'IPv6' ? 6 : 4}:${bound.address}:${port}`;
 }
 
 function requestFor(

@@ -8,7 +8,6 @@
  */
 import { constants } from 'node:os';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import { close } from '../native.js';
 import type { ListenRequest, OpenReply, Reply, Request } from '../protocol.js';
 
 const TIMEOUT_MS = 30_000;
@@ -62,10 +61,9 @@ export class Requests {
     return sequence;
   }
 
-  /** The answer to a request that timed out: nobody wants the socket any more. */
+  /** The answer to a request that timed out: nobody wants the socket, and main closes it. */
   #dropLate(reply: Reply): void {
     if (!reply.ok || !('fd' in reply)) return;
-    close(reply.fd);
-    this.#post({ kind: 'release', grant: reply.grant, fds: [reply.fd] });
+    this.#post({ kind: 'release', grant: reply.grant, fds: [] });
   }
 }

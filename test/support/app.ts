@@ -2,7 +2,7 @@
  * What tests share: fixtures by name, runtimes that end with their test, the CLI as
  * a real process, and a look at this process from outside.
  */
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import http from 'node:http';
@@ -29,7 +29,7 @@ workerThreads.Worker = class extends NodeWorker {
 
 /** From dist/test/support. */
 export const ROOT = path.join(__dirname, '..', '..', '..');
-const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
+export const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
 
 /** An application in test/fixtures/apps: plain JavaScript that knows nothing of gyre. */
 export function app(name: string): string {
@@ -130,8 +130,16 @@ export class Running {
   stderr = '';
   readonly #ended: Promise<{ code: number | null; signal: NodeJS.Signals | null }>;
 
-  constructor(t: Test, command: string, args: readonly string[], env: NodeJS.ProcessEnv = {}) {
-    this.child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env } });
+  /** @param inherited what it has as descriptors 3, 4, …: one of ours, or a new socket pair */
+  constructor(
+    t: Test,
+    command: string,
+    args: readonly string[],
+    env: NodeJS.ProcessEnv = {},
+    inherited: readonly (number | 'pipe')[] = [],
+  ) {
+    const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', ...inherited];
+    this.child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });

@@ -1,0 +1,47 @@
+/**
+ * Question: does gyre serve at least as many hello-world requests per second as
+ * node:cluster does on the same CPUs?
+ *
+ * The load generator runs on those CPUs, too, so a server is also measured by the CPU
+ * time that it uses for a request: that counts what all its threads and processes do,
+ * and other people's work on the machine hardly changes it.
+ */
+import { run } from './harness.js';
+import { type SystemName, withServer } from './server.js';
+import { checkWrk, runWrk } from './wrk.js';
+
+/** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
+const TICK_US = 10_000;
+
+run({
+  name: 'hello',
+  question: 'does gyre serve at least as many requests per second as node:cluster?',
+  pinning: 'each gyre worker to one CPU; gyre-unpinned, the rivals and the load generator not',
+  flags: { rounds: 5, seconds: 3, warmup: 1, connections: 64, workers: 2 },
+  metrics: {
+    throughput: { unit: 'requests/s', digits: 0 },
+    cpu: { unit: 'µs of CPU per request', digits: 2 },
+    p99: { unit: 'ms', digits: 2 },
+  },
+  variants: ['gyre', 'cluster-rr', 'gyre-unpinned', 'cluster-none', 'single'],
+  comparisons: (['throughput', 'cpu'] as const).flatMap((metric) => [
+    ...['cluster-rr', 'cluster-none', 'single', 'gyre-unpinned'].map((to) => ({
+      ...{ metric, of: 'gyre', to },
+    })),
+    ...['cluster-rr', 'cluster-none'].map((to) => ({ metric, of: 'gyre-unpinned', to })),
+  ]),
+  check: checkWrk,
+  measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
+    withServer(variant as SystemName, 'hello', workers, async (server) => {
+      await runWrk(server.port, { connections, seconds: warmup });
+      const before = server.cpuTicks();
+      const { requests, requestsPerSecond, p99Ms } = await runWrk(server.port, {
+        ...{ connections, seconds },
+      });
+      const ticks = server.cpuTicks() - before;
+      return {
+        ...{ throughput: requestsPerSecond, p99: p99Ms },
+        cpu: (ticks * TICK_US) / requests,
+      };
+    }),
+});

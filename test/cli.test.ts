@@ -1,0 +1,145 @@
+import { spawnSync } from 'node:child_process';
+import http from 'node:http';
+import t from 'tap';
+import { affinity } from '../src/native.js';
+import { app, get, gyre, ROOT, Running } from './support/app.js';
+
+const SERVER = app('http.js');
+/** The line that says where it serves, with its parts. */
+const SERVING = /gyre: (\d+) workers?, (on CPUs ([\d, ]+)|not pinned), listening on (\S+):(\d+)/;
+
+t.test('--help and --version say what they should on stdout and exit with 0', async (t) => {
+  const help = gyre(t, ['--help']);
+  t.same(await help.ended(), { code: 0, signal: null });
+  t.match(help.stdout, /Usage: gyre/);
+  const runHelp = gyre(t, ['run', '--help']);
+  t.same(await runHelp.ended(), { code: 0, signal: null });
+  t.match(runHelp.stdout, /Exit codes:/);
+  const version = gyre(t, ['--version']);
+  t.same(await version.ended(), { code: 0, signal: null });
+  t.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
+  const wrong = [
+    [],
+    ['walk'],
+    ['run'],
+    ['run', SERVER, '--wrokers', '2'],
+    ['run', SERVER, '--pin', 'firmly'],
+    ['run', SERVER, '--pin', 'hard', '--workers', '1024'],
+    ['run', SERVER, '--pin', 'hard', '--workers', 'inline'],
+    ['run', 'no-such-file.js'],
+    ...['0', '-1', '1.5', 'many', '1025', ''].map((n) => ['run', SERVER, `--workers=${n}`]),
+  ];
+  for (const args of wrong) {
+    const command = gyre(t, args);
+    t.same(await command.ended(), { code: 2, signal: null }, args.slice(-1)[0] || 'nothing');
+    t.equal(command.stdout, '');
+    t.not(command.stderr, '');
+    t.notMatch(command.stderr, SERVING);
+  }
+});
+
+t.test('it says on stderr where it serves and on which CPUs, and nothing on stdout', async (t) => {
+  const server = gyre(t, ['run', SERVER, '--workers', '1']);
+  const [, workers, , cpus, , port] = await server.says(SERVING);
+  t.equal(workers, '1');
+  t.equal(cpus, String(affinity()[0]));
+  t.equal((await get(Number(port))).status, 200);
+  server.child.kill('SIGTERM');
+  t.same(await server.ended(), { code: 0, signal: null });
+  t.equal(server.stdout, '');
+});
+
+t.test('with --json every line on stderr is an object', async (t) => {
+  const server = gyre(t, ['run', SERVER, '--json', '--workers', '2']);
+  await server.says(/"listening"/);
+  server.child.kill('SIGINT');
+  t.same(await server.ended(), { code: 0, signal: null });
+  const lines = server.stderr
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line));
+  const [listening] = lines;
+  t.equal(listening.event, 'listening');
+  t.equal(listening.pid, server.child.pid);
+  t.equal(listening.addresses.length, 1);
+  t.same(
+    listening.workers.map(({ index }: { index: number }) => index),
+    [0, 1],
+  );
+  t.equal(listening.capabilities.native.available, true);
+  t.same(
+    lines.map(({ event }) => event),
+    ['listening', 'exit', 'exit', 'close'],
+  );
+});
+
+t.test('what is after -- are the arguments of the program', async (t) => {
+  const program = gyre(t, ['run', app('argv.js'), '--workers', '1', '--', '--workers', '7', 'x']);
+  await program.ended();
+  t.same(JSON.parse(program.stdout), ['--workers', '7', 'x']);
+});
+
+t.test('--pin off pins nobody, and --workers inline serves from the main thread', async (t) => {
+  const unpinned = gyre(t, ['run', SERVER, '--pin', 'off', '--workers', '2']);
+  t.match((await unpinned.says(SERVING))[2], 'not pinned');
+  const inline = gyre(t, ['run', SERVER, '--workers', 'inline']);
+  const port = Number((await inline.says(SERVING))[5]);
+  t.equal(JSON.parse((await get(port)).body).threadId, 0);
+  inline.child.kill('SIGTERM');
+  t.same(await inline.ended(), { code: 0, signal: null });
+});
+
+t.test('an entry that fails exits with 1 and shows its stack', async (t) => {
+  const failing = gyre(t, ['run', app('throws.js')]);
+  t.same(await failing.ended(), { code: 1, signal: null });
+  t.match(failing.stderr, /ERR_GYRE_WORKER_FAILED/);
+  t.match(failing.stderr, /throws\.js:/);
+});
+
+t.test(
+  "when every worker has ended by itself the program's own exit code is the command's",
+  async (t) => {
+    const server = gyre(t, ['run', app('exit-when-asked.js'), '--workers', '1']);
+    const port = Number((await server.says(SERVING))[5]);
+    await get({ port, path: '/7' }).catch(() => {}); // it does not live to answer
+    t.same(await server.ended(), { code: 7, signal: null });
+  },
+);
+
+for (const [signal, code] of [
+  ['SIGTERM', 143],
+  ['SIGINT', 130],
+] as const) {
+  t.test(
+    `a second ${signal} stops at once, in the middle of a request, with ${code}`,
+    async (t) => {
+      const server = gyre(t, ['run', app('never-answers.js'), '--workers', '1']);
+      const port = Number((await server.says(SERVING))[5]);
+      const request = http.get({ host: '127.0.0.1', port }).on('error', () => {});
+      await server.says(/request in flight/);
+      server.child.kill(signal);
+      await server.says(/draining/);
+      server.child.kill(signal);
+      t.same(await server.ended(), { code, signal: null });
+      request.destroy();
+    },
+  );
+}
+
+const TASKSET = spawnSync('taskset', ['--version']).error?.message ?? false;
+t.test(
+  'under taskset there is one worker, on the CPU that is left',
+  { skip: TASKSET },
+  async (t) => {
+    const cpu = affinity().at(-1);
+    const args = ['-c', `${cpu}`, process.execPath, `${ROOT}/dist/src/cli.js`, 'run', SERVER];
+    const server = new Running(t, 'taskset', args);
+    const said = await server.says(SERVING);
+    t.equal(said[1], '1');
+    t.equal(said[3], String(cpu));
+    server.child.kill('SIGTERM');
+  },
+);
