@@ -49,6 +49,7 @@ let seed = 0;
 run({
   name: 'stall',
   question: 'when a few requests burn CPU, how long do the others wait?',
+  pinning: 'gyre and gyre-move: each worker on one CPU; the others and the load: none',
   flags: {
     rounds: 5,
     ...{ seconds: 8, warmup: 1, connections: 64, workers: 2 },
@@ -60,7 +61,7 @@ run({
     p99: { unit: 'ms', digits: 2 },
     p999: { unit: 'ms', digits: 2 },
   },
-  variants: ['gyre-move', 'cluster-rr', 'gyre', 'cluster-none', 'single', 'limit'],
+  variants: ['gyre-move', 'cluster-rr', 'gyre', 'cluster-none', 'gyre-move-unpinned', 'limit'],
   comparisons: (['p50', 'p95', 'p99', 'p999'] as const).flatMap((metric) =>
     ['cluster-rr', 'cluster-none', 'gyre', 'limit'].map((to) => ({ metric, of: 'gyre-move', to })),
   ),
