@@ -23,12 +23,13 @@ run({
     cpu: { unit: 'µs of CPU per request', digits: 2 },
     p99: { unit: 'ms', digits: 2 },
   },
-  variants: ['gyre', 'cluster-rr', 'gyre-unpinned', 'cluster-none', 'single'],
+  variants: ['gyre', 'cluster-rr', 'gyre-unpinned', 'cluster-none', 'single', 'gyre-move'],
   comparisons: (['throughput', 'cpu'] as const).flatMap((metric) => [
     ...['cluster-rr', 'cluster-none', 'single', 'gyre-unpinned'].map((to) => ({
       ...{ metric, of: 'gyre', to },
     })),
     ...['cluster-rr', 'cluster-none'].map((to) => ({ metric, of: 'gyre-unpinned', to })),
+    { metric, of: 'gyre-move', to: 'gyre' },
   ]),
   check: checkWrk,
   measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>

@@ -6,7 +6,7 @@ import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 
-const BENCHMARKS = ['hello', 'memory', 'startup', 'false-sharing'] as const;
+const BENCHMARKS = ['hello', 'memory', 'startup', 'false-sharing', 'stall'] as const;
 
 const { values } = parseArgs({
   options: { json: { type: 'boolean' }, rounds: { type: 'string' } },

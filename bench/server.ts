@@ -19,7 +19,7 @@ const START_MS = 30_000;
 /** Between two attempts to connect to a server that does not listen yet. */
 const RETRY_MS = 1;
 
-export type AppName = 'hello' | 'express';
+export type AppName = 'hello' | 'express' | 'stall';
 
 /** One way to run an application: arguments for node, and whether it says when it serves. */
 interface System {
@@ -32,21 +32,24 @@ const cluster = (policy: 'rr' | 'none'): System => ({
   args: (app, workers) => [path.join(APPS, 'cluster.js'), app, String(workers), policy],
   announces: true,
 });
-const gyre = (pin: 'soft' | 'off'): System => ({
-  args: (app, workers) => [CLI, 'run', app, '--json', '--workers', `${workers}`, '--pin', pin],
+const gyre = (...flags: string[]): System => ({
+  args: (app, workers) => [CLI, 'run', app, '--json', '--workers', `${workers}`, ...flags],
   announces: true,
 });
 
 /**
  * - gyre: as it comes, each worker pinned to a CPU
  * - gyre-unpinned: the same without pins
+ * - gyre-move, gyre-move-unpinned: each of them with moving on
  * - cluster-rr: node:cluster whose primary accepts and hands connections out in turn
  * - cluster-none: node:cluster whose workers all accept from one socket
  * - single: plain node, one process, one thread
  */
 export const SYSTEMS = {
-  gyre: gyre('soft'),
-  'gyre-unpinned': gyre('off'),
+  gyre: gyre(),
+  'gyre-unpinned': gyre('--pin', 'off'),
+  'gyre-move': gyre('--move'),
+  'gyre-move-unpinned': gyre('--move', '--pin', 'off'),
   'cluster-rr': cluster('rr'),
   'cluster-none': cluster('none'),
   single: { args: (app: string) => [app], announces: false },

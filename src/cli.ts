@@ -37,6 +37,7 @@ const USAGE_CODES: ReadonlySet<string> = new Set([
 interface RunFlags {
   workers: number | 'auto' | 'inline';
   pin: 'soft' | 'hard' | 'off';
+  move?: true;
   json?: true;
 }
 
@@ -110,7 +111,8 @@ async function flushed(): Promise<void> {
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
   const { workers, pin } = flags;
-  const options: RuntimeOptions = { entry, args, workers, pin, handleSignals: true };
+  const scheduler = { move: flags.move === true };
+  const options: RuntimeOptions = { entry, args, workers, pin, scheduler, handleSignals: true };
   let runtime: Runtime;
   try {
     runtime = await createRuntime(options);
@@ -159,6 +161,7 @@ program
       .choices(['soft', 'hard', 'off'])
       .default('soft'),
   )
+  .option('--move', 'move connections away from a worker that stands still (experimental)')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(
     'after',
