@@ -72,7 +72,13 @@ interface Listener {
   readonly sockets: Socket[];
   readonly grants: Map<number, Grant>;
   /** A socket file to remove at the end, while it is still the one made here. */
-  readonly file: { readonly path: string; readonly dev: number; readonly ino: number } | null;
+  readonly file: SocketFile | null;
+}
+
+interface SocketFile {
+  readonly path: string;
+  readonly dev: number;
+  readonly ino: number;
 }
 
 /** A duplicate that a worker owns. */
@@ -317,10 +323,10 @@ export class Listeners {
     const { path } = listen;
     const fd = openUnix(path, listen.backlog);
     if (fd < 0) return fd;
-    let file: Listener['file'] = null;
+    let file: SocketFile | null = null;
     if (!path.startsWith('\0')) {
-      const { dev, ino } = lstatSync(path);
-      file = { path: resolve(path), dev, ino };
+      const made = lstatSync(path, { throwIfNoEntry: false });
+      if (made !== undefined) file = { path: resolve(path), dev: made.dev, ino: made.ino };
     }
     return this.#newListener(`unix:${path}`, fd, { family: 'unix', path }, true, file);
   }
@@ -340,7 +346,7 @@ export class Listeners {
     fd: number,
     address: ListenAddress,
     shared: boolean,
-    file: Listener['file'] = null,
+    file: SocketFile | null = null,
   ): Listener {
     const socket = { fd, cookie: cookieOf(fd) };
     const id = ++this.#listenerLast;
@@ -393,15 +399,19 @@ export class Listeners {
   #dispose(listener: Listener): void {
     this.#listeners.delete(listener.key);
     for (const grant of listener.grants.values()) this.#grants.delete(grant.id);
+    // The file first: once the socket is closed, its inode number may be another's.
+    if (listener.file !== null) removeFile(listener.file);
     for (const { fd } of listener.sockets) close(fd);
-    const { file } = listener;
-    if (file === null) return;
-    try {
-      const now = lstatSync(file.path);
-      if (now.dev === file.dev && now.ino === file.ino) unlinkSync(file.path);
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
-    }
+  }
+}
+
+/** Removes a socket file if it is still the one that was made here. */
+function removeFile({ path, dev, ino }: SocketFile): void {
+  try {
+    const now = lstatSync(path);
+    if (now.dev === dev && now.ino === ino) unlinkSync(path);
+  } catch {
+    // Gone, or no longer ours to remove; node does not tell anybody either.
   }
 }
 
