@@ -139,7 +139,12 @@ export class Running {
     inherited: readonly (number | 'pipe')[] = [],
   ) {
     const stdio: StdioOptions = ['pipe', 'pipe', 'pipe', ...inherited];
-    this.child = spawn(command, args, { cwd: ROOT, env: { ...process.env, ...env }, stdio });
+    // tap gives every child a preload, whatever environment it is spawned with: it is slow,
+    // listens for signals and is seen in process.env. env(1) drops it, and keeps the pid.
+    const variables = Object.entries({ ...process.env, ...env })
+      .filter(([name, value]) => value !== undefined && !name.startsWith('_TAPJS_'))
+      .map(([name, value]) => `${name}=${value}`);
+    this.child = spawn('env', ['-i', ...variables, command, ...args], { cwd: ROOT, stdio });
     this.child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       this.stdout += text;
     });
