@@ -35,8 +35,9 @@
  *   between would be in a ring that nobody will look into.
  * - drain() may leave entries, and then leaves the bell rung. Givers stay silent, so
  *   the recipient must look again by itself: while {@link MailboxReader.rung}.
- * - A worker may die between ringing and waking. After a worker's death main wakes
- *   every other worker; a wake too many only costs a look.
+ * - A giver may die between publishing, ringing and waking. After a giver's death main
+ *   rings for it ({@link Mailboxes.ringFor}) and wakes every recipient: one look too
+ *   many, and none too few.
  *
  * ## When a recipient dies
  *
@@ -159,6 +160,16 @@ export class Mailboxes {
     return this.workers + 1;
   }
 
+  /** After the death of `giver`, by main, who then wakes every recipient. */
+  ringFor(giver: number): void {
+    const { workers } = this;
+    for (let recipient = 0; recipient < workers; recipient++) {
+      const bell = bellRow(workers, recipient) + Math.floor(giver / BELL_BITS);
+      // Pairs with the recipient's exchange in #drain, as in put().
+      Atomics.or(this.words, bell, 1 << (giver % BELL_BITS));
+    }
+  }
+
   /** The giving end of one ring. */
   writer(giver: number, recipient: number): MailboxWriter {
     return new MailboxWriter(this, this.#floats, giver, recipient);
@@ -255,21 +266,25 @@ export class MailboxReader {
    * left any, or if `take` threw, the bell is rung again: the caller must look again.
    */
   drain(take: Take, max: number): number {
-    return this.#drain(take, max, 0);
+    return this.#drain(take, max, false);
   }
 
   /** Takes everything, whether or not the bell says so. */
   drainAll(take: Take): number {
-    return this.#drain(take, Number.POSITIVE_INFINITY, -1);
+    return this.#drain(take, Number.POSITIVE_INFINITY, true);
   }
 
-  /** @param always bits of rings to look into even if their bell is not rung */
-  #drain(take: Take, max: number, always: number): number {
+  /** @param all whether to look into every ring, rung or not */
+  #drain(take: Take, max: number, all: boolean): number {
     const givers = giversFor(this.#workers);
     const rung = this.#rung;
     for (let word = 0; word < rung.length; word++) {
       // Pairs with the giver's or in put(). Before any tail is read: see above.
-      rung[word] = Atomics.exchange(this.#words, this.#bell + word, 0) | always;
+      rung[word] = Atomics.exchange(this.#words, this.#bell + word, 0);
+    }
+    for (let giver = 0; all && giver < givers; giver++) {
+      const word = Math.floor(giver / BELL_BITS);
+      rung[word] = (rung[word] as number) | (1 << (giver % BELL_BITS));
     }
     const first = this.#next;
     let taken = 0;
