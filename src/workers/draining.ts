@@ -14,6 +14,7 @@ import type { Listening } from './listening.js';
 /** The response that a socket is writing, as node's HTTP server keeps it. */
 interface AnsweringSocket extends Socket {
   _httpMessage?: ServerResponse | null;
+  parser?: object | null;
 }
 
 function closeIdle(servers: readonly Server[]): void {
@@ -57,7 +58,12 @@ export async function drain(listening: Listening, connections: Connections): Pro
     scheduleImmediate(closeIdle, servers);
   });
   for (const server of servers) server.close();
-  for (const socket of connections) makeLast((socket as AnsweringSocket)._httpMessage);
+  for (const socket of connections as Iterable<AnsweringSocket>) {
+    makeLast(socket._httpMessage);
+    // A browser's spare connection: node does not count it as idle, and it could hold
+    // the drain up for as long as the client likes.
+    if (socket.parser && socket.bytesRead === 0) socket.destroy();
+  }
   for (const session of sessions) session.close();
   closeIdle(servers);
   await connections.none();
