@@ -82,7 +82,8 @@ t.test('a new board says that no worker has started', async (t) => {
   t.equal(board.workers, 3);
   t.same(board.read(2), {
     ...{ index: 2, state: 'empty', cpu: null, tid: null },
-    ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0 },
+    ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0 },
+    ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
   });
 });
 
@@ -118,7 +119,11 @@ t.test('a counter goes on past the largest Int32, and differences stay right', a
     own.accepted();
     readings.push(board.read(0).accepted);
   }
-  t.same(readings, [1, 2, 3, 4, 5, 6].map((i) => INT32_MAX - 2 + i), 'read as unsigned');
+  t.same(
+    readings,
+    [1, 2, 3, 4, 5, 6].map((i) => INT32_MAX - 2 + i),
+    'read as unsigned',
+  );
   t.equal(difference(board.words[word] as number, before), 6);
   board.words[word] = -1; // one before unsigned overflow
   own.accepted();
