@@ -100,6 +100,15 @@ export interface Refused {
 export type OpenReply = Opened | Refused;
 export type Reply = OpenReply | { readonly ok: true; readonly released: true };
 
+/** The fields of a system error that are lost when it is posted. */
+export interface SystemFields {
+  readonly code?: string | undefined;
+  readonly errno?: number | undefined;
+  readonly syscall?: string | undefined;
+  readonly address?: string | undefined;
+  readonly port?: number | undefined;
+}
+
 export type FromWorker =
   /** The thread runs and is about to load the entry. */
   | { readonly kind: 'up'; readonly tid: number | null; readonly wakeId: number | null }
@@ -110,7 +119,7 @@ export type FromWorker =
   /** A connection came for a listener that nobody accepts for here any more. */
   | { readonly kind: 'undeliverable'; readonly entry: Entry }
   /** A `listen()` failed; the application may or may not handle it. */
-  | { readonly kind: 'listen-failed'; readonly error: Error }
+  | { readonly kind: 'listen-failed'; readonly error: Error; readonly system: SystemFields }
   /** The application began or ceased to listen for a signal. */
   | { readonly kind: 'signal-interest'; readonly signal: NodeJS.Signals; readonly on: boolean };
 

@@ -183,7 +183,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
         if (this.#state === 'starting') this.#setState('serving');
         break;
       case 'listen-failed':
-        this.listenError = message.error;
+        this.listenError = Object.assign(message.error, message.system);
         break;
       case 'signal-interest':
         if (message.on) this.#signals.add(message.signal);

@@ -4,7 +4,14 @@
  * ends the worker when told. Called on that one thread only.
  */
 import { attachLoop, hasHelper, type LoopHooks } from '../native.js';
-import type { FromWorker, ListenRequest, MovingInit, OpenReply, ToWorker } from '../protocol.js';
+import type {
+  FromWorker,
+  ListenRequest,
+  MovingInit,
+  OpenReply,
+  SystemFields,
+  ToWorker,
+} from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
@@ -56,7 +63,7 @@ export class Agent {
       accepting: (fd, listener, on) => this.#tracking?.accepting(fd, listener, on),
       ready: () => init.send({ kind: 'ready' }),
       own: (address, listening) => init.send({ kind: 'own', address, listening }),
-      failed: (error) => init.send({ kind: 'listen-failed', error }),
+      failed: (error) => init.send({ kind: 'listen-failed', error, system: systemFields(error) }),
     });
     this.#mail =
       moving === null || this.#tracking === null
@@ -116,4 +123,9 @@ export class Agent {
     setMovingControl(null);
     this.#loop?.detach();
   }
+}
+
+function systemFields(error: Error & SystemFields): SystemFields {
+  const { code, errno, syscall, address, port } = error;
+  return { code, errno, syscall, address, port };
 }
