@@ -144,6 +144,12 @@ export function settled(what: string): void {
   past.read.splice(0, Number.POSITIVE_INFINITY, what);
 }
 
+/** The running thread has seen `value`, other than by reading shared memory. */
+export function noticed<T>(value: T): T {
+  past.read.push(value);
+  return value;
+}
+
 function* $step<T>(access: () => T): Generator<undefined, T> {
   yield;
   const value = access();
