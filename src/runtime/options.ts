@@ -45,7 +45,8 @@ export interface RuntimeOptions {
    * V8's limits for each worker, in MB, as in `new Worker()`. `maxOldGenerationSizeMb`:
    * at least 16. `maxYoungGenerationSizeMb`: at least 1. `codeRangeSizeMb`: 8 to 2,048, or
    * 0: V8 decides. `stackSizeMb`: 1 to 4,096. Anything else could end the whole process
-   * instead of the worker, at once. Default: V8's own.
+   * at its start. A worker that outgrows its heap later ends, or, as Node has it, may take
+   * the process with it. Default: V8's own.
    */
   resourceLimits?: Readonly<ResourceLimits>;
   /**
