@@ -392,6 +392,7 @@ t.test('an entry that never listens is warned about and not waited for', async (
   t.match(warning, { name: 'GyreWarning', code: 'GYRE_NOT_LISTENING' });
   t.same(runtime.addresses, []);
   t.equal(runtime.workers[0]?.state, 'starting');
+  await runtime.close({ drainMs: 0 }); // before its entry is removed
 });
 
 t.test('CPUs that are not there are ERR_GYRE_CPUS', async (t) => {
