@@ -118,7 +118,11 @@ t.test(
     const file = path.join(folder, 'socket');
     for (const name of [file, `\0gyre-test-${process.pid}`]) {
       const fd = native.openUnix(name, 8);
-      t.same(native.nameOf(fd), { family: 1, port: 0, text: name });
+      const { family, text } = native.nameOf(fd);
+      t.equal(family, 1);
+      // Node 20 pads abstract names, and so does gyre there.
+      t.equal(text.slice(0, name.length), name);
+      t.match(text.slice(name.length), /^\0*$/);
       t.ok(isCloseOnExec(fd));
       t.equal(native.openUnix(name, 8), -EADDRINUSE);
       native.close(fd);
