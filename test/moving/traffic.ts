@@ -554,8 +554,12 @@ class Life {
 
   #abort(): void {
     this.#ended = true;
-    if (this.#ending === 'reset') this.#socket.resetAndDestroy();
-    else this.#socket.destroy();
+    // A Unix socket cannot be reset.
+    if (this.#ending === 'reset' && 'port' in this.#tally.options.to) {
+      this.#socket.resetAndDestroy();
+    } else {
+      this.#socket.destroy();
+    }
     this.#wake();
   }
 }
