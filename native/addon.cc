@@ -242,6 +242,7 @@ Value TakeOf(const CallbackInfo& info) {
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
+  PrepareThread();
   exports.Set("linux", Napi::Boolean::New(env, GYRE_LINUX != 0));
   struct {
     const char* name;

@@ -18,11 +18,18 @@ namespace gyre {
 
 namespace {
 
-// Set on the thread itself when its loop is attached, so the variable exists by
-// the time a handler reads it: first use in a handler could allocate.
+// A handler uses these on whatever thread gets the signal. The first use on a thread may
+// allocate, which a handler must not: see PrepareThread().
 thread_local Peer* this_peer = nullptr;
+// Whether this thread is inside a handler to which ours has passed a signal on. If that
+// one was installed after ours, it passes back to ours what it does not want.
+thread_local bool passing_on = false;
 
-struct sigaction previous;
+// Who had SIGURG before us, now. Never freed: a handler may be reading it.
+std::atomic<const struct sigaction*> previous{nullptr};
+
+// Marks the signals of Pause() as ours: its address is what they carry.
+const char kOurs = 0;
 
 long Futex(std::atomic<int32_t>* word, int operation, int32_t value, const timespec* timeout) {
   return syscall(SYS_futex, reinterpret_cast<int32_t*>(word), operation | FUTEX_PRIVATE_FLAG, value,
@@ -33,6 +40,10 @@ long Futex(std::atomic<int32_t>* word, int operation, int32_t value, const times
 //
 // It waits on a futex and does not spin: on a full machine the governor needs
 // the CPU that a spinning thread would occupy.
+//
+// A pause is taken on anybody's SIGURG, because the kernel keeps only one that is
+// pending, and it may not be ours. Somebody else's is always passed on, and ours never,
+// not even when it comes after Pause() has given up.
 void OnSignal(int signal, siginfo_t* info, void* context) {
   int saved = errno;
   Peer* peer = this_peer;
@@ -42,12 +53,30 @@ void OnSignal(int signal, siginfo_t* info, void* context) {
     while (peer->pause.load(std::memory_order_acquire) == kPaused) {
       Futex(&peer->pause, FUTEX_WAIT, kPaused, nullptr);  // pairs with the wake in Resume()
     }
-  } else if (previous.sa_flags & SA_SIGINFO) {
-    if (previous.sa_sigaction != nullptr) previous.sa_sigaction(signal, info, context);
-  } else if (previous.sa_handler != SIG_DFL && previous.sa_handler != SIG_IGN) {
-    previous.sa_handler(signal);
+  }
+  bool ours = info->si_code == SI_QUEUE && info->si_value.sival_ptr == &kOurs;
+  const struct sigaction* next = previous.load(std::memory_order_acquire);
+  if (!ours && next != nullptr && !passing_on) {
+    passing_on = true;
+    if (next->sa_flags & SA_SIGINFO) {
+      if (next->sa_sigaction != nullptr) next->sa_sigaction(signal, info, context);
+    } else if (next->sa_handler != SIG_DFL && next->sa_handler != SIG_IGN) {
+      next->sa_handler(signal);
+    }
+    passing_on = false;
   }
   errno = saved;
+}
+
+// As tgkill(2), with something by which the handler knows whose signal it is.
+int SignalThread(int tid) {
+  siginfo_t info = {};
+  info.si_signo = SIGURG;
+  info.si_code = SI_QUEUE;
+  info.si_pid = getpid();
+  info.si_uid = getuid();
+  info.si_value.sival_ptr = const_cast<char*>(&kOurs);
+  return syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGURG, &info) == 0 ? 0 : -errno;
 }
 
 int64_t NowUs() {
@@ -58,30 +87,40 @@ int64_t NowUs() {
 
 }  // namespace
 
+// Under a lock, because several governors may live in one process.
 int InstallSafepoint() {
-  static std::once_flag once;
-  static int result = 0;
-  std::call_once(once, [] {
-    struct sigaction action = {};
-    action.sa_sigaction = OnSignal;
-    // SA_RESTART: calls that the signal interrupts go on as if nothing had been,
-    // except those that never restart (epoll_wait, which libuv repeats, nanosleep).
-    action.sa_flags = SA_SIGINFO | SA_RESTART;
-    sigemptyset(&action.sa_mask);
-    if (sigaction(SIGURG, &action, &previous) != 0) result = -errno;
-  });
-  return result;
+  static std::mutex lock;
+  std::lock_guard<std::mutex> guard(lock);
+  struct sigaction now;
+  if (sigaction(SIGURG, nullptr, &now) != 0) return -errno;
+  if ((now.sa_flags & SA_SIGINFO) && now.sa_sigaction == OnSignal) return 0;
+  struct sigaction action = {};
+  action.sa_sigaction = OnSignal;
+  // SA_RESTART: calls that the signal interrupts go on as if nothing had been,
+  // except those that never restart (epoll_wait, which libuv repeats, nanosleep).
+  action.sa_flags = SA_SIGINFO | SA_RESTART;
+  sigemptyset(&action.sa_mask);
+  const struct sigaction* before = previous.load(std::memory_order_relaxed);
+  bool same = before != nullptr && before->sa_flags == now.sa_flags &&
+              before->sa_sigaction == now.sa_sigaction;
+  if (!same) previous.store(new struct sigaction(now), std::memory_order_release);
+  return sigaction(SIGURG, &action, nullptr) == 0 ? 0 : -errno;
 }
+
+void PrepareThread() { passing_on = false; }
 
 void SetPausable(Peer* peer) { this_peer = peer; }
 
 int Pause(Peer* peer, int timeout_us) {
+  // An application that listens for SIGURG, or ceases to, replaces the handler.
+  int error = InstallSafepoint();
+  if (error != 0) return error;
   int32_t expected = kNone;
   if (!peer->pause.compare_exchange_strong(expected, kRequested)) return -EBUSY;
-  if (syscall(SYS_tgkill, getpid(), peer->tid, SIGURG) != 0) {
-    int error = errno;
+  error = SignalThread(peer->tid);
+  if (error != 0) {
     peer->pause.store(kNone);
-    return -error;
+    return error;
   }
   int64_t deadline = NowUs() + timeout_us;
   while (peer->pause.load(std::memory_order_acquire) == kRequested) {
@@ -105,6 +144,7 @@ void Resume(Peer* peer) {
 #else
 
 int InstallSafepoint() { return -ENOSYS; }
+void PrepareThread() {}
 void SetPausable(Peer*) {}
 int Pause(Peer*, int) { return -ENOSYS; }
 void Resume(Peer*) {}

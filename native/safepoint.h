@@ -9,9 +9,12 @@
 
 namespace gyre {
 
-// Installs the SIGURG handler of the process, once; the one that was there before is
-// called for signals that are not ours. Returns 0 or -errno.
+// Installs the SIGURG handler of the process unless it is installed; the one that was
+// there before is called for signals that are not ours. Returns 0 or -errno.
 int InstallSafepoint();
+
+// Called once on each thread that loads the addon, before it could get such a signal.
+void PrepareThread();
 
 // The peer that the calling thread is, or null: what its handler pauses for.
 void SetPausable(Peer* peer);

@@ -135,6 +135,8 @@ bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_
     return true;
   }
   int copy = Replace(epoll_fd, fd, never_fd);
+  // Accepted or adopted a moment ago: its loop has not begun to watch it.
+  if (copy == -ENOENT) return true;
   if (copy < 0) {
     result->failures++;
     return copy != -EMFILE && copy != -ENFILE;

@@ -116,8 +116,11 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   /** A server listens, or no longer does, on something that main did not open. */
   | { readonly kind: 'own'; readonly address: ListenAddress; readonly listening: boolean }
-  /** A connection came for a listener that nobody accepts for here any more. */
-  | { readonly kind: 'undeliverable'; readonly entry: Entry }
+  /**
+   * A connection came for a listener that nobody accepts for here any more, or whose
+   * server has as many as it will take (`full`).
+   */
+  | { readonly kind: 'undeliverable'; readonly entry: Entry; readonly full: boolean }
   /** A `listen()` failed; the application may or may not handle it. */
   | { readonly kind: 'listen-failed'; readonly error: Error; readonly system: SystemFields }
   /** The application began or ceased to listen for a signal. */

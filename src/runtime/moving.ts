@@ -14,6 +14,9 @@ import { GovernorThread } from './governor-thread.js';
 /** Entries in one mailbox ring. A full one refuses, and the giver keeps its connections. */
 const RING_CAPACITY = 256;
 
+/** How soon a connection is offered again when all mailboxes are full. No evidence for more or less. */
+const RETRY_MS = 10;
+
 /** Descriptors to track where the limit is unknown. */
 const DESCRIPTORS_DEFAULT = 65_536;
 
@@ -50,6 +53,8 @@ export class Moving {
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
   readonly #governor: GovernorThread;
+  /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
+  readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
 
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
@@ -82,27 +87,51 @@ export class Moving {
       if (entry.kind === EntryKind.DROP) return;
       // An entry whose taker died at work is seen again. If it had got as far as to
       // adopt the descriptor, the thread's end has closed it.
-      if (this.#table.read(entry.fd)?.worker === worker) return;
-      this.deliver(entry);
+      const { fd, generation } = entry;
+      const tracked = fd < this.#table.descriptorsMax;
+      if (tracked && !this.#table.isInTransit(fd, generation)) return;
+      this.deliver(entry, null);
     });
     this.#table.forget(worker);
     // It may have died between ringing a bell and waking its owner.
     for (let other = 0; other < this.#options.workers; other++) this.#wake(other);
   }
 
-  /** Gives a connection that is in nobody's hands to a worker that accepts for its listener. */
-  deliver(entry: Entry): void {
+  /**
+   * Gives a connection that is in nobody's hands to a worker that accepts for its listener.
+   * @param full a worker that sent it back, because its server has as many as it will take
+   */
+  deliver(entry: Entry, full: number | null): void {
     const { main } = this.#mailboxes;
-    for (const worker of this.#events.workersOf(entry.listener)) {
+    const others = this.#events.workersOf(entry.listener);
+    const refused = full === null ? [] : this.#refusedBy(entry, full);
+    const candidates = others.filter((worker) => !refused.includes(worker));
+    for (const worker of candidates) {
       if (this.#mailboxes.writer(main, worker).put(entry) === 'full') continue;
       this.#wake(worker);
       return;
     }
-    close(entry.fd); // nobody listens there any more, as after server.close()
+    if (candidates.length > 0) {
+      setTimeout(() => this.deliver(entry, full), RETRY_MS);
+      return;
+    }
+    // Nobody listens there any more, as after server.close(), or everybody is full.
+    this.#sentBack.delete(entry.fd);
+    this.#table.close(entry.fd);
+    close(entry.fd);
   }
 
   async stop(): Promise<void> {
     await this.#governor.stop();
+  }
+
+  /** Everybody who has sent it back, `worker` among them. */
+  #refusedBy({ fd, generation }: Entry, worker: number): readonly number[] {
+    const before = this.#sentBack.get(fd);
+    const known = before?.generation === generation ? before.workers : [];
+    const workers = known.includes(worker) ? known : [...known, worker];
+    this.#sentBack.set(fd, { generation, workers });
+    return workers;
   }
 
   #wake(worker: number): void {

@@ -255,7 +255,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#onSignalInterest(message.signal);
           break;
         case 'undeliverable':
-          this.#moving?.deliver(message.entry);
+          this.#moving?.deliver(message.entry, message.full ? worker.index : null);
       }
     });
     worker.on('exit', (exit) => this.#onExit(worker, exit));

@@ -5,7 +5,13 @@
 import { EventEmitter } from 'node:events';
 import os from 'node:os';
 import path from 'node:path';
-import { MessageChannel, type MessagePort, type ResourceLimits, Worker } from 'node:worker_threads';
+import {
+  MessageChannel,
+  type MessagePort,
+  type ResourceLimits,
+  receiveMessageOnPort,
+  Worker,
+} from 'node:worker_threads';
 import { thrown } from '../errors.js';
 import { affinity, setAffinity } from '../native.js';
 import type {
@@ -131,6 +137,11 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     });
     this.#thread.on('exit', (code) => {
       clearTimeout(this.#stopTimer);
+      // What it sent last may not have been delivered, a connection among it.
+      let last = receiveMessageOnPort(this.#control);
+      for (; last !== undefined; last = receiveMessageOnPort(this.#control)) {
+        this.#receive(last.message);
+      }
       this.#control.close();
       requests.port1.close();
       this.#setState('exited');

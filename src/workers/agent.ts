@@ -72,7 +72,7 @@ export class Agent {
             Mailboxes.attach(moving.mailboxes).reader(init.index),
             this.#listening,
             this.#tracking,
-            (entry) => init.send({ kind: 'undeliverable', entry }),
+            (entry, full) => init.send({ kind: 'undeliverable', entry, full }),
           );
     const onWake = () => this.#mail?.read();
     this.#loop = hasHelper

@@ -21,8 +21,9 @@ import {
   wake,
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
+import { ConnectionTable } from '../scheduler/connection-table.js';
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, EntryKind } from '../scheduler/layout.js';
-import { Mailboxes, type MailboxWriter } from '../scheduler/mailbox.js';
+import { type Entry, Mailboxes, type MailboxWriter } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, wholeMachine } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
@@ -58,6 +59,7 @@ class Governor {
   readonly #init: GovernorInit;
   readonly #peers: readonly number[];
   readonly #table: NativeTable;
+  readonly #connections: ConnectionTable;
   readonly #writers: readonly MailboxWriter[];
   readonly #rings: readonly Rings[];
   readonly #random: Random;
@@ -77,6 +79,7 @@ class Governor {
     this.#init = init;
     this.#peers = peers;
     this.#table = { words: init.table, layout: TABLE_LAYOUT };
+    this.#connections = ConnectionTable.attach(init.table);
     const mailboxes = Mailboxes.attach(init.mailboxes);
     const count = peers.length;
     this.#writers = peers.map((_, index) => mailboxes.writer(mailboxes.governor, index));
@@ -171,16 +174,18 @@ class Governor {
     row.paused(taken, mismatches, failures, pauseNs / 1000);
     for (let i = 0; i < taken; i++) {
       const at = i * WORDS_TAKEN;
-      const [kind, fd, oldFd, listener, generation] = this.#taken.subarray(at, at + WORDS_TAKEN);
+      const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] = this.#taken.subarray(
+        at,
+        at + WORDS_TAKEN,
+      );
       const boundary = this.#boundaries[at / 2 + 3] as number;
-      const common = { listener, generation, boundary } as const;
       // There is room: it was checked above, and nobody else puts into these rings.
-      to.put({ kind, fd, ...common } as Parameters<MailboxWriter['put']>[0]);
-      if (oldFd !== undefined && oldFd >= 0) {
-        back.put({ kind: EntryKind.DROP, fd: oldFd, ...common } as Parameters<
-          MailboxWriter['put']
-        >[0]);
-      }
+      to.put({
+        ...{ kind: kind as Entry['kind'], fd, listener, boundary },
+        generation: this.#connections.send(fd, listener, boundary),
+      });
+      if (oldFd < 0) continue;
+      back.put({ kind: EntryKind.DROP, fd: oldFd, listener, generation, boundary });
     }
     if (taken === 0) return;
     wake(this.#peers[recipient] as number);

@@ -27,6 +27,7 @@ interface Handle {
 
 /** What this file uses of net.Server beyond its public interface. */
 interface ServerInternals {
+  _connections: number;
   _handle: Handle | null;
   _unref?: boolean;
   _connectionKey?: string;
@@ -159,19 +160,42 @@ export class Listening {
 
   /**
    * Makes the connected socket `fd` a connection of the server that accepts for
-   * `listener`, as if it had just been accepted. Until that succeeds, `fd` is the
+   * `listener`, as if it had just been accepted. Until it is `accepted`, `fd` is the
    * caller's.
+   *
+   * @param moved another worker's server has accepted it before: it is not dropped for
+   *   `maxConnections`, within which it was there
+   * @param adopting called just before `fd` becomes a socket's
    */
-  accept(listener: number, fd: number): 'accepted' | 'not-listening' | 'failed' {
+  accept(
+    listener: number,
+    fd: number,
+    moved: boolean,
+    adopting: () => void,
+  ): 'accepted' | 'not-listening' | 'full' | 'failed' {
     const held = this.#byListener.get(listener);
     if (held === undefined) return 'not-listening';
-    const Stream = held.handle.constructor as new (type: number) => Handle;
+    const { server, handle } = held;
+    const { maxConnections } = server;
+    // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
+    if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
+    const lifted = moved && maxConnections !== undefined;
+    const Stream = handle.constructor as new (type: number) => Handle;
     const connection = new Stream(CONNECTED);
+    adopting();
     if (connection.open(fd) !== 0) {
       connection.close();
       return 'failed';
     }
-    held.handle.onconnection.call(held.handle, 0, connection);
+    if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
+    try {
+      handle.onconnection.call(handle, 0, connection);
+    } finally {
+      // Unless the application has just set it to something else.
+      if (lifted && server.maxConnections === Number.POSITIVE_INFINITY) {
+        server.maxConnections = maxConnections;
+      }
+    }
     return 'accepted';
   }
 

@@ -19,16 +19,19 @@ export class Mail {
   readonly #reader: MailboxReader;
   readonly #listening: Listening;
   readonly #tracking: Tracking;
-  readonly #undeliverable: (entry: Entry) => void;
+  readonly #undeliverable: (entry: Entry, full: boolean) => void;
   #adoption: Adoption | null = null;
   #given = false;
 
-  /** @param undeliverable gets a connection whose server no longer listens here. */
+  /**
+   * @param undeliverable gets a connection whose server no longer listens here, or which
+   *   has as many as it will take (`full`).
+   */
   constructor(
     reader: MailboxReader,
     listening: Listening,
     tracking: Tracking,
-    undeliverable: (entry: Entry) => void,
+    undeliverable: (entry: Entry, full: boolean) => void,
   ) {
     this.#reader = reader;
     this.#listening = listening;
@@ -38,8 +41,13 @@ export class Mail {
 
   /** Reads what has come. */
   read = (): void => {
-    this.#reader.drain(this.#take, ENTRIES_PER_TURN);
-    if (this.#reader.rung()) scheduleImmediate(this.read);
+    try {
+      this.#reader.drain(this.#take, ENTRIES_PER_TURN);
+    } finally {
+      // Also when the application's `connection` listener has thrown and it goes on
+      // after that: nobody rings again for what is left.
+      if (this.#reader.rung()) scheduleImmediate(this.read);
+    }
   };
 
   /** A socket of this worker was opened. True if it came from here. */
@@ -53,17 +61,22 @@ export class Mail {
       this.#tracking.drop(entry.fd, entry.generation);
       return;
     }
+    const { kind, fd, listener, boundary } = entry;
+    const moved = kind === EntryKind.CONNECTION;
     this.#given = true;
-    this.#adoption = entry.kind === EntryKind.CONNECTION ? { boundary: entry.boundary } : null;
+    this.#adoption = moved ? { boundary } : null;
     try {
-      switch (this.#listening.accept(entry.listener, entry.fd)) {
+      switch (this.#listening.accept(listener, fd, moved, () => this.#tracking.adopting(fd))) {
         case 'accepted':
           return;
         case 'not-listening':
-          this.#undeliverable(entry);
+          this.#undeliverable(entry, false);
+          return;
+        case 'full':
+          this.#undeliverable(entry, true);
           return;
         case 'failed':
-          close(entry.fd);
+          close(fd);
       }
     } finally {
       this.#adoption = null;

@@ -11,6 +11,7 @@ import { atBoundary, misalignmentOf } from '../native.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { Tracking } from './tracking.js';
+import { Waiting } from './waiting.js';
 
 /** Longest that it may take. It takes some 20 ms; no evidence for the bound. */
 const TIMEOUT_MS = 5_000;
@@ -49,6 +50,7 @@ async function examine(server: http.Server, client: net.Socket): Promise<string 
   tracking.install();
   try {
     tracking.opened(socket, null);
+    if (!Waiting.worksFor(server)) return "node's list of a server's connections is not found";
     const state = () => table.read(fd)?.state;
     const boundary = () => table.read(fd)?.boundary ?? -1;
     if (state() !== ConnectionState.FRESH) return 'a new connection is not known as one';

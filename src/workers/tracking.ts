@@ -18,12 +18,10 @@ import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
+import { type HttpServer, Waiting } from './waiting.js';
 
 const FINISH = 'http.server.response.finish';
 const TRACK = Symbol('gyre.track');
-
-/** How much earlier than node's 408 an adopted connection that stays idle is closed. */
-const BEFORE_408_MS = 1_000;
 
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
@@ -36,7 +34,7 @@ interface Track {
   /** Messages whose first byte was seen and whose response is not finished. */
   open: number;
   held: boolean;
-  /** It was adopted and has had no message here: a keep-alive time-out of ours runs. */
+  /** It was adopted and has had no message here. */
   waiting: boolean;
 }
 
@@ -52,18 +50,10 @@ interface Parser {
   [hook: number]: unknown;
 }
 
-/** Of an http.Server, in ms; 0 is never. */
-interface Timeouts {
-  readonly timeout: number;
-  readonly keepAliveTimeout: number;
-  readonly headersTimeout: number;
-  readonly requestTimeout: number;
-}
-
 interface TrackedSocket extends Socket {
   _handle: TrackedHandle | null;
   parser?: Parser | null;
-  server?: Server & Partial<Timeouts>;
+  server?: Server & HttpServer;
   [TRACK]?: Track | undefined;
 }
 
@@ -83,6 +73,9 @@ export class Tracking {
   readonly #worker: number;
   readonly #listenerOf: (server: Server) => number | null;
   readonly #byFd = new Map<number, Track>();
+  readonly #waiting = new Waiting();
+  /** What was said of sockets whose `connection` event is still being emitted. */
+  readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
   readonly #onBegin: (this: Parser) => void;
 
   /** @param listenerOf number of the listener that a server accepts for; null: not main's. */
@@ -94,11 +87,14 @@ export class Tracking {
     this.#table = table;
     this.#worker = worker;
     this.#listenerOf = listenerOf;
+    const waiting = this.#waiting;
     this.#onBegin = function onMessageBegin() {
       const track = this.socket?.[TRACK];
       if (track === undefined) return;
-      if (track.waiting) endWaiting(track);
       if (track.open++ === 0) table.begin(track.fd);
+      if (!track.waiting) return;
+      track.waiting = false;
+      waiting.end(track.socket);
     };
   }
 
@@ -108,6 +104,14 @@ export class Tracking {
 
   uninstall(): void {
     unsubscribe(FINISH, this.#onFinish);
+  }
+
+  /**
+   * `fd` came through a mailbox and is about to become a socket, which closes it when it
+   * is dropped at once or its thread ends. It is no longer on its way.
+   */
+  adopting(fd: number): void {
+    this.#table.close(fd);
   }
 
   /** A connection was accepted or adopted; its `connection` event has just been emitted. */
@@ -122,18 +126,22 @@ export class Tracking {
     // Only a plain HTTP/1 connection has its parser on the accepted socket itself. Of any
     // other, only its application knows when it stands between messages: release().
     let state: ConnectionState = ConnectionState.IN_MESSAGE;
-    if (adoption !== null) state = ConnectionState.BETWEEN;
-    else if (parser) state = ConnectionState.FRESH;
+    if (parser) state = consumedBefore > 0 ? ConnectionState.BETWEEN : ConnectionState.FRESH;
+    else if (adoption !== null) state = ConnectionState.BETWEEN;
+    const early = this.#early.get(tracked);
+    if (early === 'hold') state = ConnectionState.HELD;
+    else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
       ...{ fd, generation, socket: tracked, consumedBefore },
-      ...{ open: 0, held: false, waiting: false },
+      ...{ open: 0, held: early === 'hold' },
+      waiting: parser !== null && parser !== undefined && consumedBefore > 0,
     };
     tracked[TRACK] = track;
     this.#byFd.set(fd, track);
     if (parser) parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
     this.#forgetOnClose(handle, track);
-    if (adoption !== null && parser) beginWaiting(track);
+    if (track.waiting) this.#waiting.begin(tracked);
   }
 
   /** This worker accepts from `fd` for `listener`, or ceases to. */
@@ -145,7 +153,10 @@ export class Tracking {
   /** Never moves `socket` again. */
   hold(socket: Socket): void {
     const track = (socket as TrackedSocket)[TRACK];
-    if (track === undefined) return;
+    if (track === undefined) {
+      this.#early.set(socket, 'hold');
+      return;
+    }
     track.held = true;
     this.#table.hold(track.fd);
   }
@@ -155,13 +166,18 @@ export class Tracking {
    * False if it cannot move now: unsent data, TLS, an upgraded or unknown connection.
    */
   release(socket: Socket): boolean {
-    const track = (socket as TrackedSocket)[TRACK];
-    if (track === undefined || track.open > 0) return false;
+    const { [TRACK]: track, server, _handle: handle } = socket as TrackedSocket;
     // What was read and not handed to the application would be left behind.
     if (socket.writableLength > 0 || socket.readableLength > 0) return false;
-    if (socket.destroyed || track.socket._handle === null) return false;
-    track.held = false;
-    this.#table.release(track.fd, track.consumedBefore + socket.bytesRead);
+    if (socket.destroyed || !handle) return false;
+    if (track !== undefined) {
+      if (track.open > 0) return false;
+      if (!this.#table.release(track.fd, track.consumedBefore + socket.bytesRead)) return false;
+      track.held = false;
+      return true;
+    }
+    if (server === undefined || this.#listenerOf(server) === null) return false;
+    this.#early.set(socket, 'release');
     return true;
   }
 
@@ -184,10 +200,15 @@ export class Tracking {
   #onFinish = (message: unknown): void => {
     const { request, response, socket } = message as Finished;
     const track = socket[TRACK];
-    if (track === undefined || --track.open > 0 || track.held) return;
+    // A message that was not seen to begin: somebody else gave the socket to this server.
+    if (track === undefined || track.open === 0) return;
+    if (--track.open > 0 || track.held) return;
     // The last response of a connection, or one that came before its request was whole:
     // what the client still sends belongs to this message.
-    if (response._last || !request.complete || socket.writableLength > 0) return;
+    if (response._last || !request.complete) return;
+    // What was read and not parsed, because the application reads the socket itself, would
+    // be left behind.
+    if (socket.writableLength > 0 || socket.readableLength > 0) return;
     if (socket.destroyed || socket._handle === null) return;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   };
@@ -202,6 +223,7 @@ export class Tracking {
       this.#byFd.delete(track.fd);
       this.#table.close(track.fd);
       track.socket[TRACK] = undefined;
+      if (track.waiting) this.#waiting.end(track.socket);
     };
     for (const method of ['close', 'reset'] as const) {
       const original = handle[method] as ((callback?: () => void) => number) | undefined;
@@ -212,27 +234,4 @@ export class Tracking {
       };
     }
   }
-}
-
-/**
- * An adopted connection has no message yet. Node would answer 408 when its headers do
- * not come in time, which is right for a new connection and wrong for one that is
- * kept alive: that one is closed without a word, after `keepAliveTimeout` or, if that
- * would be later, just before node's own check.
- */
-function beginWaiting(track: Track): void {
-  const { socket } = track;
-  const server: Partial<Timeouts> = socket.server ?? {};
-  const limits = [server.headersTimeout, server.requestTimeout].map((ms) =>
-    ms ? Math.max(1, ms - BEFORE_408_MS) : Number.POSITIVE_INFINITY,
-  );
-  const idleMs = Math.min(server.keepAliveTimeout || Number.POSITIVE_INFINITY, ...limits);
-  if (!Number.isFinite(idleMs)) return;
-  track.waiting = true;
-  socket.setTimeout(idleMs);
-}
-
-function endWaiting(track: Track): void {
-  track.waiting = false;
-  track.socket.setTimeout(track.socket.server?.timeout ?? 0);
 }

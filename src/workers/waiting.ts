@@ -1,0 +1,85 @@
+/**
+ * HTTP connections that came from another worker and have had no message here yet.
+ * Worker's thread only.
+ *
+ * To this worker's server such a connection is a new one whose first request is overdue:
+ * it would be answered 408 after `headersTimeout`, and not be among the idle connections that
+ * `server.close()` closes. To its client it is one that is kept alive. So it gets
+ * `keepAliveTimeout`, and node's own list of a server's connections
+ * (`http.server.connections`, in Node 20 to 26) is made to say so: a waiting connection is
+ * idle, and has not expired. Once it has a message all is node's again.
+ */
+import type { Socket } from 'node:net';
+
+/** What node adds to `keepAliveTimeout` where there is no `keepAliveTimeoutBuffer`, in ms. */
+const BUFFER_DEFAULT_MS = 1_000;
+
+/** Of an http.Server; durations in ms, 0 is never. */
+export interface HttpServer {
+  readonly timeout?: number;
+  readonly keepAliveTimeout?: number;
+  readonly keepAliveTimeoutBuffer?: number;
+}
+
+interface WaitingSocket extends Socket {
+  parser?: unknown;
+  server?: HttpServer;
+}
+
+/** Node's list: parsers, in which the socket is found. */
+interface ConnectionsList {
+  idle(): { readonly socket: WaitingSocket | null }[];
+  expired(headersTimeout: number, requestTimeout: number): ReturnType<ConnectionsList['idle']>;
+}
+
+function listOf(server: object): ConnectionsList | null {
+  const key = Object.getOwnPropertySymbols(server).find(
+    ({ description }) => description === 'http.server.connections',
+  );
+  const list = key && (server as Record<symbol, Partial<ConnectionsList> | undefined>)[key];
+  if (typeof list?.idle !== 'function' || typeof list.expired !== 'function') return null;
+  return list as ConnectionsList;
+}
+
+export class Waiting {
+  readonly #sockets = new Set<WaitingSocket>();
+  readonly #told = new WeakSet<ConnectionsList>();
+
+  /** Whether connections of `server`, which listens, can wait. */
+  static worksFor(server: object): boolean {
+    return listOf(server) !== null;
+  }
+
+  /** `socket` was adopted by an HTTP server and has no message yet. */
+  begin(socket: WaitingSocket): void {
+    const { server } = socket;
+    if (server === undefined) return;
+    const list = listOf(server);
+    if (list !== null && !this.#told.has(list)) this.#tell(server, list);
+    this.#sockets.add(socket);
+    const { keepAliveTimeout = 0, keepAliveTimeoutBuffer = BUFFER_DEFAULT_MS } = server;
+    if (keepAliveTimeout > 0) socket.setTimeout(keepAliveTimeout + keepAliveTimeoutBuffer);
+  }
+
+  /** Its first message has begun, or it has closed. */
+  end(socket: WaitingSocket): void {
+    if (!this.#sockets.delete(socket)) return;
+    const { timeout = 0, keepAliveTimeout = 0 } = socket.server ?? {};
+    if (keepAliveTimeout > 0) socket.setTimeout(timeout);
+  }
+
+  #tell(server: HttpServer, list: ConnectionsList): void {
+    const { idle, expired } = list;
+    const sockets = this.#sockets;
+    list.idle = () => {
+      const own = [...sockets].filter((socket) => socket.server === server);
+      return [...idle.call(list), ...own.map((socket) => ({ socket }))];
+    };
+    // Node no longer looks at one that it has called expired until a message begins.
+    list.expired = (headersTimeout, requestTimeout) =>
+      expired
+        .call(list, headersTimeout, requestTimeout)
+        .filter(({ socket }) => socket === null || !sockets.has(socket));
+    this.#told.add(list);
+  }
+}

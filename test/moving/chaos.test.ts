@@ -1,0 +1,65 @@
+/**
+ * The proof by brute force: byte-exact traffic of every shape while connections are moved
+ * at random, as fast as it goes. GYRE_TEST_SEED repeats a run's plan (not its timing);
+ * GYRE_STRESS_MOVES makes it longer: `npm run test:stress`.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import t from 'tap';
+import { app } from '../support/app.js';
+import { type Facts, Host, total } from './host.js';
+import { Traffic, testSeed } from './traffic.js';
+
+const MOVES = Number(process.env.GYRE_STRESS_MOVES ?? 20_000);
+
+/** How often the counters are read while the traffic runs, in ms. */
+const POLL_MS = 200;
+
+t.setTimeout(process.env.GYRE_STRESS_MOVES ? 0 : 110_000);
+
+t.test('no answer is wrong, lost or repeated while connections move at random', async (t) => {
+  const seed = testSeed();
+  t.comment(`seed ${seed}`);
+  const host = await Host.start(t, {
+    entry: app('verify.js'),
+    workers: 2,
+    scheduler: { move: true, chaos: true, seed },
+  });
+  const first = await host.facts();
+  t.match(first.move, { available: true });
+  const [address] = first.addresses;
+  const to = { host: '127.0.0.1', port: (address as { port: number }).port };
+
+  // What stays when the first connections have gone: see the test of the frameworks.
+  await new Traffic({ to, seed, lanes: 8, pauseMs: 5 }).stop();
+  const before = await host.factsWhen(idle);
+
+  const traffic = new Traffic({ to, seed: seed + 1, lanes: 24, burnMs: 8, pauseMs: 30 });
+  let facts = await host.facts();
+  while (total(facts, 'received') < MOVES && traffic.report.wrong.length === 0) {
+    await sleep(POLL_MS);
+    facts = await host.facts();
+  }
+  const report = await traffic.stop();
+  const after = await host.factsWhen(
+    (facts) => idle(facts) && facts.descriptors.length === before.descriptors.length,
+  );
+  for (const row of after.snapshot.workers) {
+    const { index, accepted, received, rescued, pauses, pauseUs, mismatches, failures } = row;
+    t.comment(JSON.stringify({ index, accepted, received, rescued, mismatches, failures }));
+    t.comment(`${pauses} pauses of ${Math.round(pauseUs / pauses)} µs; ${row.refused} refused`);
+  }
+  const { answers, connections, endings } = report;
+  t.comment(`${total(after, 'received')} moves, ${answers} answers, ${connections} connections`);
+  t.same(report.wrong, [], 'nothing was wrong');
+  t.ok(total(after, 'received') >= MOVES, 'connections moved');
+  t.equal(Object.keys(endings).length, 7, 'connections ended in every way');
+  t.equal(total(after, 'connections'), 0, 'no connection is left');
+  t.same(after.descriptors, before.descriptors, 'no descriptor is left');
+  t.same(after.errors, [], 'no worker failed');
+  const closed = await host.close();
+  t.ok(closed.workers.every(({ state }) => state === 'exited'));
+});
+
+function idle(facts: Facts): boolean {
+  return total(facts, 'connections') === 0;
+}
