@@ -119,8 +119,10 @@ int Pause(Peer* peer, int timeout_us) {
   if (!peer->pause.compare_exchange_strong(expected, kRequested)) return -EBUSY;
   error = SignalThread(peer->tid);
   if (error != 0) {
-    peer->pause.store(kNone);
-    return error;
+    // The signal of an earlier request that was cancelled may come only now, and
+    // then the thread has paused for this one. A plain store would leave it asleep.
+    expected = kRequested;
+    return peer->pause.compare_exchange_strong(expected, kNone) ? error : 0;
   }
   int64_t deadline = NowUs() + timeout_us;
   while (peer->pause.load(std::memory_order_acquire) == kRequested) {
