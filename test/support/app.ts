@@ -36,13 +36,13 @@ export function app(name: string): string {
   return path.join(ROOT, 'test', 'fixtures', 'apps', name);
 }
 
-/** A runtime that is closed when test `t` ends. */
+/** A runtime that is closed when test `t` ends. It waits for its workers as long as the test may. */
 export async function start(
   t: Test,
   entry: string,
   options: Partial<RuntimeOptions> = {},
 ): Promise<Runtime> {
-  const runtime = await createRuntime({ entry, ...options });
+  const runtime = await createRuntime({ entry, startMs: Number.POSITIVE_INFINITY, ...options });
   t.teardown(() => runtime.close({ drainMs: 0 }));
   return runtime;
 }
