@@ -1,230 +1,638 @@
-import { spawnSync } from 'node:child_process';
+/**
+ * The native helper by itself, through src/native.ts: threads, sockets, descriptors and
+ * loops of the real kernel and of the real libuv.
+ */
+import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
 import net from 'node:net';
-import { constants, tmpdir } from 'node:os';
+import os, { constants } from 'node:os';
 import path from 'node:path';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
-import t from 'tap';
-import * as native from '../src/native.js';
-import { descriptors, threads } from './support/app.js';
+import t, { type Test } from 'tap';
+import {
+  affinity,
+  attachLoop,
+  close,
+  closeIfSame,
+  cookieOf,
+  currentCpu,
+  duplicate,
+  hasHelper,
+  hasLinuxParts,
+  misalignmentOf,
+  nameOf,
+  openTcp,
+  openUnix,
+  setAffinity,
+  TCP_IPV6ONLY,
+  TCP_PROBE,
+  TCP_REUSEPORT,
+  threadId,
+  wake,
+} from '../src/native.js';
+import { descriptors, ROOT, Running, threads } from './support/app.js';
 
-const { EADDRINUSE, EINVAL, EBADF, EADDRNOTAVAIL, EACCES } = constants.errno;
-const NATIVE = require.resolve('../src/native.js');
-const CPUS = native.affinity();
+const { EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL, ENOTSOCK, ESRCH } = constants.errno;
+const O_NONBLOCK = 0o4000;
+const O_CLOEXEC = 0o2000000;
+const NATIVE = path.join(ROOT, 'dist', 'src', 'native.js');
+const CPUS = affinity();
+const LAST = CPUS.at(-1) as number;
+const HAS_IPV6 = os.networkInterfaces().lo?.some(({ family }) => family === 'IPv6') === true;
 
-/** Runs `body` in a thread, with `native` in scope, and returns what it posts. */
-async function inThread(body: string, workerData: unknown = null): Promise<unknown> {
-  const source = `
-    const { parentPort, workerData } = require('node:worker_threads');
-    const native = require(${JSON.stringify(NATIVE)});
-    ${body}
-  `;
-  const worker = new Worker(source, { eval: true, workerData, execArgv: [] });
-  const [answer] = await once(worker, 'message');
-  await worker.terminate();
-  return answer;
+/** After this many ms the stress tests stop early, and say so: a busy machine is slow. */
+const STRESS_MS = 10_000;
+
+/** What every script below begins with. */
+const PRELUDE = `
+  const native = require(${JSON.stringify(NATIVE)});
+  const { parentPort, workerData } = require('node:worker_threads');
+`;
+
+/** A thread that runs `script`, and has ended when the test has. */
+function thread(t: Test, script: string, workerData: unknown = null): Worker {
+  const worker = new Worker(PRELUDE + script, { eval: true, workerData });
+  t.teardown(() => worker.terminate());
+  return worker;
 }
 
-/** Whether `fd` is closed when this process executes another program. */
-function isCloseOnExec(fd: number): boolean {
-  const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1];
-  return (Number.parseInt(flags ?? '0', 8) & 0o2000000) !== 0;
+/** `script` in a process of its own, which must end well; what it wrote. */
+async function output(t: Test, script: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
+  const child = new Running(t, process.execPath, ['-e', PRELUDE + script], env);
+  t.same(await child.ended(), { code: 0, signal: null }, child.stderr.slice(0, 2_000));
+  return child.stdout;
 }
 
-t.test('a thread reads and sets its own mask, and no other', async (t) => {
-  const cpu = CPUS.at(-1) as number;
-  const seen = await inThread(
-    `native.setAffinity([workerData]);
-     parentPort.postMessage({ mask: native.affinity(), cpu: native.currentCpu(), tid: native.threadId() });`,
-    cpu,
-  );
-  t.match(seen, { mask: [cpu], cpu });
-  t.same(native.affinity(), CPUS, 'the caller keeps its own');
-  t.ok(CPUS.includes(native.currentCpu()));
-  t.equal(native.threadId(), process.pid, 'the main thread is the process');
-  t.throws(() => native.setAffinity([]), { code: 'ERR_GYRE_NATIVE', syscall: 'sched_setaffinity' });
-  t.throws(() => native.affinity(2 ** 30), { code: 'ERR_GYRE_NATIVE' });
-  t.same(native.affinity(), CPUS, 'a call that fails changes nothing');
-});
+/** A descriptor of the helper's, closed with the test. */
+function opened(t: Test, fd: number): number {
+  t.ok(fd >= 3, `${fd} is a descriptor and not one of stdio's`);
+  t.teardown(() => {
+    if (descriptors().has(fd)) close(fd);
+  });
+  return fd;
+}
 
-t.test('a thread can be named, and a name too long is cut', async (t) => {
-  const tid = await inThread(
-    `native.setThreadName('a-name-of-more-than-15-bytes');
-     const { readFileSync } = require('node:fs');
-     parentPort.postMessage(readFileSync('/proc/thread-self/comm', 'utf8').trim());`,
-  );
-  t.equal(tid, 'a-name-of-more-');
-});
+function flagsOf(fd: number): number {
+  const info = readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8');
+  return Number.parseInt(/^flags:\s*(\d+)/m.exec(info)?.[1] ?? '', 8);
+}
 
-t.test('a listening socket accepts, and its descriptor is nobody else’s', async (t) => {
-  for (const [address, family, host] of [
-    ['127.0.0.1', 4, '127.0.0.1'],
-    ['::1', 6, '::1'],
-    ['::', 6, '127.0.0.1'],
-  ] as const) {
-    const fd = native.openTcp(address, 0, family, 0, 8);
-    t.ok(fd >= 3 && isCloseOnExec(fd), `${address}: ${fd}`);
-    const { port, text } = native.nameOf(fd);
-    t.equal(text, address);
-    const client = net.connect(port, host);
-    await once(client, 'connect');
-    client.destroy();
-    native.close(fd);
+/** `'open'`, or the code of the error. */
+async function connects(options: net.NetConnectOpts): Promise<string> {
+  const socket = net.connect(options);
+  try {
+    await once(socket, 'connect');
+    return 'open';
+  } catch (error) {
+    return (error as NodeJS.ErrnoException).code ?? '';
+  } finally {
+    socket.destroy();
   }
-});
+}
 
-t.test('with IPV6_V6ONLY the wildcard leaves IPv4 to others', async (t) => {
-  const six = native.openTcp('::', 0, 6, native.TCP_IPV6ONLY, 8);
-  const { port } = native.nameOf(six);
-  const four = native.openTcp('0.0.0.0', port, 4, 0, 8);
-  t.ok(four >= 3);
-  native.close(six);
-  native.close(four);
-});
+/** CPUs as the kernel prints them (0-2,5), as a list. */
+function cpusOf(text: string): number[] {
+  return text
+    .trim()
+    .split(',')
+    .flatMap((range) => {
+      const [first = 0, last = first] = range.split('-').map(Number);
+      return Array.from({ length: last - first + 1 }, (_, index) => first + index);
+    });
+}
 
-t.test('SO_REUSEPORT shares a port, and the probe finds one that is shared', async (t) => {
-  const first = native.openTcp('127.0.0.1', 0, 4, native.TCP_REUSEPORT, 8);
-  const { port } = native.nameOf(first);
-  const second = native.openTcp('127.0.0.1', port, 4, native.TCP_REUSEPORT, 8);
-  t.ok(second >= 3);
-  const probing = native.TCP_REUSEPORT | native.TCP_PROBE;
-  t.equal(native.openTcp('127.0.0.1', port, 4, probing, 8), -EADDRINUSE);
-  t.equal(native.openTcp('127.0.0.1', port, 4, 0, 8), -EADDRINUSE);
-  native.close(first);
-  native.close(second);
-  const after = native.openTcp('127.0.0.1', port, 4, probing, 8);
-  t.ok(after >= 3, 'a free port passes the probe');
-  native.close(after);
-});
-
-t.test('what cannot be opened is an errno, and leaves no descriptor', async (t) => {
-  const before = descriptors().size;
-  t.equal(native.openTcp('nonsense', 0, 4, 0, 8), -EINVAL);
-  t.equal(native.openTcp('192.0.2.1', 0, 4, 0, 8), -EADDRNOTAVAIL);
-  t.equal(native.openUnix('/no/such/directory/socket', 8), -EACCES);
-  t.equal(native.openUnix(`/tmp/${'x'.repeat(200)}`, 8), -EINVAL);
-  t.equal(native.openUnix('', 8), -EINVAL);
-  t.equal(native.duplicate(-1), -EBADF);
-  t.throws(() => native.nameOf(0), { code: 'ERR_GYRE_NATIVE', syscall: 'getsockname' });
-  t.equal(descriptors().size, before);
-});
-
-t.test(
-  'a Unix socket is named as it was asked, in the file system and in the abstract',
-  async (t) => {
-    const folder = mkdtempSync(path.join(tmpdir(), 'gyre-')); // a fixture's path would be too long
-    t.teardown(() => rmSync(folder, { recursive: true }));
-    const file = path.join(folder, 'socket');
-    for (const name of [file, `\0gyre-test-${process.pid}`]) {
-      const fd = native.openUnix(name, 8);
-      const { family, text } = native.nameOf(fd);
-      t.equal(family, 1);
-      // Node 20 pads abstract names, and so does gyre there.
-      t.equal(text.slice(0, name.length), name);
-      t.match(text.slice(name.length), /^\0*$/);
-      t.ok(isCloseOnExec(fd));
-      t.equal(native.openUnix(name, 8), -EADDRINUSE);
-      native.close(fd);
-    }
-  },
-);
-
-t.test(
-  'a duplicate has a number of its own and the same cookie, and outlives the other',
-  async (t) => {
-    const fd = native.openTcp('127.0.0.1', 0, 4, 0, 8);
-    const copy = native.duplicate(fd);
-    t.ok(copy >= 3 && copy !== fd && isCloseOnExec(copy));
-    const cookie = native.cookieOf(fd) as bigint;
-    t.equal(native.cookieOf(copy), cookie);
-    const { port } = native.nameOf(fd);
-    native.close(fd);
-    t.equal(native.nameOf(copy).port, port);
-
-    const other = native.openTcp('127.0.0.1', 0, 4, 0, 8);
-    t.equal(native.closeIfSame(other, cookie), false, 'another socket is left open');
-    t.equal(native.nameOf(other).family, 4);
-    t.equal(native.closeIfSame(copy, cookie), true);
-    t.equal(native.closeIfSame(copy, cookie), false, 'a number that is closed is nobody’s');
-    native.close(other);
-  },
-);
-
-t.test(
-  'children of a pinned thread start on the whole mask, with none of its sockets',
-  async (t) => {
-    native.widenInChildren(CPUS);
-    const fd = native.openTcp('127.0.0.1', 0, 4, 0, 8);
-    const body = `
-    const { execFileSync } = require('node:child_process');
-    native.setAffinity([${CPUS[0]}]);
-    native.markPinned(true);
-    const status = execFileSync('cat', ['/proc/self/status'], { encoding: 'utf8' });
-    parentPort.postMessage(/Cpus_allowed_list:\\s*(.*)/.exec(status)[1]);
-  `;
-    const mask = /Cpus_allowed_list:\s*(.*)/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1];
-    t.equal(await inThread(body), mask);
-    const { stdout } = spawnSync('ls', ['/proc/self/fd'], { encoding: 'utf8' });
-    t.notOk(stdout.split('\n').includes(String(fd)));
-    native.close(fd);
-  },
-);
-
-t.test('a loop is counted and woken, and neither keeps it alive', async (t) => {
-  const words = new Int32Array(new SharedArrayBuffer(8));
-  const source = `
-    const { parentPort, workerData: words } = require('node:worker_threads');
-    const native = require(${JSON.stringify(NATIVE)});
-    const { wakeId } = native.attachLoop(words, 0, 1, () => parentPort.postMessage('woken'));
-    parentPort.on('message', () => parentPort.unref());
-    parentPort.postMessage(wakeId);
-  `;
-  const worker = new Worker(source, { eval: true, workerData: words, execArgv: [] });
-  const [wakeId] = (await once(worker, 'message')) as [number];
-  const before = Atomics.load(words, 0);
-  t.equal(native.wake(wakeId), true);
-  t.same(await once(worker, 'message'), ['woken']);
-  t.ok(Atomics.load(words, 0) > before, 'iterations are counted');
-  t.not(Atomics.load(words, 1), 0, 'with the time of the last');
-  worker.postMessage('go'); // now nothing else keeps it alive
-  await once(worker, 'exit');
-  t.equal(native.wake(wakeId), false, 'a loop that is gone is not woken');
-});
-
-t.test('a loop may be let go of twice', async (t) => {
-  const words = new Int32Array(new SharedArrayBuffer(8));
-  const hooks = native.attachLoop(words, 0, 1, () => {});
-  hooks.detach();
-  hooks.detach();
-  t.equal(native.wake(hooks.wakeId), false);
-});
-
-t.test('threads that are terminated while they are woken leave nothing behind', async (t) => {
-  const times = 60;
-  const source = `
-    const { parentPort, workerData: words } = require('node:worker_threads');
-    const native = require(${JSON.stringify(NATIVE)});
-    const { wakeId } = native.attachLoop(words, 0, 1, () => {});
-    setInterval(() => {}, 1000);
-    parentPort.postMessage(wakeId);
-  `;
-  const start = () => {
-    const workerData = new Int32Array(new SharedArrayBuffer(8));
-    return new Worker(source, { eval: true, workerData, execArgv: [] });
+/** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
+function random(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let mixed = Math.imul(state ^ (state >>> 15), 1 | state);
+    mixed = (mixed + Math.imul(mixed ^ (mixed >>> 7), 61 | mixed)) ^ mixed;
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
   };
-  const warm = start(); // what node opens once, it opens now
-  await once(warm, 'message');
-  await warm.terminate();
-  const open = descriptors().size;
-  const running = threads().length;
-  for (let i = 0; i < times; i++) {
-    const worker = start();
-    const [wakeId] = (await once(worker, 'message')) as [number];
-    const over = worker.terminate();
-    while (native.wake(wakeId)) await new Promise(setImmediate);
-    await over;
+}
+
+/** A word in shared memory, to hear from a thread without its loop or ours. */
+function word(): Int32Array<SharedArrayBuffer> {
+  return new Int32Array(new SharedArrayBuffer(4));
+}
+
+/** Blocks until `words[0]` is at least `value`. */
+function reached(words: Int32Array<SharedArrayBuffer>, value: number): boolean {
+  const deadline = performance.now() + 20_000;
+  for (;;) {
+    const seen = Atomics.load(words, 0);
+    if (seen >= value) return true;
+    if (performance.now() > deadline) return false;
+    Atomics.wait(words, 0, seen, 100);
   }
-  t.equal(descriptors().size, open);
-  t.equal(threads().length, running);
+}
+
+t.equal(hasHelper && hasLinuxParts, true, 'the helper is built, with its Linux parts');
+
+t.test('the affinity of the main thread is read, set and put back', async (t) => {
+  const [self] = threads().filter(({ tid }) => tid === process.pid);
+  t.same(cpusOf(self?.cpus ?? ''), CPUS, 'as the kernel says');
+  t.equal(threadId(), process.pid);
+  t.ok(CPUS.includes(currentCpu()));
+  try {
+    setAffinity([LAST]);
+    t.same(affinity(), [LAST]);
+    t.equal(currentCpu(), LAST, 'and it runs there at once');
+    const [pinned] = threads().filter(({ tid }) => tid === process.pid);
+    t.equal(pinned?.cpus, String(LAST));
+  } finally {
+    setAffinity(CPUS);
+  }
+  t.same(affinity(), CPUS);
+});
+
+t.test('an affinity that cannot be is an error with the system call in it', async (t) => {
+  const native = { name: 'GyreError', code: 'ERR_GYRE_NATIVE' };
+  const set = { ...native, syscall: 'sched_setaffinity', errno: -EINVAL };
+  t.throws(() => setAffinity([]), set);
+  t.throws(() => setAffinity([8191]), set);
+  t.throws(() => setAffinity([-1, 100_000]), set);
+  const nobody = 2 ** 22 + 1; // beyond the greatest pid that Linux gives out
+  t.throws(() => affinity(nobody), { ...native, syscall: 'sched_getaffinity', errno: -ESRCH });
+  t.throws(() => setAffinity(CPUS, nobody), { ...set, errno: -ESRCH });
+  t.same(affinity(), CPUS, 'and nothing has changed');
+});
+
+t.test('a worker thread has its own id, affinity and name', async (t) => {
+  const worker = thread(
+    t,
+    `
+    native.setThreadName('a name of more than 15 bytes');
+    native.setAffinity([workerData]);
+    parentPort.postMessage([native.threadId(), native.affinity(), native.currentCpu()]);
+    parentPort.once('message', () => {});
+  `,
+    LAST,
+  );
+  const [[tid, cpus, cpu]] = await once(worker, 'message');
+  t.not(tid, process.pid);
+  t.same([cpus, cpu], [[LAST], LAST]);
+  t.same(affinity(tid), [LAST], 'which another thread can read');
+  const [there] = threads().filter((each) => each.tid === tid);
+  t.match(there, { name: 'a name of more ', cpus: String(LAST) });
+  t.same(affinity(), CPUS, 'the main thread keeps its own');
+  setAffinity(CPUS, tid);
+  t.same(affinity(tid), CPUS, 'and can set that of the other');
+});
+
+t.test('a TCP socket over IPv4 accepts, and is nobody else’s', async (t) => {
+  const fd = opened(t, openTcp('127.0.0.1', 0, 4, 0, 8));
+  const { family, text, port } = nameOf(fd);
+  t.same([family, text], [4, '127.0.0.1']);
+  t.equal(await connects({ host: '127.0.0.1', port }), 'open');
+  t.equal(flagsOf(fd) & (O_CLOEXEC | O_NONBLOCK), O_CLOEXEC | O_NONBLOCK);
+  t.equal(openTcp('127.0.0.1', port, 4, 0, 8), -EADDRINUSE);
+  close(fd);
+  t.equal(await connects({ host: '127.0.0.1', port }), 'ECONNREFUSED');
+  opened(t, openTcp('127.0.0.1', port, 4, 0, 8)); // at once: SO_REUSEADDR
+});
+
+t.test('over IPv6 it takes IPv4, too, or refuses it', { skip: !HAS_IPV6 }, async (t) => {
+  const { port } = nameOf(opened(t, openTcp('::', 0, 6, 0, 8)));
+  t.equal(await connects({ host: '::1', port }), 'open');
+  t.equal(await connects({ host: '127.0.0.1', port }), 'open');
+  t.equal(openTcp('0.0.0.0', port, 4, 0, 8), -EADDRINUSE);
+
+  const only = nameOf(opened(t, openTcp('::1', 0, 6, TCP_IPV6ONLY, 8)));
+  t.same([only.family, only.text], [6, '::1']);
+  t.equal(await connects({ host: '::1', port: only.port }), 'open');
+  const every = nameOf(opened(t, openTcp('::', 0, 6, TCP_IPV6ONLY, 8)));
+  t.equal(await connects({ host: '127.0.0.1', port: every.port }), 'ECONNREFUSED');
+  opened(t, openTcp('0.0.0.0', every.port, 4, 0, 8));
+});
+
+t.test('SO_REUSEPORT shares a port, and the probe sees through it', async (t) => {
+  const { port } = nameOf(opened(t, openTcp('127.0.0.1', 0, 4, TCP_REUSEPORT, 8)));
+  opened(t, openTcp('127.0.0.1', port, 4, TCP_REUSEPORT, 8));
+  t.equal(openTcp('127.0.0.1', port, 4, TCP_REUSEPORT | TCP_PROBE, 8), -EADDRINUSE);
+  t.equal(openTcp('127.0.0.1', port, 4, 0, 8), -EADDRINUSE);
+  opened(t, openTcp('127.0.0.1', 0, 4, TCP_REUSEPORT | TCP_PROBE, 8)); // port 0: nobody's yet
+});
+
+t.test('an address may carry a zone', { skip: !HAS_IPV6 }, async (t) => {
+  opened(t, openTcp('::1%lo', 0, 6, 0, 8));
+  const links = Object.entries(os.networkInterfaces()).flatMap(([name, list]) =>
+    (list ?? [])
+      .filter(({ address }) => address.startsWith('fe80:'))
+      .map(({ address }) => `${address}%${name}`),
+  );
+  for (const link of links) {
+    const { port, text } = nameOf(opened(t, openTcp(link, 0, 6, 0, 8)));
+    t.equal(text, link.split('%')[0]);
+    t.equal(await connects({ host: link, port }), 'open', link);
+    t.equal(openTcp(text, 0, 6, 0, 8), -EINVAL, 'without it the kernel does not know where');
+  }
+  t.equal(openTcp('fe80::1%nowhere', 0, 6, 0, 8), -EINVAL);
+});
+
+t.test('an address that cannot be is a negative errno, and no descriptor', async (t) => {
+  const before = descriptors();
+  for (const address of ['', 'localhost', '127.0.0', '1.2.3.4.5', '::1']) {
+    t.equal(openTcp(address, 0, 4, 0, 8), -EINVAL, JSON.stringify(address));
+  }
+  for (const address of ['', '::g', '127.0.0.1', ':::']) {
+    t.equal(openTcp(address, 0, 6, 0, 8), -EINVAL, JSON.stringify(address));
+  }
+  t.equal(openTcp('192.0.2.1', 0, 4, 0, 8), -EADDRNOTAVAIL, 'of a network for documentation');
+  t.same(descriptors(), before);
+});
+
+t.test('a Unix socket, by path and abstract, with node’s errors', async (t) => {
+  const dir = path.relative('', t.testdir({ file: '' })); // short enough for an address
+  const at = path.join(dir, 's');
+  const fd = opened(t, openUnix(at, 8));
+  t.same(nameOf(fd), { family: 1, port: 0, text: at });
+  t.equal(flagsOf(fd) & (O_CLOEXEC | O_NONBLOCK), O_CLOEXEC | O_NONBLOCK);
+  t.equal(await connects({ path: at }), 'open');
+  t.equal(openUnix(at, 8), -EADDRINUSE);
+  t.equal(openUnix(path.join(dir, 'file'), 8), -EADDRINUSE);
+  t.equal(openUnix('', 8), -EINVAL);
+  t.equal(openUnix('x'.repeat(108), 8), -EINVAL);
+  t.equal(openUnix('no-such-directory/s', 8), -EACCES);
+  t.notOk(existsSync('x'.repeat(107)));
+
+  const name = `\0gyre-test-${process.pid}`;
+  const abstract = opened(t, openUnix(name, 8));
+  t.equal(nameOf(abstract).text.replace(/\0+$/, ''), name);
+  t.equal(await connects({ path: name }), 'open', 'spelt as this line of node spells it');
+  t.equal(openUnix(name, 8), -EADDRINUSE);
+  const longest = opened(t, openUnix(`\0${'x'.repeat(107)}`, 8));
+  t.equal(nameOf(longest).text.length, 108);
+});
+
+t.test('a duplicate is another descriptor for the same socket', async (t) => {
+  const fd = opened(t, openTcp('127.0.0.1', 0, 4, 0, 8));
+  const copy = opened(t, duplicate(fd));
+  t.not(copy, fd);
+  t.same(nameOf(copy), nameOf(fd));
+  t.equal(flagsOf(copy) & O_CLOEXEC, O_CLOEXEC);
+  const { port } = nameOf(fd);
+  close(fd);
+  t.equal(await connects({ host: '127.0.0.1', port }), 'open', 'which it keeps open');
+  t.equal(duplicate(fd), -EBADF);
+  t.equal(duplicate(-1), -EBADF);
+  t.throws(() => close(fd), { code: 'ERR_GYRE_NATIVE', syscall: 'close', errno: -EBADF });
+});
+
+t.test('no descriptor takes the number of a closed stdin, stdout or stderr', async (t) => {
+  const numbers = await output(
+    t,
+    `
+    const { closeSync, writeFileSync } = require('node:fs');
+    closeSync(0);
+    closeSync(2);
+    const tcp = native.openTcp('127.0.0.1', 0, 4, native.TCP_PROBE, 8);
+    const unix = native.openUnix('\\0gyre-stdio-' + process.pid, 8);
+    const taken = [tcp, unix, native.duplicate(tcp), native.duplicate(1)];
+    writeFileSync(1, JSON.stringify(taken));
+  `,
+  );
+  t.ok(
+    JSON.parse(numbers).every((fd: number) => fd >= 3),
+    numbers,
+  );
+});
+
+t.test('no descriptor of the helper survives into a child process', async (t) => {
+  const open = [openTcp('127.0.0.1', 0, 4, TCP_PROBE | TCP_REUSEPORT, 8), openUnix('\0gyre-c', 8)];
+  const mine = [...open, ...open.map(duplicate)].map((fd) => opened(t, fd));
+  const sockets = mine.map((fd) => descriptors().get(fd) ?? '');
+  t.match(sockets[0], /^socket:/);
+  const there = execFileSync('ls', ['-l', '/proc/self/fd'], { encoding: 'utf8' });
+  t.same(
+    sockets.filter((socket) => there.includes(socket)),
+    [],
+  );
+});
+
+t.test('names and cookies tell sockets apart, and what is none', async (t) => {
+  const fd = opened(t, openTcp('127.0.0.1', 0, 4, 0, 8));
+  const other = opened(t, openTcp('127.0.0.1', 0, 4, 0, 8));
+  const copy = opened(t, duplicate(fd));
+  const cookie = cookieOf(fd) as bigint;
+  t.type(cookie, 'bigint');
+  t.equal(cookieOf(copy), cookie, 'the same through a duplicate');
+  t.not(cookieOf(other), cookie);
+
+  const file = openSync('/dev/null', 'r');
+  t.teardown(() => closeSync(file));
+  const native = { code: 'ERR_GYRE_NATIVE', syscall: 'getsockname' };
+  t.throws(() => nameOf(file), { ...native, errno: -ENOTSOCK });
+  t.throws(() => nameOf(-1), { ...native, errno: -EBADF });
+  t.throws(() => cookieOf(file), { code: 'ERR_GYRE_NATIVE', errno: -ENOTSOCK });
+
+  t.equal(closeIfSame(other, cookie), false, 'another socket');
+  t.equal(closeIfSame(file, cookie), false, 'no socket');
+  t.ok(descriptors().has(other) && descriptors().has(file), 'both are still open');
+  t.equal(closeIfSame(copy, cookie), true);
+  t.notOk(descriptors().has(copy));
+  t.equal(closeIfSame(copy, cookie), false, 'closed already');
+  t.equal(cookieOf(fd), cookie, 'the original is not touched');
+});
+
+t.test('the place of a view in memory is told to the byte', async (t) => {
+  const buffer = new SharedArrayBuffer(1024);
+  const at = (bytes: number) => misalignmentOf?.(new Int32Array(buffer, bytes), 128) ?? -1;
+  const start = at(0);
+  t.ok(start >= 0 && start < 128);
+  t.same(
+    [4, 64, 128, 132].map(at),
+    [4, 64, 128, 132].map((bytes) => (start + bytes) % 128),
+  );
+});
+
+t.test('an attached loop counts its iterations, past the greatest number, too', async (t) => {
+  const words = new Int32Array(new SharedArrayBuffer(1024));
+  words[8] = 2 ** 31 - 2;
+  const loop = attachLoop(words, 8, 9, () => {});
+  const turns = async (count: number) => {
+    for (let turn = 0; turn < count; turn++) await nextTurn();
+  };
+  await turns(10);
+  const counted = ((words[8] as number) - (2 ** 31 - 2)) | 0;
+  t.ok(counted >= 9, `${counted} of 10`);
+  t.ok((words[8] as number) < 0, 'it has wrapped');
+  t.not(words[9], 0, 'the clock of the loop is there');
+  t.ok(
+    words.every((value, index) => value === 0 || index === 8 || index === 9),
+    'and nothing else',
+  );
+  loop.detach();
+  loop.detach();
+  const after = words[8];
+  await turns(10);
+  t.equal(words[8], after, 'a detached one counts no more');
+  t.equal(wake(loop.wakeId), false);
+});
+
+t.test('an attached loop does not keep its process or thread alive', async (t) => {
+  const attach = 'native.attachLoop(new Int32Array(64), 0, 32, () => {});';
+  t.equal(await output(t, attach), '');
+  const worker = thread(t, attach);
+  t.same(await once(worker, 'exit'), [0]);
+  t.equal(await output(t, `const loop = ${attach} loop.detach();`), '');
+});
+
+t.test('two threads count into the same memory, each its own words', async (t) => {
+  const words = new Int32Array(new SharedArrayBuffer(1024));
+  const mine = attachLoop(words, 0, 1, () => {});
+  t.teardown(() => mine.detach());
+  const worker = thread(
+    t,
+    `
+    native.attachLoop(workerData, 64, 65, () => {});
+    let turns = 0;
+    const turn = () => (++turns < 100 ? setImmediate(turn) : parentPort.postMessage(turns));
+    turn();
+  `,
+    words,
+  );
+  await Promise.all([once(worker, 'message'), once(worker, 'exit')]);
+  t.ok((words[64] as number) >= 90, String(words[64]));
+  t.ok((words[0] as number) > 0);
+  const last = words[64];
+  await nextTurn();
+  t.equal(words[64], last, 'nobody counts for a thread that has ended');
+});
+
+/** Attaches, says its wake id, and counts wakes in workerData[0]. */
+const SLEEPER = `
+  const { wakeId } = native.attachLoop(new Int32Array(64), 0, 32, () => {
+    Atomics.add(workerData, 0, 1);
+    Atomics.notify(workerData, 0);
+  });
+  parentPort.on('message', () => process.exit());
+  parentPort.postMessage(wakeId);
+`;
+
+t.test('wake() wakes the loop of another thread, until that is gone', async (t) => {
+  const heard = word();
+  const worker = thread(t, SLEEPER, heard);
+  const [wakeId] = (await once(worker, 'message')) as [number];
+  for (let times = 1; times <= 20; times++) {
+    t.equal(wake(wakeId), true);
+    t.ok(reached(heard, times), 'while this thread stands still');
+  }
+  worker.postMessage('end');
+  await once(worker, 'exit');
+  t.equal(wake(wakeId), false);
+  for (const nobody of [0, wakeId + 1000, 2 ** 32 - 1]) t.equal(wake(nobody), false);
+});
+
+t.test('a thread may wake itself, and what onWake promises is kept', async (t) => {
+  const woken = await new Promise((resolve) => {
+    const loop = attachLoop(new Int32Array(64), 0, 32, () => {
+      Promise.resolve('microtask').then(resolve);
+      loop.detach(); // from within its own callback
+    });
+    t.equal(wake(loop.wakeId), true);
+    t.equal(wake(loop.wakeId), true, 'two may arrive as one');
+    setTimeout(() => {}, 20_000).unref();
+    const alive = setInterval(() => {}, 1_000); // an attached loop alone would end here
+    t.teardown(() => clearInterval(alive));
+  });
+  t.equal(woken, 'microtask');
+});
+
+t.test('what onWake throws is that thread’s uncaught error', async (t) => {
+  const worker = thread(
+    t,
+    `
+    const loop = native.attachLoop(new Int32Array(64), 0, 32, () => {
+      throw new RangeError('woken');
+    });
+    setInterval(() => {}, 1000);
+    native.wake(loop.wakeId);
+  `,
+  );
+  const [error] = await once(worker, 'error');
+  t.match(error, { name: 'RangeError', message: 'woken' });
+});
+
+t.test('many threads wake many loops while those come and go', async (t) => {
+  const seed = Date.now() & 0x7fffffff;
+  t.comment(`seed ${seed}`);
+  const next = random(seed);
+  const places = 4;
+  // Wake ids of the loops there are; whoever reads one may find its loop gone.
+  const ids = new Int32Array(new SharedArrayBuffer(4 * places));
+  const control = new Int32Array(new SharedArrayBuffer(8));
+  const wakers = Array.from({ length: 3 }, (_, index) =>
+    thread(
+      t,
+      `
+      const { ids, control, seed } = workerData;
+      let state = seed | 1;
+      let woken = 0;
+      while (Atomics.load(control, 0) === 0) {
+        state ^= state << 13;
+        state ^= state >>> 17;
+        state ^= state << 5;
+        const id = Atomics.load(ids, (state >>> 0) % ids.length);
+        if (native.wake(id)) woken++;
+        else Atomics.wait(control, 0, 0, 1);
+        if (woken % 64 === 0) Atomics.wait(control, 0, 0, 1);
+      }
+      parentPort.postMessage(woken);
+    `,
+      { ids, control, seed: seed + index },
+    ),
+  );
+  let before: ReturnType<typeof descriptors> | undefined;
+  const deadline = performance.now() + STRESS_MS;
+  let generation = 0;
+  for (; generation < 20 && performance.now() < deadline; generation++) {
+    const heard = Array.from({ length: places }, word);
+    const sleepers = heard.map(
+      (each) => new Worker(PRELUDE + SLEEPER, { eval: true, workerData: each }),
+    );
+    const wakeIds = await Promise.all(
+      sleepers.map(async (sleeper) => ((await once(sleeper, 'message')) as [number])[0]),
+    );
+    for (const [place, id] of wakeIds.entries()) Atomics.store(ids, place, id);
+    const woken = heard.every((each, place) => {
+      wake(wakeIds[place] as number);
+      return reached(each, 1);
+    });
+    if (!woken) t.fail(`a loop of generation ${generation} was not woken`);
+    // Some end by themselves, some are cut off, in the middle of being woken.
+    const ended = sleepers.map(async (sleeper) => {
+      const exit = once(sleeper, 'exit');
+      if (next() < 0.5) sleeper.postMessage('end');
+      else await sleeper.terminate();
+      await exit;
+    });
+    await Promise.all(ended);
+    if (wakeIds.some((id) => wake(id))) t.fail(`an ended loop of generation ${generation} wakes`);
+    before ??= descriptors();
+  }
+  t.comment(`${generation} generations`);
+  const told = wakers.map((waker) => once(waker, 'message'));
+  Atomics.store(control, 0, 1);
+  Atomics.notify(control, 0);
+  const counts = (await Promise.all(told)).map(([woken]) => woken as number);
+  t.ok(
+    counts.every((woken) => woken > 0),
+    `${counts} wakes`,
+  );
+  await Promise.all(wakers.map((waker) => waker.terminate()));
+  t.ok(descriptors().size <= (before?.size ?? 0), 'no descriptor is left behind');
+});
+
+t.test('a thread is cut off in the middle of the helper, up to 200 times', async (t) => {
+  const seed = Date.now() & 0x7fffffff;
+  t.comment(`seed ${seed}`);
+  // In a process of its own, because a crash would take this one with it.
+  const said = await output(
+    t,
+    `
+    const { readdirSync } = require('node:fs');
+    const { Worker } = require('node:worker_threads');
+    const random = (${random})(${seed});
+    const count = (what) => readdirSync('/proc/self/' + what).length;
+    const script = \`
+      const { file, flag, attached } = require('node:worker_threads').workerData;
+      Atomics.store(flag, 0, 1);
+      Atomics.notify(flag, 0);
+      if (attached) require(file).attachLoop(new Int32Array(64), 0, 32, () => {});
+      for (;;) {
+        delete require.cache[file]; // each time the addon sets itself up anew
+        const native = require(file);
+        const loop = native.attachLoop(new Int32Array(64), 0, 32, () => {});
+        native.wake(loop.wakeId);
+        native.affinity();
+        try {
+          native.nameOf(-1);
+        } catch {}
+        loop.detach();
+      }
+    \`;
+    (async () => {
+      const deadline = performance.now() + ${STRESS_MS};
+      let settled;
+      let cycle = 0;
+      for (; cycle < 30 || (cycle < 200 && performance.now() < deadline); cycle++) {
+        const flag = new Int32Array(new SharedArrayBuffer(4));
+        const attached = random() < 0.5;
+        const worker = new Worker(script, {
+          eval: true,
+          workerData: { file: ${JSON.stringify(NATIVE)}, flag, attached },
+        });
+        Atomics.wait(flag, 0, 0);
+        const until = performance.now() + 8 * random() ** 3;
+        while (performance.now() < until);
+        await worker.terminate();
+        if (cycle === 20) settled = [count('fd'), count('task')];
+      }
+      console.log(JSON.stringify([cycle, settled, [count('fd'), count('task')]]));
+    })();
+  `,
+  );
+  const [cycles, settled, after] = JSON.parse(said);
+  t.comment(`${cycles} times`);
+  t.same(after, settled, 'descriptors and threads');
+});
+
+const ONE = CPUS.length < 2 && 'there is one CPU';
+t.test('children of a pinned thread start on all CPUs', { skip: ONE }, async (t) => {
+  const said = await output(
+    t,
+    `
+    const { Worker, isMainThread } = require('node:worker_threads');
+    const { execFileSync } = require('node:child_process');
+    native.widenInChildren(native.affinity());
+    native.widenInChildren([${LAST}]); // the first one counts
+    new Worker(\`
+      const native = require(${JSON.stringify(NATIVE)});
+      const { execFileSync } = require('node:child_process');
+      const grep = ['Cpus_allowed_list', '/proc/self/status'];
+      const child = () => execFileSync('grep', grep, { encoding: 'utf8' }).split(':')[1].trim();
+      native.setAffinity([${LAST}]);
+      const unmarked = child();
+      native.markPinned(true);
+      const marked = child();
+      const own = native.affinity();
+      native.markPinned(false);
+      console.log(JSON.stringify([unmarked, marked, own, child()]));
+    \`, { eval: true });
+  `,
+  );
+  const [unmarked, marked, own, again] = JSON.parse(said);
+  t.same(cpusOf(marked), CPUS);
+  t.same([unmarked, own, again], [String(LAST), [LAST], String(LAST)]);
+});
+
+t.test('without the helper it says why, and every call is a coded error', async (t) => {
+  const dir = t.testdir({ 'broken.node': 'no library' });
+  for (const file of ['none', path.join(dir, 'missing.node'), path.join(dir, 'broken.node')]) {
+    const said = await output(
+      t,
+      `
+      const codes = new Set();
+      const { affinity, duplicate, openTcp, wake, currentCpu, closeIfSame } = native;
+      for (const call of [affinity, duplicate, openTcp, wake, currentCpu, closeIfSame]) {
+        try {
+          call();
+          codes.add('none');
+        } catch (error) {
+          codes.add(error.code);
+        }
+      }
+      const { hasHelper, hasLinuxParts, missingReason, misalignmentOf } = native;
+      const nothing = [hasHelper, hasLinuxParts, misalignmentOf, native.threadId(), native.cookieOf(0)];
+      console.log(JSON.stringify([missingReason !== '', nothing, [...codes]]));
+    `,
+      { GYRE_NATIVE: file },
+    );
+    const nothing = [false, false, null, null, null];
+    t.same(JSON.parse(said), [true, nothing, ['ERR_GYRE_CAPABILITY']], path.basename(file));
+  }
 });
