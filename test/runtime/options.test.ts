@@ -347,10 +347,6 @@ t.test('an entry that fails fails the start, however it does that', async (t) =>
     t.type(error.cause, SyntaxError);
     if (file.endsWith('.cjs')) t.match((error.cause as Error).stack, file, 'it says where');
   }
-  const inline = await rejection(t, {
-    ...{ entry: app('fails.js'), args: ['throws undefined'], workers: 'inline' },
-  });
-  t.equal(inline.code, 'ERR_GYRE_WORKER_FAILED', 'on the main thread, too');
   t.same(
     threads().filter(({ name }) => /-w\d+$/.test(name)),
     [],
