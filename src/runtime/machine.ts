@@ -32,6 +32,13 @@ function lineage(mount: string, group: string): string[] {
   }
 }
 
+/** mountinfo writes a space, a tab, a newline and a backslash as \ooo. */
+function unescaped(text: string): string {
+  return text.replace(/\\([0-7]{3})/g, (_, octal) =>
+    String.fromCharCode(Number.parseInt(octal, 8)),
+  );
+}
+
 /**
  * The CPU quota of this process in CPUs (1.5: 150 ms in each 100 ms), Infinity if
  * there is none. The smallest of its own group's and every ancestor's, in both
@@ -50,8 +57,8 @@ export function cpuQuota(root = '/'): number {
     const [type, , options] = after?.split(' ') ?? [];
     const version2 = type === 'cgroup2';
     if (!version2 && !(type === 'cgroup' && options?.split(',').includes('cpu'))) continue;
-    const groupRoot = fields[3] ?? '/';
-    const mountPoint = path.join(root, fields[4] ?? '/');
+    const groupRoot = unescaped(fields[3] ?? '/');
+    const mountPoint = path.join(root, unescaped(fields[4] ?? '/'));
     // 0::/a/b is version 2; 4:cpu,cpuacct:/a/b is version 1.
     for (const entry of membership.split('\n')) {
       const [, controllers, ...rest] = entry.split(':');
@@ -59,7 +66,8 @@ export function cpuQuota(root = '/'): number {
       if (!mine) continue;
       // In a container the mount shows only the subtree from groupRoot down.
       const group = rest.join(':');
-      const inside = group.startsWith(groupRoot) ? group.slice(groupRoot.length) : group;
+      const below = path.posix.relative(groupRoot, group);
+      const inside = below.startsWith('..') ? group : below;
       for (const dir of lineage(mountPoint, inside)) {
         if (version2) {
           const [quota, period] = (read(path.join(dir, 'cpu.max')) ?? '').trim().split(' ');

@@ -1,5 +1,8 @@
+import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'node:fs';
+import path from 'node:path';
 import t, { type Test } from 'tap';
 import { autoWorkers, cpuQuota } from '../../src/runtime/machine.js';
+import { app, CLI, Running } from '../support/app.js';
 
 const V2_MOUNT = '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n';
 const V1_MOUNT = '31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n';
@@ -50,7 +53,34 @@ t.test('with both versions mounted the smaller limit counts', async (t) => {
 
 t.test('in a container the mount shows only the subtree of the group', async (t) => {
   const mount = '30 23 0:26 /docker/abc /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n';
-  t.equal(quotaOf(t, '0::/docker/abc\n', mount, { 'cpu.max': '100000 100000\n' }), 1);
+  const sys = { 'cpu.max': '300000 100000\n', own: { 'cpu.max': '200000 100000\n' } };
+  t.equal(quotaOf(t, '0::/docker/abc\n', mount, sys), 3);
+  t.equal(quotaOf(t, '0::/docker/abc/own\n', mount, sys), 2);
+  t.equal(quotaOf(t, '0::/\n', mount, sys), 3, 'with a cgroup namespace of its own');
+  t.equal(quotaOf(t, '0::/../elsewhere\n', mount, sys), 3, 'outside of what it can see');
+  const other = { 'cpu.max': 'max', own: { 'cpu.max': '1 1' }, docker: { abcown: sys } };
+  t.equal(quotaOf(t, '0::/docker/abcown\n', mount, other), 3, 'a name that only begins like it');
+
+  const v1 = '31 23 0:27 /kubepods/pod1 /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n';
+  const own = { 'cpu.cfs_quota_us': '150000\n', 'cpu.cfs_period_us': '100000\n' };
+  t.equal(quotaOf(t, '4:cpu:/kubepods/pod1\n', v1, { cpu: own }), 1.5);
+});
+
+t.test('a mount point may hold spaces, which the kernel escapes', async (t) => {
+  const mount = '30 23 0:26 / /sys/fs/cgroup/a\\040b\\134c rw - cgroup2 cgroup2 rw\n';
+  t.equal(quotaOf(t, '0::/\n', mount, { 'a b\\c': { 'cpu.max': '1 2' } }), 0.5);
+});
+
+t.test('a hybrid system has its limits in version 1 and a version 2 without any', async (t) => {
+  const unified = '33 23 0:29 / /sys/fs/cgroup/unified rw shared:4 - cgroup2 cgroup2 rw\n';
+  const sys = {
+    unified: { 'cgroup.procs': '', app: {} },
+    'cpu,cpuacct': {
+      app: { 'cpu.cfs_quota_us': '400000\n', 'cpu.cfs_period_us': '100000\n', deep: {} },
+    },
+  };
+  const membership = '1:name=systemd:/\n4:cpu,cpuacct:/app/deep\n0::/app\n';
+  t.equal(quotaOf(t, membership, unified + V1_MOUNT, sys), 4);
 });
 
 t.test('what is missing or makes no sense limits nothing', async (t) => {
@@ -61,10 +91,57 @@ t.test('what is missing or makes no sense limits nothing', async (t) => {
     t.equal(quotaOf(t, '0::/\n', V2_MOUNT, { 'cpu.max': garbage }), Infinity);
   }
   t.equal(quotaOf(t, 'garbage\n::::\n', 'garbage - \n- cgroup2\n'), Infinity);
+  for (const quota of ['', '-1', 'max', '0', 'x']) {
+    const sys = { 'cpu,cpuacct': { 'cpu.cfs_quota_us': quota, 'cpu.cfs_period_us': '100000' } };
+    t.equal(quotaOf(t, '4:cpu,cpuacct:/\n', V1_MOUNT, sys), Infinity, JSON.stringify(quota));
+  }
+  const noPeriod = { 'cpu,cpuacct': { 'cpu.cfs_quota_us': '100000' } };
+  t.equal(quotaOf(t, '4:cpu,cpuacct:/\n', V1_MOUNT, noPeriod), Infinity);
+  const unreadable = { 'cpu.max': { 'is a': 'directory' } };
+  t.equal(quotaOf(t, '0::/\n', V2_MOUNT, unreadable), Infinity);
 });
 
 t.test('the quota of this process can be read', async (t) => {
   t.ok(cpuQuota() > 0);
+});
+
+/** A new group with a quota of one CPU, or why there cannot be one. */
+function groupOfOneCpu(): { dir: string; skip: string | false } {
+  const mounts = readFileSync('/proc/self/mountinfo', 'utf8').split('\n');
+  const v1 = mounts.find((line) => / - cgroup \S+ (\S+,)?cpu(,|$)/.test(line));
+  const v2 = mounts.find((line) => / - cgroup2 /.test(line));
+  const at = (line: string | undefined) => line?.split(' ')[4] ?? '';
+  const enabled = path.join(at(v2), 'cgroup.subtree_control');
+  const has2 = v2 && existsSync(enabled) && /\bcpu\b/.test(readFileSync(enabled, 'utf8'));
+  if (!v1 && !has2) return { dir: '', skip: 'no cgroup mount has the cpu controller' };
+  const dir = path.join(at(v1 ?? v2), `gyre-test-${process.pid}`);
+  try {
+    mkdirSync(dir);
+    if (v1) {
+      writeFileSync(path.join(dir, 'cpu.cfs_period_us'), '50000');
+      writeFileSync(path.join(dir, 'cpu.cfs_quota_us'), '50000');
+    } else {
+      writeFileSync(path.join(dir, 'cpu.max'), '50000 50000');
+    }
+    return { dir, skip: false };
+  } catch (error) {
+    return { dir, skip: `no cgroup can be made: ${(error as Error).message}` };
+  }
+}
+
+const { dir: group, skip } = groupOfOneCpu();
+
+t.test('a process in a group with a quota of one CPU has one worker', { skip }, async (t) => {
+  const script = 'echo $$ > "$0/cgroup.procs" && exec "$@"';
+  const command = [process.execPath, CLI, 'run', app('http.js')];
+  const server = new Running(t, 'sh', ['-c', script, group, ...command]);
+  t.match(await server.says(/gyre: (\d+) workers?,/), ['gyre: 1 worker,', '1']);
+  server.child.kill('SIGTERM');
+  t.same(await server.ended(), { code: 0, signal: null });
+});
+
+t.teardown(() => {
+  if (existsSync(group)) rmdirSync(group);
 });
 
 t.test('the number of workers is at least one and at most the CPUs', async (t) => {

@@ -44,9 +44,23 @@ t.test('a list says where, and with auto how many', async (t) => {
   });
 });
 
+t.test('the quota limits auto only: who counts or lists has decided', async (t) => {
+  const poor = machine({ quotaCpus: 0.5 });
+  t.same(planWorkers({ workers: 3, pin: 'soft' }, poor), [0, 1, 2]);
+  t.same(planWorkers({ workers: 'auto', pin: [3, 1] }, poor), [3, 1]);
+});
+
+t.test('hard takes every CPU once, and not one more', async (t) => {
+  t.same(planWorkers({ workers: 4, pin: 'hard' }, machine()), [0, 1, 2, 3]);
+  const one = machine({ inherited: [7] });
+  t.same(planWorkers({ workers: 'auto', pin: 'hard' }, one), [7]);
+  t.throws(() => planWorkers({ workers: 2, pin: 'hard' }, one), { code: 'ERR_GYRE_CPUS' });
+});
+
 t.test('where threads cannot be pinned, soft does without and hard is an error', async (t) => {
   const unpinnable = machine({ capabilities: without('pin'), inherited: null });
   t.same(planWorkers({ workers: 'auto', pin: 'soft' }, unpinnable), [null, null, null, null]);
+  t.same(planWorkers({ workers: 6, pin: 'soft' }, unpinnable), new Array(6).fill(null));
   for (const pin of ['hard', [0]] as const) {
     t.throws(() => planWorkers({ workers: 'auto', pin }, unpinnable), {
       code: 'ERR_GYRE_CAPABILITY',
