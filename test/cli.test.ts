@@ -1,9 +1,12 @@
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import http from 'node:http';
+import type { AddressInfo } from 'node:net';
 import t from 'tap';
 import { affinity } from '../src/native.js';
-import { app, get, gyre, ROOT, Running } from './support/app.js';
+import { app, CLI, get, gyre, Running, threads } from './support/app.js';
 
+const CPUS = affinity();
 const SERVER = app('http.js');
 /** The line that says where it serves, with its parts. */
 const SERVING = /gyre: (\d+) workers?, (on CPUs ([\d, ]+)|not pinned), listening on (\S+):(\d+)/;
@@ -45,7 +48,7 @@ t.test('it says on stderr where it serves and on which CPUs, and nothing on stdo
   const server = gyre(t, ['run', SERVER, '--workers', '1']);
   const [, workers, , cpus, , port] = await server.says(SERVING);
   t.equal(workers, '1');
-  t.equal(cpus, String(affinity()[0]));
+  t.equal(cpus, String(CPUS[0]));
   t.equal((await get(Number(port))).status, 200);
   server.child.kill('SIGTERM');
   t.same(await server.ended(), { code: 0, signal: null });
@@ -73,6 +76,57 @@ t.test('with --json every line on stderr is an object', async (t) => {
   t.same(
     lines.map(({ event }) => event),
     ['listening', 'exit', 'exit', 'close'],
+  );
+});
+
+t.test('with --json a failure is an object, too, with its code, worker and stack', async (t) => {
+  const linesOf = async (entry: string, ...flags: string[]) => {
+    const command = gyre(t, ['run', entry, '--json', ...flags]);
+    const { code } = await command.ended();
+    t.equal(command.stdout, '');
+    const lines = command.stderr.trim().split('\n');
+    return { code, events: lines.map((line) => JSON.parse(line)) };
+  };
+  const failed = await linesOf(app('throws.js'), '--workers', '1');
+  t.equal(failed.code, 1);
+  t.match(failed.events, [
+    { event: 'error', code: 'ERR_GYRE_WORKER_FAILED', worker: 0, message: String, stack: /throws/ },
+  ]);
+  const missing = await linesOf('no-such-file.js');
+  t.equal(missing.code, 2);
+  t.match(missing.events, [{ event: 'error', code: 'ERR_GYRE_ENTRY_MISSING', message: String }]);
+  t.equal(missing.events[0].stack, undefined);
+});
+
+t.test('a port in use exits with 1 and the system’s own code', async (t) => {
+  const taken = http.createServer().listen(0);
+  await once(taken, 'listening');
+  t.teardown(() => taken.close());
+  const { port } = taken.address() as AddressInfo;
+  const refused = gyre(t, ['run', SERVER], { PORT: String(port) });
+  t.same(await refused.ended(), { code: 1, signal: null });
+  t.match(refused.stderr, /EADDRINUSE/);
+});
+
+t.test('threads are bound to the CPUs it names, with --pin off to none', async (t) => {
+  const masks = async (...flags: string[]) => {
+    const server = gyre(t, ['run', SERVER, ...flags]);
+    await server.says(SERVING);
+    const all = threads(server.child.pid);
+    server.child.kill('SIGTERM');
+    await server.ended();
+    const main = all.find(({ tid }) => tid === server.child.pid)?.cpus;
+    return { main, workers: all.filter(({ name }) => /^gyre-w\d+$/.test(name)), all };
+  };
+  for (const pin of ['soft', 'hard']) {
+    const { workers } = await masks('--pin', pin, '--workers', String(CPUS.length));
+    t.same(workers.map(({ cpus }) => cpus).sort(), CPUS.map(String).sort(), pin);
+  }
+  const off = await masks('--pin', 'off', '--workers', '2');
+  t.equal(off.workers.length, 2);
+  t.ok(
+    off.all.every(({ cpus }) => cpus === off.main),
+    'no thread is bound',
   );
 });
 
@@ -109,6 +163,27 @@ t.test(
   },
 );
 
+t.test('when workers end one after another, the first code that is not 0 counts', async (t) => {
+  const server = gyre(t, ['run', app('mortal.js'), '--workers', '3']);
+  const port = Number((await server.says(SERVING))[5]);
+  for (const code of [0, 7, 3]) {
+    await get({ port, path: `/exit?code=${code}` }).catch(() => {}); // it does not live to answer
+    await server.says(new RegExp(`gyre: worker \\d ended with code ${code}`));
+  }
+  t.same(await server.ended(), { code: 7, signal: null });
+  t.equal(server.stdout, '');
+});
+
+t.test('a worker that dies is named with its stack, and the others go on', async (t) => {
+  const server = gyre(t, ['run', app('mortal.js'), '--workers', '2']);
+  const port = Number((await server.says(SERVING))[5]);
+  await get({ port, path: '/throw' }).catch(() => {});
+  await server.says(/ERR_GYRE_WORKER_FAILED: worker \d: thrown on purpose\n.*\n\s+at .*mortal\.js/);
+  t.equal((await get(port)).status, 200);
+  server.child.kill('SIGTERM');
+  t.equal((await server.ended()).signal, null, 'and drain');
+});
+
 for (const [signal, code] of [
   ['SIGTERM', 143],
   ['SIGINT', 130],
@@ -134,12 +209,15 @@ t.test(
   'under taskset there is one worker, on the CPU that is left',
   { skip: TASKSET },
   async (t) => {
-    const cpu = affinity().at(-1);
-    const args = ['-c', `${cpu}`, process.execPath, `${ROOT}/dist/src/cli.js`, 'run', SERVER];
+    const cpu = CPUS.at(-1);
+    const args = ['-c', `${cpu}`, process.execPath, CLI, 'run', SERVER];
     const server = new Running(t, 'taskset', args);
     const said = await server.says(SERVING);
     t.equal(said[1], '1');
     t.equal(said[3], String(cpu));
+    const worker = threads(server.child.pid).find(({ name }) => name === 'gyre-w0');
+    t.equal(worker?.cpus, String(cpu));
     server.child.kill('SIGTERM');
+    t.same(await server.ended(), { code: 0, signal: null });
   },
 );

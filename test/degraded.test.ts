@@ -1,8 +1,7 @@
 import { spawnSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { app, get, getFromEach, gyre, ROOT } from './support/app.js';
+import { app, get, getFromEach, gyre, ROOT, Running, threads } from './support/app.js';
 
 const SERVER = app('http.js');
 const PORT = /listening on \S+:(\d+)/;
@@ -29,27 +28,84 @@ t.test('without the native helper one worker serves, and what is missing is said
   }
 });
 
-t.test('without what only Linux has, two workers share one socket', async (t) => {
+/** The helper as other systems than Linux have it, or why it cannot be had here. */
+function posixOnly(): { addon: string; skip: string | false } {
   const out = path.join(ROOT, 'build', 'posix');
   const addon = path.join(out, 'Release', 'gyre.node');
-  if (!existsSync(addon)) {
-    const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
-    const args = [cmakeJs, 'compile', '--out', out, '--CDGYRE_POSIX_ONLY=ON'];
-    const built = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
-    if (built.status !== 0) return t.fail(`the helper does not build:\n${built.stdout}`);
+  for (const tool of ['cmake', 'c++']) {
+    if (spawnSync(tool, ['--version']).status !== 0) return { addon, skip: `there is no ${tool}` };
   }
-  const server = gyre(t, ['run', SERVER, '--workers', '2'], { GYRE_NATIVE: addon });
+  // Each time: it takes a second when nothing has changed, and is never out of date.
+  const cmakeJs = require.resolve('cmake-js/bin/cmake-js');
+  const args = [cmakeJs, 'compile', '--out', out, '--CDGYRE_POSIX_ONLY=ON'];
+  const built = spawnSync(process.execPath, args, { cwd: ROOT, encoding: 'utf8' });
+  if (built.status !== 0) throw new Error(`the helper does not build:\n${built.stdout}`);
+  return { addon, skip: false };
+}
+
+const { addon, skip } = posixOnly();
+
+t.test('without what only Linux has, two workers share one socket', { skip }, async (t) => {
+  const env = { GYRE_NATIVE: addon };
+  const server = gyre(t, ['run', app('mortal.js'), '--workers', '2'], env);
   const port = Number((await server.says(PORT))[1]);
   t.match(server.stderr, /gyre: 2 workers, not pinned/);
-  await server.says(/without pin: /);
-  await server.says(/without reusePort: /);
-  const threads = new Map<number, number>();
-  const worker = (body: string) => {
-    const { threadId } = JSON.parse(body) as { threadId: number };
-    if (!threads.has(threadId)) threads.set(threadId, threads.size);
-    return threads.get(threadId) as number;
+  for (const capability of ['pin', 'reusePort', 'move']) {
+    await server.says(new RegExp(`without ${capability}: this system`));
+  }
+  t.notMatch(server.stderr, /without (native|counters)/);
+  const main = threads(server.child.pid).find(({ tid }) => tid === server.child.pid);
+  t.ok(
+    threads(server.child.pid).every(({ cpus }) => cpus === main?.cpus),
+    'no thread is bound',
+  );
+
+  const seen: string[] = [];
+  const worker = ({ body }: { body: string }) => {
+    if (!seen.includes(body)) seen.push(body);
+    return seen.indexOf(body);
   };
-  t.equal((await getFromEach(port, 2, ({ body }) => worker(body))).size, 2, 'both answer');
+  t.equal((await getFromEach(port, 2, worker)).size, 2, 'both answer');
+
+  await get({ port, path: '/exit?code=0' }).catch(() => {}); // it does not live to answer
+  await server.says(/worker \d ended with code 0/);
+  const answers = new Set<string>();
+  for (let times = 0; times < 20; times++) answers.add((await get(port)).body);
+  t.equal(answers.size, 1, 'the other one serves what both have served');
+  t.ok([...answers].every((answer) => seen.includes(answer)));
   server.child.kill('SIGTERM');
-  return t.same(await server.ended(), { code: 0, signal: null });
+  t.same(await server.ended(), { code: 0, signal: null });
+});
+
+t.test('where threads cannot be pinned, who insists on it is refused', { skip }, async (t) => {
+  const refused = gyre(t, ['run', SERVER, '--pin', 'hard'], { GYRE_NATIVE: addon });
+  t.same(await refused.ended(), { code: 2, signal: null });
+  t.match(refused.stderr, /ERR_GYRE_CAPABILITY/);
+});
+
+t.test('a capability that is required and missing is an error, of any name', async (t) => {
+  const index = JSON.stringify(path.join(ROOT, 'dist', 'src', 'index.js'));
+  const script = `
+    const { createRuntime } = require(${index});
+    (async () => {
+      for (const name of ['native', 'pin', 'reusePort', 'counters', 'move']) {
+        const options = { entry: ${JSON.stringify(SERVER)}, require: [name] };
+        const code = await createRuntime(options).then(() => 'started', (error) => error.code);
+        console.log(name, code);
+      }
+    })();`;
+  const codes = async (file: string) => {
+    const child = new Running(t, process.execPath, ['-e', script], { GYRE_NATIVE: file });
+    t.same(await child.ended(), { code: 0, signal: null });
+    return Object.fromEntries(
+      child.stdout
+        .trim()
+        .split('\n')
+        .map((line) => line.split(' ')),
+    );
+  };
+  const missing = 'ERR_GYRE_CAPABILITY';
+  t.same(await codes('none'), {
+    ...{ native: missing, pin: missing, reusePort: missing, counters: missing, move: missing },
+  });
 });

@@ -4,7 +4,15 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { closeSync, existsSync, openSync, readFileSync } from 'node:fs';
+import {
+  closeSync,
+  existsSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import net from 'node:net';
 import os, { constants } from 'node:os';
 import path from 'node:path';
@@ -214,7 +222,10 @@ t.test('SO_REUSEPORT shares a port, and the probe sees through it', async (t) =>
   opened(t, openTcp('127.0.0.1', port, 4, TCP_REUSEPORT, 8));
   t.equal(openTcp('127.0.0.1', port, 4, TCP_REUSEPORT | TCP_PROBE, 8), -EADDRINUSE);
   t.equal(openTcp('127.0.0.1', port, 4, 0, 8), -EADDRINUSE);
-  opened(t, openTcp('127.0.0.1', 0, 4, TCP_REUSEPORT | TCP_PROBE, 8)); // port 0: nobody's yet
+  const probed = opened(t, openTcp('127.0.0.1', 0, 4, TCP_REUSEPORT | TCP_PROBE, 8));
+  const free = nameOf(probed).port;
+  close(probed);
+  opened(t, openTcp('127.0.0.1', free, 4, TCP_REUSEPORT | TCP_PROBE, 8)); // nobody's again
 });
 
 t.test('an address may carry a zone', { skip: !HAS_IPV6 }, async (t) => {
@@ -246,7 +257,9 @@ t.test('an address that cannot be is a negative errno, and no descriptor', async
 });
 
 t.test('a Unix socket, by path and abstract, with node’s errors', async (t) => {
-  const dir = path.relative('', t.testdir({ file: '' })); // short enough for an address
+  const dir = mkdtempSync(path.join(os.tmpdir(), 'gyre-')); // short enough for an address
+  t.teardown(() => rmSync(dir, { recursive: true }));
+  writeFileSync(path.join(dir, 'file'), '');
   const at = path.join(dir, 's');
   const fd = opened(t, openUnix(at, 8));
   t.same(nameOf(fd), { family: 1, port: 0, text: at });

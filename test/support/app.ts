@@ -114,10 +114,12 @@ export function descriptors(): Map<number, string> {
   return open;
 }
 
-/** Kernel threads of this process: name and the CPUs that each may use. */
-export function threads(): { tid: number; name: string; cpus: string }[] {
-  return readdirSync('/proc/self/task').map((tid) => {
-    const status = readFileSync(`/proc/self/task/${tid}/status`, 'utf8');
+/** Kernel threads of a process, by default this one: name and the CPUs that each may use. */
+export function threads(
+  pid: number | string = 'self',
+): { tid: number; name: string; cpus: string }[] {
+  return readdirSync(`/proc/${pid}/task`).map((tid) => {
+    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
     const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
     return { tid: Number(tid), name: field('Name'), cpus: field('Cpus_allowed_list') };
   });
