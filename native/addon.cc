@@ -126,12 +126,43 @@ Value MisalignmentOf(const CallbackInfo& info) {
   return Result(info, static_cast<double>(address % static_cast<uintptr_t>(Int(info, 1))));
 }
 
-// attachLoop(words, loopsIndex, heartbeatIndex, onWake): { wakeId, detach() } | -errno
+// A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
+// eleven fields of TableLayout in their order.
+Table TableOf(const Napi::Value& value) {
+  auto object = value.As<Napi::Object>();
+  auto words = object.Get("words").As<Napi::Int32Array>();
+  auto layout = object.Get("layout").As<Napi::Int32Array>();
+  Table table;
+  static_assert(sizeof(table.layout) == 11 * sizeof(int32_t), "eleven fields");
+  memcpy(&table.layout, layout.Data(), sizeof(table.layout));
+  table.words = words.Data();
+  table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
+  return table;
+}
+
+// attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
+// where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex, out, onRound }
+// as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
+  RoundSettings settings;
+  bool has_rounds = info[4].IsObject();
+  if (has_rounds) {
+    auto rounds = info[4].As<Napi::Object>();
+    auto number = [&rounds](const char* name) { return Napi::Value(rounds.Get(name)).As<Napi::Number>(); };
+    Napi::Value table = rounds.Get("table");
+    settings.table = TableOf(table);
+    settings.table_words = Napi::Value(table.As<Napi::Object>().Get("words")).As<Napi::Int32Array>();
+    settings.owner = number("owner").Int32Value();
+    settings.busy_ns = number("busyUs").Int64Value() * 1000;
+    settings.events_min = number("eventsMin").Int32Value();
+    settings.outstanding_index = number("outstandingIndex").Uint32Value();
+    settings.out = Napi::Value(rounds.Get("out")).As<Napi::Int32Array>();
+    settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
+  }
   int error = 0;
-  LoopHooks* hooks =
-      LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(), static_cast<uint32_t>(Int(info, 1)),
-                        static_cast<uint32_t>(Int(info, 2)), info[3].As<Napi::Function>(), &error);
+  LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(),
+                                       static_cast<uint32_t>(Int(info, 1)), static_cast<uint32_t>(Int(info, 2)),
+                                       info[3].As<Napi::Function>(), has_rounds ? &settings : nullptr, &error);
   if (hooks == nullptr) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("wakeId", Napi::Number::New(info.Env(), hooks->peer_id()));
@@ -144,20 +175,6 @@ Value AttachLoopOf(const CallbackInfo& info) {
 // wake(wakeId): whether that loop still exists
 Value WakeOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), WakePeer(info[0].As<Napi::Number>().Uint32Value()));
-}
-
-// A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
-// ten fields of TableLayout in their order.
-Table TableOf(const Napi::Value& value) {
-  auto object = value.As<Napi::Object>();
-  auto words = object.Get("words").As<Napi::Int32Array>();
-  auto layout = object.Get("layout").As<Napi::Int32Array>();
-  Table table;
-  static_assert(sizeof(table.layout) == 10 * sizeof(int32_t), "ten fields");
-  memcpy(&table.layout, layout.Data(), sizeof(table.layout));
-  table.words = words.Data();
-  table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
-  return table;
 }
 
 // installSafepoint(): 0 | -errno
@@ -179,32 +196,29 @@ Value InPollOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
 }
 
-// atBoundary(fd, boundary)
+// atBoundary(fd, boundary, fresh)
 Value AtBoundaryOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue()));
+  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue(),
+                                                   info[2].As<Napi::Boolean>().Value()));
 }
 
-// ownMovable(owner, table, out: Int32Array): how many descriptors it wrote
-Value OwnMovableOf(const CallbackInfo& info) {
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop));
-  auto out = info[2].As<Napi::Int32Array>();
-  return Result(info, OwnMovable(uv_backend_fd(loop), Int(info, 0), TableOf(info[1]), out.Data(),
-                                 static_cast<int>(out.ElementLength())));
-}
+// acceptOne(fd): fd | -errno
+Value AcceptOneOf(const CallbackInfo& info) { return Result(info, AcceptOne(Int(info, 0))); }
 
-// createWatcher(peerIds, tickUs, onStall): { stalled(i), continue(), stop(), neverFd } | -errno
+// createWatcher(slots, tickUs, onStall): { set(i, peerId), stalled(i), continue(), stop(), neverFd } | -errno
 Value CreateWatcherOf(const CallbackInfo& info) {
   Napi::Env env = info.Env();
-  std::vector<uint32_t> ids;
-  for (int id : CpuList(info, 0)) ids.push_back(static_cast<uint32_t>(id));
   int error = 0;
-  Watcher* watcher = Watcher::Create(env, ids, info[1].As<Napi::Number>().Int64Value(),
+  Watcher* watcher = Watcher::Create(env, info[0].As<Napi::Number>().Uint32Value(),
+                                     info[1].As<Napi::Number>().Int64Value(),
                                      info[2].As<Napi::Function>(), &error);
   if (watcher == nullptr) return Result(info, error);
   // As with attachLoop(): src/native.ts calls none of these after stop().
   auto result = Napi::Object::New(env);
   result.Set("neverFd", Napi::Number::New(env, watcher->never_fd()));
+  result.Set("set", Napi::Function::New(env, [watcher](const CallbackInfo& call) {
+               watcher->Set(call[0].As<Napi::Number>().Uint32Value(), call[1].As<Napi::Number>().Uint32Value());
+             }));
   result.Set("stalled", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
                return Napi::Boolean::New(call.Env(), watcher->Stalled(call[0].As<Napi::Number>().Uint32Value()));
              }));
@@ -269,7 +283,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"peek", PeekOf},
       {"inPoll", InPollOf},
       {"atBoundary", AtBoundaryOf},
-      {"ownMovable", OwnMovableOf},
+      {"acceptOne", AcceptOneOf},
       {"createWatcher", CreateWatcherOf},
       {"take", TakeOf},
   };

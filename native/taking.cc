@@ -25,12 +25,16 @@ namespace gyre {
 namespace {
 
 constexpr int kEventsMax = 256;
+// Ready listening sockets that one look tells of; the next tells of others.
+constexpr int kListenersMax = 16;
 
 // Offsets into struct tcp_info, whose glibc declaration may be older than the kernel.
 // The kernel only ever appends fields, so these hold on every 64-bit Linux.
 constexpr size_t kUnackedOffset = 24;         // of a listener: length of its accept queue
 constexpr size_t kBytesReceivedOffset = 128;  // Linux 4.1
-constexpr size_t kTcpInfoBytes = 136;
+constexpr size_t kNotSentOffset = 144;        // Linux 4.6
+constexpr size_t kBytesSentOffset = 200;      // Linux 4.19
+constexpr size_t kTcpInfoBytes = 208;
 
 struct TcpInfo {
   unsigned char bytes[kTcpInfoBytes];
@@ -71,6 +75,7 @@ class Entry {
     int32_t state = Get(layout_.state);
     return state == layout_.fresh || state == layout_.between;
   }
+  bool Fresh() const { return Get(layout_.state) == layout_.fresh; }
   bool Listening() const { return Get(layout_.state) == layout_.listening; }
   int32_t listener() const { return Get(layout_.listener); }
   int32_t generation() const { return Get(layout_.generation); }
@@ -79,9 +84,11 @@ class Entry {
     memcpy(&value, words_ + layout_.boundary, sizeof(value));
     return value;
   }
-  void MarkTaken() { __atomic_store_n(words_ + layout_.state, layout_.taken, __ATOMIC_RELEASE); }
+  void MarkTaken() { Set(layout_.state, layout_.taken); }
+  void MarkInMessage() { Set(layout_.state, layout_.in_message); }
 
  private:
+  void Set(int32_t word, int32_t value) { __atomic_store_n(words_ + word, value, __ATOMIC_RELEASE); }
   int32_t Get(int32_t word) const { return __atomic_load_n(words_ + word, __ATOMIC_ACQUIRE); }
   int32_t* words_;
   const TableLayout& layout_;
@@ -130,7 +137,10 @@ bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_
              TakeResult* result) {
   Entry entry(table, fd);
   if (!entry.OwnedBy(owner) || !entry.Movable()) return true;
-  if (!AtBoundary(fd, entry.boundary())) {
+  if (!AtBoundary(fd, entry.boundary(), entry.Fresh())) {
+    // Something was read of which its owner has not heard yet, or never will because the
+    // application reads by itself. Until it says otherwise there is no point in asking again.
+    entry.MarkInMessage();
     result->mismatches++;
     return true;
   }
@@ -149,15 +159,27 @@ bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_
 
 }  // namespace
 
-bool AtBoundary(int fd, double boundary) {
+bool AtBoundary(int fd, double boundary, bool fresh) {
+  size_t last = fresh ? kBytesSentOffset : kBytesReceivedOffset;
   // Unread first. What arrives between the two calls makes the difference too
   // large, and since consumed >= boundary always, equal means that both are exact.
-  TcpInfo info;
-  int unread = 0;
-  if (ioctl(fd, SIOCINQ, &unread) != 0) return false;
-  if (!ReadTcpInfo(fd, &info, kBytesReceivedOffset + sizeof(uint64_t))) return false;
-  double received = static_cast<double>(info.At<uint64_t>(kBytesReceivedOffset));
-  return received - unread == boundary;
+  // A second try tells such an arrival from bytes that were consumed.
+  for (int tries = 0; tries < 2; tries++) {
+    TcpInfo info;
+    int unread = 0;
+    if (ioctl(fd, SIOCINQ, &unread) != 0) return false;
+    if (!ReadTcpInfo(fd, &info, last + sizeof(uint64_t))) return false;
+    double received = static_cast<double>(info.At<uint64_t>(kBytesReceivedOffset));
+    if (received - unread != boundary) continue;
+    return !fresh ||
+           (info.At<uint64_t>(kBytesSentOffset) == 0 && info.At<uint32_t>(kNotSentOffset) == 0);
+  }
+  return false;
+}
+
+int AcceptOne(int listening_fd) {
+  int fd = accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
 }
 
 int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready) {
@@ -165,35 +187,33 @@ int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready) {
   if (peer == nullptr) return -ESRCH;
   std::lock_guard<std::mutex> guard(peer->life);
   if (!peer->alive) return -ESRCH;
+  *ready = PeekOwn(peer->epoll_fd, owner, table, nullptr, 0).ready;
+  return 0;
+}
+
+OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max) {
   epoll_event events[kEventsMax];
-  int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
+  int32_t listening[kListenersMax];
+  OwnReady own;
+  int count = epoll_wait(epoll_fd, events, kEventsMax, 0);
   for (int i = 0; i < count; i++) {
     int fd = events[i].data.fd;
     Entry entry(table, fd);
     if (!entry.OwnedBy(owner)) {
-      ready->other++;
+      own.ready.other++;
     } else if (entry.Listening()) {
-      ready->queued += QueueLength(fd);
+      own.ready.queued += QueueLength(fd);
+      if (own.listeners < kListenersMax) listening[own.listeners++] = fd;
     } else if (entry.Movable() && OnlyInput(events[i].events)) {
-      ready->movable++;
+      own.ready.movable++;
+      if (own.connections < max) fds[own.connections++] = fd;
     } else {
-      ready->other++;
+      own.ready.other++;
     }
   }
-  return 0;
-}
-
-int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max) {
-  epoll_event events[kEventsMax];
-  int count = epoll_wait(epoll_fd, events, kEventsMax, 0);
-  int found = 0;
-  for (int i = 0; i < count && found < max; i++) {
-    int fd = events[i].data.fd;
-    Entry entry(table, fd);
-    if (!entry.OwnedBy(owner) || !entry.Movable() || !OnlyInput(events[i].events)) continue;
-    if (AtBoundary(fd, entry.boundary())) fds[found++] = fd;
-  }
-  return found;
+  if (own.listeners > max - own.connections) own.listeners = max - own.connections;
+  for (int i = 0; i < own.listeners; i++) fds[own.connections + i] = listening[i];
+  return own;
 }
 
 int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
@@ -204,9 +224,9 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
   std::lock_guard<std::mutex> guard(peer->life);
   if (!peer->alive) return -ESRCH;
 
-  int64_t began = NowNs();
   int error = Pause(peer.get(), timeout_us);
   if (error != 0) return error;
+  int64_t began = NowNs();
   // System calls only, until Resume(): see safepoint.h.
   epoll_event events[kEventsMax];
   int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
@@ -220,9 +240,9 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
     Entry entry(table, fd);
     if (!entry.OwnedBy(owner) || !entry.Listening()) continue;
     while (result->taken < max) {
-      int accepted = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      int accepted = AcceptOne(fd);
       if (accepted < 0) {
-        if (errno != EAGAIN) result->failures++;
+        if (accepted != -EAGAIN) result->failures++;
         break;
       }
       out[result->taken++] = {kTakenAccepted, accepted, -1, entry.listener(), 0, 0.0};
@@ -240,9 +260,10 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
 
 #else
 
-bool AtBoundary(int, double) { return false; }
+bool AtBoundary(int, double, bool) { return false; }
+int AcceptOne(int) { return -ENOSYS; }
 int Peek(uint32_t, int32_t, const Table&, Ready*) { return -ENOSYS; }
-int OwnMovable(int, int32_t, const Table&, int32_t*, int) { return 0; }
+OwnReady PeekOwn(int, int32_t, const Table&, int32_t*, int) { return {}; }
 int Take(uint32_t, int32_t, const Table&, int, int, int, int, Taken*, TakeResult*) { return -ENOSYS; }
 
 #endif

@@ -14,7 +14,7 @@ namespace gyre {
 struct TableLayout {
   int32_t entry_words;
   int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
-  int32_t fresh, between, listening, taken;               // values of the state word
+  int32_t fresh, between, in_message, listening, taken;   // values of the state word
 };
 
 struct Table {
@@ -44,16 +44,27 @@ enum : int32_t { kTakenConnection = 1, kTakenAccepted = 3 };
 // Any thread. 0, or -ESRCH if the peer is gone.
 int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready);
 
-// Lists in `fds` the calling thread's own ready and movable connections (kernel's word
-// included), at most `max`. `epoll_fd` is its loop's. Returns their number.
-int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
+// What the loop behind `epoll_fd`, the calling thread's own, has ready. `fds` gets the
+// movable connections, oldest first, and then the listening sockets that have a queue, as
+// many as there is room for; their numbers are in `connections` and `listeners`.
+struct OwnReady {
+  Ready ready;
+  int32_t connections = 0;
+  int32_t listeners = 0;
+};
+OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
 
-// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed.
-bool AtBoundary(int fd, double boundary);
+// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed. Of a
+// `fresh` connection also that nothing was written: a server that speaks first would do
+// so again elsewhere.
+bool AtBoundary(int fd, double boundary, bool fresh);
+
+// accept4(2) on a listening socket: a descriptor, or -errno.
+int AcceptOne(int listening_fd);
 
 struct TakeResult {
   int taken = 0;
-  int mismatches = 0;     // candidates inside a message after all
+  int mismatches = 0;     // candidates inside a message after all, which the table now says
   int failures = 0;       // system calls that failed; those connections stayed
   int64_t pause_ns = 0;   // how long the victim stood still; 0 if it was not paused
 };

@@ -35,18 +35,17 @@ namespace {
 constexpr int kIdleTicks = 4;
 }  // namespace
 
-Watcher* Watcher::Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, int64_t tick_us,
-                         Napi::Function on_stall, int* error) {
+Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
+                         int* error) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop));
   auto* watcher = new Watcher();
   watcher->env_ = env;
   watcher->tick_us_ = tick_us;
-  for (uint32_t id : peer_ids) watcher->peers_.push_back(FindPeer(id));
-  size_t count = watcher->peers_.size();
-  watcher->loops_.assign(count, 0);
-  watcher->ready_.assign(count, 0);
-  watcher->stalled_.assign(count, 0);
+  watcher->peers_.resize(slots);
+  watcher->loops_.assign(slots, 0);
+  watcher->ready_.assign(slots, 0);
+  watcher->stalled_.assign(slots, 0);
   watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int pair = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, watcher->never_);
   watcher->async_ = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
@@ -68,6 +67,25 @@ Watcher* Watcher::Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, i
   napi_add_async_cleanup_hook(env, OnTeardown, watcher, &watcher->cleanup_);
   watcher->thread_ = std::thread([watcher] { watcher->Run(); });
   return watcher;
+}
+
+void Watcher::Set(size_t slot, uint32_t peer_id) {
+  {
+    std::lock_guard<std::mutex> guard(lock_);
+    changes_.emplace_back(slot, FindPeer(peer_id));
+  }
+  eventfd_write(control_, 1);
+}
+
+void Watcher::TakeChanges(pollfd* efds) {
+  std::lock_guard<std::mutex> guard(lock_);
+  for (auto& [slot, peer] : changes_) {
+    efds[slot].fd = peer == nullptr ? -1 : peer->epoll_fd;
+    loops_[slot] = 0;
+    ready_[slot] = 0;
+    peers_[slot] = std::move(peer);
+  }
+  changes_.clear();
 }
 
 void Watcher::Continue() {
@@ -109,17 +127,19 @@ void Watcher::Run() {
   pthread_setname_np(pthread_self(), "gyre-watch");
 #endif
   pollfd control = {control_, POLLIN, 0};
-  std::vector<pollfd> all;
-  for (const auto& peer : peers_) all.push_back({peer ? peer->epoll_fd : -1, POLLIN, 0});
+  std::vector<pollfd> all(peers_.size(), {-1, POLLIN, 0});
   all.push_back(control);
   int quiet = kIdleTicks;
   timespec tick = {tick_us_ / 1000000, (tick_us_ % 1000000) * 1000};
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
       poll(all.data(), all.size(), -1);
+      eventfd_t value;
+      eventfd_read(control_, &value);
     } else {
       nanosleep(&tick, nullptr);
     }
+    TakeChanges(all.data());
     bool any_ready = false;
     bool any_stalled = Tick(all.data(), &any_ready);
     quiet = any_ready ? 0 : quiet + 1;
@@ -159,10 +179,11 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
 
 #else
 
-Watcher* Watcher::Create(Napi::Env, const std::vector<uint32_t>&, int64_t, Napi::Function, int* error) {
+Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int* error) {
   *error = -ENOSYS;
   return nullptr;
 }
+void Watcher::Set(size_t, uint32_t) {}
 void Watcher::Continue() {}
 void Watcher::Stop() {}
 

@@ -8,9 +8,10 @@ import { type RuntimeOptions, resolveOptions } from './runtime/options.js';
 import { type Runtime, startRuntime } from './runtime/runtime.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
-export type { RuntimeOptions } from './runtime/options.js';
+export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   CloseOptions,
   Runtime,

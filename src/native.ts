@@ -34,14 +34,15 @@ interface Addon {
     loopsIndex: number,
     heartbeatIndex: number,
     onWake: () => void,
+    rounds: NativeRounds | null,
   ): LoopHooks | number;
   wake(id: number): boolean;
   installSafepoint(): number;
   peek(peer: number, owner: number, table: NativeTable, out: Int32Array): number;
   inPoll(peer: number): boolean;
-  atBoundary(fd: number, boundary: number): boolean;
-  ownMovable(owner: number, table: NativeTable, out: Int32Array): number;
-  createWatcher(peers: readonly number[], tickUs: number, onStall: () => void): Watcher | number;
+  atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
+  acceptOne(fd: number): number;
+  createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
   take(
     peer: number,
     owner: number,
@@ -61,12 +62,30 @@ export interface NativeTable {
   readonly layout: Int32Array;
 }
 
+/** When a loop calls `onRound`, and with what; see native/loop.h's RoundSettings. */
+export interface NativeRounds {
+  readonly table: NativeTable;
+  /** Owner in the table: index of the worker + 1. */
+  readonly owner: number;
+  /** After an iteration that was busy for so long. */
+  readonly busyUs: number;
+  /** If at least so many events wait that could be given away. */
+  readonly eventsMin: number;
+  /** Of the word that gets how many events wait. */
+  readonly outstandingIndex: number;
+  /** Gets movable, queued, other, connections, listeners, and then descriptors of both. */
+  readonly out: Int32Array;
+  readonly onRound: () => void;
+}
+
 /** The thread that notices workers which stand still; see native/watcher.h. */
 export interface Watcher {
   /** A socket that is never readable, for {@link take}. */
   readonly neverFd: number;
-  /** Whether the peer at `index` stood still at the report. */
-  stalled(index: number): boolean;
+  /** Watches `peer` in `slot` from the next tick on; 0: nobody. */
+  set(slot: number, peer: number): void;
+  /** Whether the peer in `slot` stood still at the report. */
+  stalled(slot: number): boolean;
   /** Goes on watching, after a report. */
   continue(): void;
   stop(): void;
@@ -237,18 +256,19 @@ export const misalignmentOf =
 
 /**
  * Counts this loop's iterations into `words[loopsIndex]` and its clock into
- * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere.
- * Keeps `words` alive, but never the loop.
+ * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere, and what
+ * `rounds` says when that says so. Keeps `words` alive, but never the loop.
  */
 export function attachLoop(
   words: Int32Array,
   loopsIndex: number,
   heartbeatIndex: number,
   onWake: () => void,
+  rounds: NativeRounds | null = null,
 ): LoopHooks {
   const hooks = checked(
     'uv_async_init',
-    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake),
+    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds),
   );
   let attached = true;
   return {
@@ -284,23 +304,22 @@ export function inPoll(peer: number): boolean {
   return helper().inPoll(peer);
 }
 
-/** Whether the kernel confirms that exactly `boundary` bytes were read from `fd`. */
-export function atBoundary(fd: number, boundary: number): boolean {
-  return helper().atBoundary(fd, boundary);
+/**
+ * Whether the kernel confirms that exactly `boundary` bytes were read from `fd`, and, of a
+ * `fresh` connection, that nothing was written to it.
+ */
+export function atBoundary(fd: number, boundary: number, fresh: boolean): boolean {
+  return helper().atBoundary(fd, boundary, fresh);
 }
 
-/** Writes the calling thread's ready and movable descriptors to `out`; returns how many. */
-export function ownMovable(owner: number, table: NativeTable, out: Int32Array): number {
-  return helper().ownMovable(owner, table, out);
+/** Takes a connection from the queue of listening socket `fd`: its descriptor, or -errno. */
+export function acceptOne(fd: number): number {
+  return helper().acceptOne(fd);
 }
 
-/** Watches the loops of `peers`, in this order. `onStall` is called on this thread's loop. */
-export function createWatcher(
-  peers: readonly number[],
-  tickUs: number,
-  onStall: () => void,
-): Watcher {
-  return checked('eventfd', helper().createWatcher(peers, tickUs, onStall));
+/** Watches loops in `slots` slots. `onStall` is called on this thread's loop. */
+export function createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher {
+  return checked('eventfd', helper().createWatcher(slots, tickUs, onStall));
 }
 
 /**

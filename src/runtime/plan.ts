@@ -2,6 +2,7 @@
  * From options and machine to the number of workers and their CPUs. Pure.
  */
 import { GyreError } from '../errors.js';
+import { WORKERS_MAX } from '../scheduler/layout.js';
 import { place } from '../scheduler/placement.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
@@ -68,4 +69,20 @@ export function planWorkers(
   }
   if (pin === 'off' || !canPin) return new Array(workers).fill(null);
   return place(workers, isList ? pin : inherited);
+}
+
+/** Spares that `'auto'` means at most; see ARCHITECTURE.md for the evidence. */
+const SPARES_AUTO_MAX = 4;
+
+/** How many spares `workers` workers may have. Pure. */
+export function planSpares(
+  options: Pick<ResolvedOptions, 'workers' | 'spares' | 'scheduler'>,
+  capabilities: Capabilities,
+  workers: number,
+): number {
+  const { spares, scheduler } = options;
+  const moves = scheduler.move && capabilities.move.available && options.workers !== 'inline';
+  if (!moves) return 0;
+  const room = WORKERS_MAX - workers;
+  return Math.min(room, spares === 'auto' ? Math.min(workers, SPARES_AUTO_MAX) : spares);
 }

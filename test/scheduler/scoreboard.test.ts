@@ -96,7 +96,7 @@ t.test('what each writer writes is what readers read, and only in its own row', 
     t.equal(board.read(1).state, state);
   }
   supervisor.cpu(7);
-  own.tid(4242);
+  own.begin(4242);
   for (let i = 0; i < 5; i++) own.accepted();
   own.closed();
   t.match(board.read(1), { cpu: 7, tid: 4242, accepted: 5, connections: 4 });
