@@ -141,8 +141,8 @@ Table TableOf(const Napi::Value& value) {
 }
 
 // attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
-// where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex, out, onRound }
-// as in RoundSettings.
+// where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex,
+// newcomersIndex, out, onRound } as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
   RoundSettings settings;
   bool has_rounds = info[4].IsObject();
@@ -156,6 +156,7 @@ Value AttachLoopOf(const CallbackInfo& info) {
     settings.busy_ns = number("busyUs").Int64Value() * 1000;
     settings.events_min = number("eventsMin").Int32Value();
     settings.outstanding_index = number("outstandingIndex").Uint32Value();
+    settings.newcomers_index = number("newcomersIndex").Uint32Value();
     settings.out = Napi::Value(rounds.Get("out")).As<Napi::Int32Array>();
     settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
   }
@@ -180,14 +181,28 @@ Value WakeOf(const CallbackInfo& info) {
 // installSafepoint(): 0 | -errno
 Value InstallSafepointOf(const CallbackInfo& info) { return Result(info, InstallSafepoint()); }
 
-// peek(peerId, owner, table, out: Int32Array[3]): 0 | -errno; out = movable, queued, other
+// { table, mail }, each with its words and a layout: `mail` has the fields of MailLayout.
+Shared SharedOf(const Napi::Value& value) {
+  auto object = value.As<Napi::Object>();
+  auto mail = Napi::Value(object.Get("mail")).As<Napi::Object>();
+  Shared shared;
+  shared.table = TableOf(object.Get("table"));
+  auto layout = Napi::Value(mail.Get("layout")).As<Napi::Int32Array>();
+  static_assert(sizeof(shared.mail.layout) == 16 * sizeof(int32_t), "sixteen fields");
+  memcpy(&shared.mail.layout, layout.Data(), sizeof(shared.mail.layout));
+  shared.mail.words = Napi::Value(mail.Get("words")).As<Napi::Int32Array>().Data();
+  return shared;
+}
+
+// peek(peerId, worker, shared, out: Int32Array[4]): 0 | -errno; out = movable, queued, other, mail
 Value PeekOf(const CallbackInfo& info) {
   Ready ready;
-  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), &ready);
+  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), &ready);
   int32_t* out = info[3].As<Napi::Int32Array>().Data();
   out[0] = ready.movable;
   out[1] = ready.queued;
   out[2] = ready.other;
+  out[3] = ready.mail;
   return Result(info, error);
 }
 
@@ -227,7 +242,7 @@ Value CreateWatcherOf(const CallbackInfo& info) {
   return result;
 }
 
-// take(peerId, owner, table, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
+// take(peerId, worker, shared, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
 //      stats: Float64Array[3])
 //   : how many were taken | -errno
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
@@ -236,17 +251,18 @@ Value TakeOf(const CallbackInfo& info) {
   // Per governor thread, so that nothing is allocated while the victim stands still.
   static thread_local Taken taken[kTakeMax];
   TakeResult result;
-  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), Int(info, 3),
+  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), Int(info, 3),
                    Int(info, 4), Int(info, 5), Int(info, 6), taken, &result);
   if (error != 0) return Result(info, error);
   int32_t* out = info[7].As<Napi::Int32Array>().Data();
   for (int i = 0; i < result.taken; i++, out += 8) {
-    out[0] = taken[i].kind;
-    out[1] = taken[i].fd;
+    const MailEntry& entry = taken[i].entry;
+    out[0] = entry.kind;
+    out[1] = entry.fd;
     out[2] = taken[i].old_fd;
-    out[3] = taken[i].listener;
-    out[4] = taken[i].generation;
-    memcpy(out + 6, &taken[i].boundary, sizeof(double));
+    out[3] = entry.listener;
+    out[4] = entry.generation;
+    memcpy(out + 6, &entry.boundary, sizeof(double));
   }
   double* stats = info[8].As<Napi::Float64Array>().Data();
   stats[0] = result.mismatches;

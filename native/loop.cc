@@ -140,6 +140,7 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   hooks->peer_->epoll_fd = uv_backend_fd(loop);
   hooks->peer_->async = async;
   hooks->peer_->loops = hooks->loops_;
+  if (rounds != nullptr) hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
   SetPausable(hooks->peer_.get());
   AddPeer(hooks->peer_);
   return hooks;

@@ -27,6 +27,7 @@ struct RoundSettings {
   // It calls `on_round` if at least so many events wait that could be given away; 0: always.
   int32_t events_min;
   uint32_t outstanding_index;  // of the word that gets how many wait
+  uint32_t newcomers_index;    // of the row that says which connections are new
   Napi::Int32Array table_words;
   // Int32Array: movable, queued, other, connections, listeners, and then the descriptors
   // of PeekOwn().

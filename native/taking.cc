@@ -11,6 +11,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -99,27 +100,29 @@ bool OnlyInput(uint32_t events) { return (events & (EPOLLIN | EPOLLERR | EPOLLHU
 
 // Moves what `fd` refers to under a new number, and leaves `never_fd`'s socket under
 // the old one: an event that the victim fetched before the pause reads EAGAIN.
-// The old number stays registered in the victim's epoll set, because libuv
-// believes it is and would abort if EPOLL_CTL_MOD failed. Returns the new number or
-// -errno, and then everything is as it was.
+// An old number that is registered in the victim's epoll set stays so, because libuv
+// believes it is and would abort if EPOLL_CTL_MOD failed. One that is not, because the
+// loop has not begun to watch it, is left to libuv, which will register it. Returns the
+// new number or -errno, and then everything is as it was.
 int Replace(int epoll_fd, int fd, int never_fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return -errno;
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.fd = fd;
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) != 0) {
+  bool registered = epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) == 0;
+  if (!registered && errno != ENOENT) {
     int error = errno;
     close(copy);
     return -error;
   }
   if (dup3(never_fd, fd, O_CLOEXEC) < 0) {
     int error = errno;
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (registered) epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
     close(copy);
     return -error;
   }
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+  if (registered && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
     int error = errno;
     // Back again. The original was registered a moment ago under this number, so
     // there is room for it; dup3 onto an open number needs no new descriptor.
@@ -131,30 +134,79 @@ int Replace(int epoll_fd, int fd, int never_fd) {
   return copy;
 }
 
-// Takes the connection `fd` if it may move. False when there is no descriptor left,
-// so that there is no point in going on. Within a pause: system calls only.
-bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_fd, Taken* out,
-             TakeResult* result) {
-  Entry entry(table, fd);
-  if (!entry.OwnedBy(owner) || !entry.Movable()) return true;
-  if (!AtBoundary(fd, entry.boundary(), entry.Fresh())) {
-    // Something was read of which its owner has not heard yet, or never will because the
-    // application reads by itself. Until it says otherwise there is no point in asking again.
-    entry.MarkInMessage();
-    result->mismatches++;
-    return true;
+// What one pause takes. Within it: system calls and atomics only.
+class Taking {
+ public:
+  Taking(Peer* peer, int32_t worker, const Shared& shared, int never_fd, int max, Taken* out,
+         TakeResult* result)
+      : peer_(peer), worker_(worker), shared_(shared), never_fd_(never_fd), max_(max), out_(out),
+        result_(result) {}
+
+  bool Full() const { return stop_ || result_->taken >= max_; }
+
+  // Takes the connection `fd` if it may move.
+  void Connection(int fd) {
+    Entry entry(shared_.table, fd);
+    if (Full() || !entry.OwnedBy(worker_ + 1) || !entry.Movable()) return;
+    if (!AtBoundary(fd, entry.boundary(), entry.Fresh())) {
+      // Something was read of which its owner has not heard yet, or never will because the
+      // application reads by itself. Until it says otherwise there is no point in asking again.
+      entry.MarkInMessage();
+      result_->mismatches++;
+      return;
+    }
+    int copy = Replace(peer_->epoll_fd, fd, never_fd_);
+    if (copy < 0) {
+      result_->failures++;
+      stop_ = copy == -EMFILE || copy == -ENFILE;
+      return;
+    }
+    entry.MarkTaken();
+    out_[result_->taken++] = {{shared_.mail.layout.connection, copy, entry.listener(), entry.generation(),
+                               entry.boundary()},
+                              fd};
   }
-  int copy = Replace(epoll_fd, fd, never_fd);
-  // Accepted or adopted a moment ago: its loop has not begun to watch it.
-  if (copy == -ENOENT) return true;
-  if (copy < 0) {
-    result->failures++;
-    return copy != -EMFILE && copy != -ENFILE;
+
+  void AcceptQueue(int fd) {
+    Entry entry(shared_.table, fd);
+    if (!entry.OwnedBy(worker_ + 1) || !entry.Listening()) return;
+    while (!Full()) {
+      int accepted = AcceptOne(fd);
+      if (accepted < 0) {
+        if (accepted != -EAGAIN) result_->failures++;
+        return;
+      }
+      out_[result_->taken++] = {{shared_.mail.layout.accepted, accepted, entry.listener(), 0, 0.0},
+                                kFromQueue};
+    }
   }
-  entry.MarkTaken();
-  out[result->taken++] = {kTakenConnection,   copy, fd, entry.listener(), entry.generation(),
-                          entry.boundary()};
-  return true;
+
+  void Mailbox() {
+    MailEntry entries[kTakeMax];
+    int count = RecallMail(shared_.mail, worker_, entries, max_ - result_->taken);
+    for (int i = 0; i < count; i++) out_[result_->taken++] = {entries[i], kFromMail};
+  }
+
+ private:
+  Peer* peer_;
+  int32_t worker_;
+  const Shared& shared_;
+  int never_fd_;
+  int max_;
+  Taken* out_;
+  TakeResult* result_;
+  bool stop_ = false;  // there is no descriptor left, so there is no point in going on
+};
+
+// Calls `visit` for each of the last connections that the peer has opened and that has
+// input: its loop may not watch it yet.
+template <typename Visit>
+void ForEachNewcomer(const Peer& peer, Visit visit) {
+  if (peer.newcomers == nullptr) return;
+  for (int i = 1; i <= kNewcomers; i++) {
+    pollfd fd = {__atomic_load_n(peer.newcomers + i, __ATOMIC_ACQUIRE), POLLIN, 0};
+    if (fd.fd > 0 && poll(&fd, 1, 0) == 1 && fd.revents == POLLIN) visit(fd.fd);
+  }
 }
 
 }  // namespace
@@ -182,12 +234,23 @@ int AcceptOne(int listening_fd) {
   return fd >= 0 ? fd : -errno;
 }
 
-int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready) {
+int Peek(uint32_t peer_id, int32_t worker, const Shared& shared, Ready* ready) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return -ESRCH;
   std::lock_guard<std::mutex> guard(peer->life);
   if (!peer->alive) return -ESRCH;
-  *ready = PeekOwn(peer->epoll_fd, owner, table, nullptr, 0).ready;
+  int32_t watched[kEventsMax];
+  OwnReady own = PeekOwn(peer->epoll_fd, worker + 1, shared.table, watched, kEventsMax);
+  *ready = own.ready;
+  ready->mail = CountMail(shared.mail, worker);
+  ForEachNewcomer(*peer, [&](int fd) {
+    Entry entry(shared.table, fd);
+    if (!entry.OwnedBy(worker + 1) || !entry.Movable()) return;
+    for (int i = 0; i < own.connections; i++) {
+      if (watched[i] == fd) return;
+    }
+    ready->movable++;
+  });
   return 0;
 }
 
@@ -216,7 +279,7 @@ OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, 
   return own;
 }
 
-int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
+int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
          int timeout_us, int idle_from, Taken* out, TakeResult* result) {
   if (max > kTakeMax) max = kTakeMax;
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
@@ -227,32 +290,19 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
   int error = Pause(peer.get(), timeout_us);
   if (error != 0) return error;
   int64_t began = NowNs();
-  // System calls only, until Resume(): see safepoint.h.
+  // System calls and atomics only, until Resume(): see safepoint.h.
+  Taking taking(peer.get(), worker, shared, never_fd, max, out, result);
   epoll_event events[kEventsMax];
   int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
-  bool room = true;
-  for (int i = 0; i < count && result->taken < max && room; i++) {
-    if (!OnlyInput(events[i].events)) continue;
-    room = TakeOne(peer->epoll_fd, events[i].data.fd, owner, table, never_fd, out, result);
+  for (int i = 0; i < count; i++) {
+    if (OnlyInput(events[i].events)) taking.Connection(events[i].data.fd);
   }
-  for (int i = 0; i < count && result->taken < max; i++) {
-    int fd = events[i].data.fd;
-    Entry entry(table, fd);
-    if (!entry.OwnedBy(owner) || !entry.Listening()) continue;
-    while (result->taken < max) {
-      int accepted = AcceptOne(fd);
-      if (accepted < 0) {
-        if (accepted != -EAGAIN) result->failures++;
-        break;
-      }
-      out[result->taken++] = {kTakenAccepted, accepted, -1, entry.listener(), 0, 0.0};
-    }
-  }
+  ForEachNewcomer(*peer, [&](int fd) { taking.Connection(fd); });
+  taking.Mailbox();
+  for (int i = 0; i < count; i++) taking.AcceptQueue(events[i].data.fd);
   int idle_to = idle_from < 0 ? 0 : idle_from + kIdleScanMax;
-  if (idle_to > table.descriptors) idle_to = table.descriptors;
-  for (int fd = idle_from; fd >= 0 && fd < idle_to && result->taken < max && room; fd++) {
-    room = TakeOne(peer->epoll_fd, fd, owner, table, never_fd, out, result);
-  }
+  if (idle_to > shared.table.descriptors) idle_to = shared.table.descriptors;
+  for (int fd = idle_from; fd >= 0 && fd < idle_to && !taking.Full(); fd++) taking.Connection(fd);
   Resume(peer.get());
   result->pause_ns = NowNs() - began;
   return 0;
@@ -262,9 +312,11 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
 
 bool AtBoundary(int, double, bool) { return false; }
 int AcceptOne(int) { return -ENOSYS; }
-int Peek(uint32_t, int32_t, const Table&, Ready*) { return -ENOSYS; }
+int Peek(uint32_t, int32_t, const Shared&, Ready*) { return -ENOSYS; }
 OwnReady PeekOwn(int, int32_t, const Table&, int32_t*, int) { return {}; }
-int Take(uint32_t, int32_t, const Table&, int, int, int, int, Taken*, TakeResult*) { return -ENOSYS; }
+int Take(uint32_t, int32_t, const Shared&, int, int, int, int, Taken*, TakeResult*) {
+  return -ENOSYS;
+}
 
 #endif
 

@@ -44,6 +44,7 @@ Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Fun
   watcher->tick_us_ = tick_us;
   watcher->peers_.resize(slots);
   watcher->loops_.assign(slots, 0);
+  watcher->opened_.assign(slots, 0);
   watcher->ready_.assign(slots, 0);
   watcher->stalled_.assign(slots, 0);
   watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -166,6 +167,11 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     if (!peer->alive) efds[i].fd = -1;
     bool ready = peer->alive && poll(&efds[i], 1, 0) > 0;
     int32_t loops = peer->alive ? __atomic_load_n(peer->loops, __ATOMIC_ACQUIRE) : 0;
+    if (peer->alive && peer->newcomers != nullptr) {
+      int32_t opened = __atomic_load_n(peer->newcomers, __ATOMIC_ACQUIRE);
+      if (loops != loops_[i]) opened_[i] = opened;
+      ready |= opened != opened_[i];
+    }
     if (ready && ready_[i] && loops == loops_[i]) {
       stalled_[i] = 1;
       any_stalled = true;

@@ -21,8 +21,10 @@ namespace gyre {
 // Blocks over all efds while nothing is ready, which costs nothing at all; ticks
 // while anything is. In tick mode it sleeps on the clock and not on the efds, so that
 // events do not wake it. A worker whose loop counter did not change from one tick
-// to the next although its efd was ready at both stands still: then the watcher
-// calls `on_stall` on the governor's own loop and waits until Continue().
+// to the next although something was ready at both stands still: then the watcher
+// calls `on_stall` on the governor's own loop and waits until Continue(). What is ready is
+// its efd, or a connection that it has opened in this very iteration, of which its efd
+// does not know yet.
 //
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
@@ -56,6 +58,7 @@ class Watcher {
   std::vector<std::pair<size_t, std::shared_ptr<Peer>>> changes_;
   std::vector<std::shared_ptr<Peer>> peers_;    // watcher thread
   std::vector<int32_t> loops_;           // watcher thread: counters at the last tick
+  std::vector<int32_t> opened_;          // watcher thread: connections when the loop last moved
   std::vector<unsigned char> ready_;     // watcher thread: ready at the last tick
   std::vector<unsigned char> stalled_;   // watcher thread, read by the governor between report and Continue
   int64_t tick_us_ = 1000;

@@ -38,15 +38,15 @@ interface Addon {
   ): LoopHooks | number;
   wake(id: number): boolean;
   installSafepoint(): number;
-  peek(peer: number, owner: number, table: NativeTable, out: Int32Array): number;
+  peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   acceptOne(fd: number): number;
   createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
   take(
     peer: number,
-    owner: number,
-    table: NativeTable,
+    worker: number,
+    shared: NativeShared,
     neverFd: number,
     max: number,
     timeoutUs: number,
@@ -62,6 +62,12 @@ export interface NativeTable {
   readonly layout: Int32Array;
 }
 
+/** What the governor works on; `mail.layout` lists native/mail.h's MailLayout. */
+export interface NativeShared {
+  readonly table: NativeTable;
+  readonly mail: { readonly words: Int32Array; readonly layout: Int32Array };
+}
+
 /** When a loop calls `onRound`, and with what; see native/loop.h's RoundSettings. */
 export interface NativeRounds {
   readonly table: NativeTable;
@@ -73,6 +79,8 @@ export interface NativeRounds {
   readonly eventsMin: number;
   /** Of the word that gets how many events wait. */
   readonly outstandingIndex: number;
+  /** Of the row that says which connections are new. */
+  readonly newcomersIndex: number;
   /** Gets movable, queued, other, connections, listeners, and then descriptors of both. */
   readonly out: Int32Array;
   readonly onRound: () => void;
@@ -99,7 +107,13 @@ export interface Ready {
   readonly queued: number;
   /** Anything else. */
   readonly other: number;
+  /** Connections in its mailbox. */
+  readonly mail: number;
 }
+
+/** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
+export const FROM_QUEUE = -1;
+export const FROM_MAIL = -2;
 
 /** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
 export interface SocketName {
@@ -290,13 +304,13 @@ export function installSafepoint(): void {
   checked('sigaction', helper().installSafepoint());
 }
 
-const peeked = new Int32Array(3);
+const peeked = new Int32Array(4);
 
-/** What the loop of `peer` has ready now, or null if it is gone. */
-export function peek(peer: number, owner: number, table: NativeTable): Ready | null {
-  if (helper().peek(peer, owner, table, peeked) !== 0) return null;
-  const [movable = 0, queued = 0, other = 0] = peeked;
-  return { movable, queued, other };
+/** What the loop of `peer`, which is `worker`, has ready now, or null if it is gone. */
+export function peek(peer: number, worker: number, shared: NativeShared): Ready | null {
+  if (helper().peek(peer, worker, shared, peeked) !== 0) return null;
+  const [movable = 0, queued = 0, other = 0, mail = 0] = peeked;
+  return { movable, queued, other, mail };
 }
 
 /** Whether the loop of `peer` sleeps in epoll_wait at this moment. */
@@ -323,17 +337,17 @@ export function createWatcher(slots: number, tickUs: number, onStall: () => void
 }
 
 /**
- * Pauses the thread of `peer`, takes at most `max` things from it, and lets it go on:
- * connections with input, accept queues, and if `idleFrom` is not -1, idle connections
- * with descriptors from there on.
- * Each is 8 words in `out`: kind, fd, old fd, listener, generation, unused, boundary as a
- * double. `stats` gets mismatches, failures and the pause in ns. Returns how many were
- * taken, or -errno when the thread is gone or could not be paused.
+ * Pauses the thread of `peer`, which is `worker`, takes at most `max` things from it, and lets
+ * it go on: connections with input, its mailbox, accept queues, and if `idleFrom` is not -1,
+ * idle connections with descriptors from there on.
+ * Each is 8 words in `out`: kind, fd, old fd or FROM_QUEUE or FROM_MAIL, listener,
+ * generation, unused, boundary as a double. `stats` gets mismatches, failures and the pause in
+ * ns. Returns how many were taken, or -errno when the thread is gone or could not be paused.
  */
 export function take(
   peer: number,
-  owner: number,
-  table: NativeTable,
+  worker: number,
+  shared: NativeShared,
   neverFd: number,
   max: number,
   timeoutUs: number,
@@ -341,5 +355,5 @@ export function take(
   out: Int32Array,
   stats: Float64Array,
 ): number {
-  return helper().take(peer, owner, table, neverFd, max, timeoutUs, idleFrom, out, stats);
+  return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
 }

@@ -18,6 +18,7 @@
  *     SUPERVISOR row of worker | workers | main
  *     WORKER row of worker     | workers | that worker (some words natively)
  *     GOVERNOR row of worker   | workers | governor
+ *     NEWCOMERS row of worker  | workers | that worker
  *     GAVE rows of worker      | workers | that worker; one word per recipient
  *
  * | row        | word         | unit       | at start | meaning                        |
@@ -48,6 +49,9 @@
  * | GOVERNOR   | REFUSED      | count      | 0        | moves that could not be made   |
  * | GOVERNOR   | PAUSES_BY_US | count      | 0        | [i]: pauses shorter than       |
  * |            | [0..15]      |            |          | 2^(i + 3) µs, not 2^(i + 2)    |
+ * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
+ * | NEWCOMERS  | FDS [0..30]  | –          | 0        | [n % 31]: descriptor of the    |
+ * |            |              |            |          | n-th of them                   |
  * | GAVE       | [r]          | round      | 0        | its round when it last gave r  |
  *
  * Readers: main for `snapshot()`; every worker may read every row. A word is
@@ -63,9 +67,10 @@
  *     bell rows of recipient   | workers          | every giver and the recipient;
  *                              |                  | read-modify-write only
  *     ring of giver, recipient | givers × workers |
- *       HEAD row               |                  | recipient
+ *       HEAD row, with BUSY    |                  | recipient
  *       TAIL row               |                  | giver
- *       entries                | capacity         | giver, while not published
+ *       entries                | capacity         | giver, while not published; KIND by
+ *                              |                  | the governor, recipient paused
  *
  * | row       | word       | unit     | at start | meaning                              |
  * |-----------|------------|----------|----------|--------------------------------------|
@@ -74,6 +79,7 @@
  * | MAILBOXES | CAPACITY   | entries  | capacity | entries in each ring; a power of two |
  * | bell      | [g / 32]   | bit set  | 0        | bit g % 32: giver g has put something|
  * | HEAD      | 0          | entries  | start    | ever taken; free-running             |
+ * | HEAD      | BUSY       | –        | 0        | 1: entry HEAD may be half taken      |
  * | TAIL      | 0          | entries  | start    | ever put; free-running               |
  * | entry     | KIND       | –        | 0        | one of {@link EntryKind}                  |
  * | entry     | FD         | –        | 0        | descriptor                           |
@@ -139,6 +145,11 @@ export const GOVERNOR = {
   REFUSED: 5,
   PAUSES_BY_US: 8,
 } as const;
+export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;
+/** Descriptors in a NEWCOMERS row: native/peer.h has the same number. */
+export const NEWCOMERS_MAX = ROW_WORDS - NEWCOMERS.FDS;
+/** SUPERVISOR, WORKER, GOVERNOR and NEWCOMERS. */
+const ROWS_OF_ONE = 4;
 /** Words of GOVERNOR.PAUSES_BY_US; the last counts everything from 131 ms on. */
 export const PAUSE_BUCKETS = 16;
 
@@ -161,27 +172,32 @@ function gaveRows(workers: number): number {
 
 /** Words that `workers` workers need, header included. */
 export function wordsFor(workers: number): number {
-  return (1 + workers * (3 + gaveRows(workers))) * ROW_WORDS;
+  return (1 + workers * (ROWS_OF_ONE + gaveRows(workers))) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s SUPERVISOR row. */
 export function supervisorRow(index: number): number {
-  return (1 + 3 * index) * ROW_WORDS;
+  return (1 + ROWS_OF_ONE * index) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s WORKER row. */
 export function workerRow(index: number): number {
-  return (2 + 3 * index) * ROW_WORDS;
+  return supervisorRow(index) + ROW_WORDS;
 }
 
 /** First word of worker `index`'s GOVERNOR row. */
 export function governorRow(index: number): number {
-  return (3 + 3 * index) * ROW_WORDS;
+  return supervisorRow(index) + 2 * ROW_WORDS;
+}
+
+/** First word of worker `index`'s NEWCOMERS row. */
+export function newcomersRow(index: number): number {
+  return supervisorRow(index) + 3 * ROW_WORDS;
 }
 
 /** The word in which worker `giver` of `workers` keeps its round of last giving to `recipient`. */
 export function gaveWord(workers: number, giver: number, recipient: number): number {
-  return (1 + 3 * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
+  return (1 + ROWS_OF_ONE * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
 }
 
 export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;
@@ -191,11 +207,12 @@ export const ENTRY_WORDS = 8;
 /**
  * MAILBOX_ENTRY.KIND.
  *
+ * - NOTHING: the governor has taken it back
  * - CONNECTION: adopt FD, a connection that another worker had
  * - DROP: drop the wrapper of FD, whose connection was taken
  * - ACCEPTED: adopt FD, fresh from accept4(2)
  */
-export const EntryKind = { CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
+export const EntryKind = { NOTHING: 0, CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
 export const BELL_BITS = 32;
@@ -234,6 +251,11 @@ export function headWord(
   recipient: number,
 ): number {
   return bellRow(workers, workers) + (recipient * giversFor(workers) + giver) * ringWords(capacity);
+}
+
+/** Word BUSY of the ring whose HEAD is at `head`. */
+export function busyWord(head: number): number {
+  return head + 1;
 }
 
 /** Word TAIL of the ring whose HEAD is at `head`. */

@@ -11,6 +11,9 @@ import {
   gaveWord,
   governorRow,
   HEADER,
+  NEWCOMERS,
+  NEWCOMERS_MAX,
+  newcomersRow,
   PAUSE_BUCKETS,
   SUPERVISOR,
   supervisorRow,
@@ -175,7 +178,8 @@ export class Scoreboard {
 
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
-    return new WorkerWriter(this.words, workerRow(index), gaveWord(this.workers, index, 0));
+    const gave = gaveWord(this.workers, index, 0);
+    return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
   }
 }
 
@@ -249,11 +253,13 @@ export class WorkerWriter {
   readonly #words: Int32Array;
   readonly #row: number;
   readonly #gave: number;
+  readonly #newcomers: number;
 
-  constructor(words: Int32Array, row: number, gave: number) {
+  constructor(words: Int32Array, row: number, gave: number, newcomers: number) {
     this.#words = words;
     this.#row = row;
     this.#gave = gave;
+    this.#newcomers = newcomers;
   }
 
   /** Word indices for the native handles, which write these three. */
@@ -291,6 +297,15 @@ export class WorkerWriter {
     const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
     Atomics.store(this.#words, this.#gave + recipient, round);
     this.#add(WORKER.GIVEN, count);
+  }
+
+  /** It has opened a connection with descriptor `fd`. */
+  opened(fd: number): void {
+    const opened = this.#newcomers + NEWCOMERS.OPENED;
+    const count = Atomics.load(this.#words, opened);
+    const slot = (count >>> 0) % NEWCOMERS_MAX;
+    Atomics.store(this.#words, this.#newcomers + NEWCOMERS.FDS + slot, fd);
+    Atomics.store(this.#words, opened, (count + 1) | 0);
   }
 
   refused(): void {

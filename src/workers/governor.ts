@@ -13,9 +13,11 @@
 import workerThreads, { type MessagePort } from 'node:worker_threads';
 import {
   createWatcher,
+  FROM_MAIL,
+  FROM_QUEUE,
   inPoll,
   installSafepoint,
-  type NativeTable,
+  type NativeShared,
   peek,
   type Ready,
   setThreadName,
@@ -24,7 +26,7 @@ import {
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
-import { Mailboxes } from '../scheduler/mailbox.js';
+import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
@@ -61,7 +63,7 @@ interface Victim {
 
 class Governor {
   readonly #init: GovernorInit;
-  readonly #table: NativeTable;
+  readonly #shared: NativeShared;
   readonly #outbox: Outbox;
   readonly #victims: readonly Victim[];
   readonly #random: Random;
@@ -80,8 +82,8 @@ class Governor {
     this.#init = init;
     this.#send = send;
     const connections = ConnectionTable.attach(init.table);
-    this.#table = nativeTable(connections);
     const mailboxes = Mailboxes.attach(init.mailboxes);
+    this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
     this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
       send({ kind: 'left', worker }),
@@ -124,7 +126,7 @@ class Governor {
     }
     const ready = this.#look(worker);
     if (ready === null) return;
-    const waiting = ready.movable + ready.queued;
+    const waiting = ready.movable + ready.queued + ready.mail;
     if (waiting === 0) return;
     const move = chooseMove({
       giver: worker,
@@ -189,8 +191,8 @@ class Governor {
         ? -1
         : take(
             this.#board.peer(victim),
-            victim + 1,
-            this.#table,
+            victim,
+            this.#shared,
             this.#watcher.neverFd,
             max,
             PAUSE_TIMEOUT_US,
@@ -213,8 +215,13 @@ class Governor {
       );
       const boundary = this.#boundaries[at / 2 + 3] as number;
       // There is room: it was checked above, and nobody else puts into these rings.
+      if (oldFd === FROM_MAIL) {
+        const entry = { kind: kind as EntryKind, fd, listener, generation, boundary };
+        this.#outbox.forward(recipient, entry);
+        continue;
+      }
       this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary);
-      if (oldFd < 0) continue;
+      if (oldFd === FROM_QUEUE) continue;
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }
@@ -227,7 +234,7 @@ class Governor {
   }
 
   #look(worker: number): Ready | null {
-    this.#ready[worker] ??= peek(this.#board.peer(worker), worker + 1, this.#table);
+    this.#ready[worker] ??= peek(this.#board.peer(worker), worker, this.#shared);
     return this.#ready[worker] ?? null;
   }
 
@@ -235,7 +242,7 @@ class Governor {
     const ready = this.#look(worker);
     if (ready === null) return Number.POSITIVE_INFINITY;
     const busy = inPoll(this.#board.peer(worker)) ? 0 : 1;
-    return ready.movable + ready.queued + ready.other + busy;
+    return ready.movable + ready.queued + ready.mail + ready.other + busy;
   }
 
   #accepts(worker: number): boolean {

@@ -13,7 +13,7 @@
 import { wake } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind } from '../scheduler/layout.js';
-import type { Mailboxes, MailboxWriter } from '../scheduler/mailbox.js';
+import type { Entry, Mailboxes, MailboxWriter } from '../scheduler/mailbox.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 
 /** What may be sent: a connection that somebody had, or one that nobody has accepted yet. */
@@ -53,6 +53,11 @@ export class Outbox {
   connection(recipient: number, kind: Sent, fd: number, listener: number, boundary: number): void {
     const generation = this.#table.send(fd, listener, boundary);
     this.#writer(recipient).put({ kind, fd, listener, generation, boundary });
+  }
+
+  /** Sends on what was taken out of another mailbox. There must be {@link room}. */
+  forward(recipient: number, entry: Entry): void {
+    this.#writer(recipient).put(entry);
   }
 
   /** Tells `recipient` that its connection `fd` was taken. There must be {@link room}. */

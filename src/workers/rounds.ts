@@ -10,7 +10,7 @@
 import { acceptOne, duplicate, inPoll, type NativeRounds, type NativeTable } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
-import { EntryKind } from '../scheduler/layout.js';
+import { EntryKind, newcomersRow } from '../scheduler/layout.js';
 import { chooseMove } from '../scheduler/move.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import { below, type Random } from '../scheduler/random.js';
@@ -68,6 +68,7 @@ export class Rounds {
       busyUs: spare ? 0 : Math.round(roundMs * 1000),
       eventsMin: spare ? 0 : 2,
       outstandingIndex: this.#row.outstandingIndex,
+      newcomersIndex: newcomersRow(worker),
       onRound: spare ? this.#giveBack : this.#round,
     };
   }

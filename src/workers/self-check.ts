@@ -46,7 +46,7 @@ async function examine(server: http.Server, client: net.Socket): Promise<string 
   const [socket] = (await once(server, 'connection')) as [net.Socket];
   const fd = (socket as unknown as { _handle: { fd: number } })._handle.fd;
   const table = ConnectionTable.create(fd + 1, misalignmentOf);
-  const tracking = new Tracking(table, 0, { held() {} }, () => 1);
+  const tracking = new Tracking(table, 0, { held() {}, opened() {} }, () => 1);
   tracking.install();
   try {
     tracking.opened(socket, null);

@@ -73,9 +73,12 @@ export interface Adoption {
   readonly boundary: number;
 }
 
-/** What is told of connections that the application keeps. */
-export interface HeldCount {
+/** What is told of this worker's connections. */
+export interface Counts {
+  /** The application keeps one more, or one less. */
   held(by: 1 | -1): void;
+  /** One more, with this descriptor. */
+  opened(fd: number): void;
 }
 
 /** Without loading node's TLS for it. */
@@ -86,7 +89,7 @@ function isTls(server: Server): boolean {
 export class Tracking {
   readonly #table: ConnectionTable;
   readonly #worker: number;
-  readonly #count: HeldCount;
+  readonly #counts: Counts;
   readonly #listenerOf: (server: Server) => number | null;
   readonly #byFd = new Map<number, Track>();
   readonly #waiting = new Waiting();
@@ -101,12 +104,12 @@ export class Tracking {
   constructor(
     table: ConnectionTable,
     worker: number,
-    count: HeldCount,
+    counts: Counts,
     listenerOf: (server: Server) => number | null,
   ) {
     this.#table = table;
     this.#worker = worker;
-    this.#count = count;
+    this.#counts = counts;
     this.#listenerOf = listenerOf;
     const waiting = this.#waiting;
     this.#onBegin = function onMessageBegin() {
@@ -160,6 +163,7 @@ export class Tracking {
     if (early === 'hold') this.#setHeld(track, true);
     tracked[TRACK] = track;
     this.#byFd.set(fd, track);
+    this.#counts.opened(fd);
     if (parser) parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
     this.#forgetOnClose(handle, track);
     if (track.waiting) this.#waiting.begin(tracked);
@@ -263,7 +267,7 @@ export class Tracking {
   #setHeld(track: Track, held: boolean): void {
     if (track.held === held) return;
     track.held = held;
-    this.#count.held(held ? 1 : -1);
+    this.#counts.held(held ? 1 : -1);
   }
 
   /**
