@@ -220,7 +220,8 @@ Value AtBoundaryOf(const CallbackInfo& info) {
 // acceptOne(fd): fd | -errno
 Value AcceptOneOf(const CallbackInfo& info) { return Result(info, AcceptOne(Int(info, 0))); }
 
-// createWatcher(slots, tickUs, onStall): { set(i, peerId), stalled(i), continue(), stop(), neverFd } | -errno
+// createWatcher(slots, tickUs, onStall): { set(i, peerId), still(i), stalled(i), continue(),
+// stop(), neverFd } | -errno
 Value CreateWatcherOf(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   int error = 0;
@@ -233,6 +234,9 @@ Value CreateWatcherOf(const CallbackInfo& info) {
   result.Set("neverFd", Napi::Number::New(env, watcher->never_fd()));
   result.Set("set", Napi::Function::New(env, [watcher](const CallbackInfo& call) {
                watcher->Set(call[0].As<Napi::Number>().Uint32Value(), call[1].As<Napi::Number>().Uint32Value());
+             }));
+  result.Set("still", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
+               return Napi::Boolean::New(call.Env(), watcher->Still(call[0].As<Napi::Number>().Uint32Value()));
              }));
   result.Set("stalled", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
                return Napi::Boolean::New(call.Env(), watcher->Stalled(call[0].As<Napi::Number>().Uint32Value()));

@@ -17,15 +17,23 @@
 
 namespace gyre {
 
+namespace {
+
+// Whether `loop`, of a living peer, sleeps in epoll_wait. libuv adds the time since a loop
+// went to sleep to what it reports, so idle time that passes between two calls means that it
+// sleeps now.
+bool Sleeps(uv_loop_t* loop) {
+  uint64_t before = uv_metrics_idle_time(loop);
+  return uv_metrics_idle_time(loop) != before;
+}
+
+}  // namespace
+
 bool InPoll(uint32_t peer_id) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return false;
   std::lock_guard<std::mutex> guard(peer->life);
-  if (!peer->alive) return false;
-  // libuv adds the time since a loop went to sleep to what it reports, so idle time
-  // that passes between two calls means that it sleeps now.
-  uint64_t before = uv_metrics_idle_time(peer->loop);
-  return uv_metrics_idle_time(peer->loop) != before;
+  return peer->alive && Sleeps(peer->loop);
 }
 
 #if GYRE_LINUX
@@ -46,6 +54,7 @@ Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Fun
   watcher->loops_.assign(slots, 0);
   watcher->opened_.assign(slots, 0);
   watcher->ready_.assign(slots, 0);
+  watcher->still_.assign(slots, 0);
   watcher->stalled_.assign(slots, 0);
   watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int pair = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, watcher->never_);
@@ -159,6 +168,7 @@ void Watcher::Run() {
 bool Watcher::Tick(pollfd* efds, bool* any_ready) {
   bool any_stalled = false;
   for (size_t i = 0; i < peers_.size(); i++) {
+    still_[i] = 0;
     stalled_[i] = 0;
     Peer* peer = peers_[i].get();
     if (peer == nullptr) continue;
@@ -172,7 +182,8 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
       if (loops != loops_[i]) opened_[i] = opened;
       ready |= opened != opened_[i];
     }
-    if (ready && ready_[i] && loops == loops_[i]) {
+    still_[i] = peer->alive && loops == loops_[i] && !Sleeps(peer->loop);
+    if (still_[i] && ready && ready_[i]) {
       stalled_[i] = 1;
       any_stalled = true;
     }

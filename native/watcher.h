@@ -20,11 +20,11 @@ namespace gyre {
 
 // Blocks over all efds while nothing is ready, which costs nothing at all; ticks
 // while anything is. In tick mode it sleeps on the clock and not on the efds, so that
-// events do not wake it. A worker whose loop counter did not change from one tick
-// to the next although something was ready at both stands still: then the watcher
-// calls `on_stall` on the governor's own loop and waits until Continue(). What is ready is
-// its efd, or a connection that it has opened in this very iteration, of which its efd
-// does not know yet.
+// events do not wake it. A worker whose loop counter did not change from one tick to the
+// next, and which does not sleep in epoll, stands still. When something was ready for
+// such a worker at both ticks, the watcher calls `on_stall` on the governor's own loop and
+// waits until Continue(). What is ready is its efd, or a connection that it has opened in
+// this very iteration, of which its efd does not know yet.
 //
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
@@ -40,7 +40,9 @@ class Watcher {
   void Continue();
   void Stop();
 
-  // Whether the peer in `slot` stood still at the last report.
+  // Of the peer in `slot`, at the last report: whether it stood still, and whether something
+  // waited for it.
+  bool Still(size_t slot) const { return still_[slot] != 0; }
   bool Stalled(size_t slot) const { return stalled_[slot] != 0; }
   int never_fd() const { return never_[0]; }
 
@@ -60,7 +62,9 @@ class Watcher {
   std::vector<int32_t> loops_;           // watcher thread: counters at the last tick
   std::vector<int32_t> opened_;          // watcher thread: connections when the loop last moved
   std::vector<unsigned char> ready_;     // watcher thread: ready at the last tick
-  std::vector<unsigned char> stalled_;   // watcher thread, read by the governor between report and Continue
+  // Watcher thread; read by the governor between a report and Continue().
+  std::vector<unsigned char> still_;
+  std::vector<unsigned char> stalled_;
   int64_t tick_us_ = 1000;
   int control_ = -1;   // eventfd: Continue and Stop
   int never_[2] = {-1, -1};

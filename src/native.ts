@@ -93,6 +93,8 @@ export interface Watcher {
   /** Watches `peer` in `slot` from the next tick on; 0: nobody. */
   set(slot: number, peer: number): void;
   /** Whether the peer in `slot` stood still at the report. */
+  still(slot: number): boolean;
+  /** Whether besides something waited for it. */
   stalled(slot: number): boolean;
   /** Goes on watching, after a report. */
   continue(): void;

@@ -99,6 +99,8 @@ export class Moving {
   /** The loop of `worker` runs and is woken by `peer`. */
   arrived(worker: number, peer: number): void {
     this.#options.scoreboard.supervise(worker).peer(peer);
+    // Whoever put something after its first look, and before this, found nobody to wake.
+    this.#wake(worker);
     this.#announce(worker);
   }
 

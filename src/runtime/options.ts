@@ -31,8 +31,8 @@ export interface RuntimeOptions {
    * while every worker stands still, so that the operating system shares the CPUs out
    * between them and whatever occupies the workers. One is started when it is first needed and
    * ends after a minute in which it was not, or later if it still has a connection. 0: none. At
-   * most 1,024 together with the workers. `'auto'`: as many as workers, at most 4; none for
-   * `workers: 'inline'` and where connections do not move. Default `'auto'`.
+   * most 1,024 together with the workers. `'auto'`: 4 for up to 4 workers, 2 for up to 8, and 1 for
+   * more. None for `workers: 'inline'` and where connections do not move. Default `'auto'`.
    */
   spares?: number | 'auto';
   /**

@@ -71,8 +71,15 @@ export function planWorkers(
   return place(workers, isList ? pin : inherited);
 }
 
-/** Spares that `'auto'` means at most; see ARCHITECTURE.md for the evidence. */
-const SPARES_AUTO_MAX = 4;
+/**
+ * Spares that `'auto'` means for so many workers. Long requests pile up beyond the workers
+ * like a geometric series, so what counts is how many more threads there are; and the more
+ * workers, the less likely it is that all stand still at once: see bench/sim.
+ */
+function autoSpares(workers: number): number {
+  if (workers <= 4) return 4;
+  return workers <= 8 ? 2 : 1;
+}
 
 /** How many spares `workers` workers may have. Pure. */
 export function planSpares(
@@ -84,5 +91,5 @@ export function planSpares(
   const moves = scheduler.move && capabilities.move.available && options.workers !== 'inline';
   if (!moves) return 0;
   const room = WORKERS_MAX - workers;
-  return Math.min(room, spares === 'auto' ? Math.min(workers, SPARES_AUTO_MAX) : spares);
+  return Math.min(room, spares === 'auto' ? autoSpares(workers) : spares);
 }

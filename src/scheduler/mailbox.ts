@@ -51,9 +51,9 @@
  * ## When a recipient dies
  *
  * After its thread has ended and before another has its place, main is the reader of its
- * mailbox and calls {@link MailboxReader.drainAll}. So does its successor first of all:
- * the bell may have been cleared by one who could not finish. An entry counts as taken
- * when `take` has returned or thrown. One whose taker died at work is therefore seen
+ * mailbox and calls {@link MailboxReader.drainAll}, since the bell may have been cleared by
+ * one who could not finish. src/workers/outbox.ts says what becomes of what is put later. An
+ * entry counts as taken when `take` has returned or thrown. One whose taker died at work is therefore seen
  * again, never lost; the connection table tells whether that descriptor was adopted.
  */
 import {

@@ -81,7 +81,6 @@ export class Agent {
     setMovingControl(this.#tracking);
     this.#connections.install();
     this.#listening.install();
-    this.#mail?.begin();
   }
 
   /** What this worker needs to give connections and to be given some. */

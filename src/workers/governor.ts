@@ -46,6 +46,13 @@ const PAUSE_TIMEOUT_US = 8_000;
 /** Most reports for which a worker is left alone after pauses in which nothing could be taken. */
 const BACKOFF_MAX = 64;
 
+/**
+ * Reports in a row, that is ticks, in which all workers stand still and something waits, before
+ * a spare is asked for. Starting one takes some 50 ms of CPU, and a collection of garbage
+ * seldom stops a worker for longer than this.
+ */
+const WISHES_MIN = 5;
+
 /** Idle connections are looked for from a random descriptor below this on. */
 const CHAOS_DESCRIPTORS = 128;
 
@@ -77,6 +84,9 @@ class Governor {
   #ready: (Ready | null)[] = [];
   /** Main is starting a spare. */
   #asked = false;
+  /** Reports in a row in which one more spare would have helped. */
+  #wishes = 0;
+  #wished = false;
 
   constructor(init: GovernorInit, send: (message: FromGovernor) => void) {
     this.#init = init;
@@ -112,9 +122,12 @@ class Governor {
 
   #onStall(): void {
     this.#ready = [];
+    this.#wished = false;
     for (let worker = 0; worker < this.#victims.length; worker++) {
       if (this.#watcher.stalled(worker) && this.#board.peer(worker) !== 0) this.#rescue(worker);
     }
+    this.#wishes = this.#wished ? this.#wishes + 1 : 0;
+    if (this.#wishes >= WISHES_MIN) this.#wantSpare();
     this.#watcher.continue();
   }
 
@@ -138,7 +151,7 @@ class Governor {
       random: this.#random,
     });
     if (move === null) {
-      this.#wantSpare();
+      this.#wished ||= !this.#init.rings.some((_, other) => this.#accepts(other));
       return;
     }
     victim.rounds++;
@@ -148,14 +161,12 @@ class Governor {
     victim.rest = victim.backoff - 1;
   }
 
-  /** Where all workers stand still, and no spare is left to be given something. */
   #wantSpare(): void {
-    const workers = this.#init.rings.length;
-    if (this.#asked || this.#victims.length === workers) return;
-    for (let worker = 0; worker < workers; worker++) if (this.#accepts(worker)) return;
-    for (let spare = workers; spare < this.#victims.length; spare++) {
+    if (this.#asked) return;
+    for (let spare = this.#init.rings.length; spare < this.#victims.length; spare++) {
       if (this.#board.peer(spare) !== 0) continue;
       this.#asked = true;
+      this.#wishes = 0;
       this.#send({ kind: 'want-spare' });
       return;
     }
@@ -245,8 +256,9 @@ class Governor {
     return ready.movable + ready.queued + ready.mail + ready.other + busy;
   }
 
+  /** Not one that stands still, even if nothing waits for it yet. */
   #accepts(worker: number): boolean {
-    return this.#board.receives(worker) && !this.#watcher.stalled(worker);
+    return this.#board.receives(worker) && !this.#watcher.still(worker);
   }
 }
 

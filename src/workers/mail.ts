@@ -50,14 +50,6 @@ export class Mail {
     }
   };
 
-  /**
-   * Reads everything, once, before any other: an earlier worker with this number may have
-   * ended between hearing of an entry and taking it.
-   */
-  begin(): void {
-    this.#reader.drainAll(this.#take);
-  }
-
   /** A socket of this worker was opened. True if it came from here. */
   opened(socket: Socket): boolean {
     this.#tracking.opened(socket, this.#adoption);
