@@ -203,9 +203,14 @@ class Taking {
 template <typename Visit>
 void ForEachNewcomer(const Peer& peer, Visit visit) {
   if (peer.newcomers == nullptr) return;
-  for (int i = 1; i <= kNewcomers; i++) {
-    pollfd fd = {__atomic_load_n(peer.newcomers + i, __ATOMIC_ACQUIRE), POLLIN, 0};
-    if (fd.fd > 0 && poll(&fd, 1, 0) == 1 && fd.revents == POLLIN) visit(fd.fd);
+  pollfd fds[kNewcomers];
+  for (int i = 0; i < kNewcomers; i++) {
+    int fd = __atomic_load_n(peer.newcomers + 1 + i, __ATOMIC_ACQUIRE);
+    fds[i] = {fd > 0 ? fd : -1, POLLIN, 0};
+  }
+  if (poll(fds, kNewcomers, 0) <= 0) return;
+  for (const pollfd& each : fds) {
+    if (each.revents == POLLIN) visit(each.fd);
   }
 }
 

@@ -7,14 +7,30 @@ import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
 import type { MovingInit } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
-import { EntryKind } from '../scheduler/layout.js';
+import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 import { GovernorThread } from './governor-thread.js';
 
-/** Entries in one mailbox ring. A full one refuses, and the giver keeps its connections. */
-const RING_CAPACITY = 256;
+/**
+ * Most entries in one mailbox ring, a power of two. A full one refuses: the giver keeps its
+ * connections. A worker that stands still does not read that its connections were taken, so
+ * this is also how many can be taken from it until it goes on.
+ */
+const RING_CAPACITY_MAX = 4_096;
+/** Most memory for all rings, of which only what is used gets pages. No evidence. */
+const RINGS_BYTES_MAX = 256 * 1024 * 1024;
+/** The least that is of use: a quarter of a batch. */
+const RING_CAPACITY_MIN = 16;
+
+/** Entries in each ring, for so many workers and spares. */
+function ringCapacity(slots: number): number {
+  let capacity = RING_CAPACITY_MAX;
+  const bytes = () => mailboxWordsFor(slots, capacity) * WORD_BYTES;
+  while (capacity > RING_CAPACITY_MIN && bytes() > RINGS_BYTES_MAX) capacity /= 2;
+  return capacity;
+}
 
 /** How soon a connection is offered again when all mailboxes are full. No evidence for more or less. */
 const RETRY_MS = 10;
@@ -64,7 +80,7 @@ export class Moving {
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
     this.#events = events;
-    this.#mailboxes = Mailboxes.create(options.slots, RING_CAPACITY, misalignmentOf);
+    this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
     const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
