@@ -11,9 +11,6 @@ import { run } from './harness.js';
 import { type SystemName, withServer } from './server.js';
 import { checkWrk, runWrk } from './wrk.js';
 
-/** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
-const TICK_US = 10_000;
-
 run({
   name: 'hello',
   question: 'does gyre serve at least as many requests per second as node:cluster?',
@@ -36,14 +33,13 @@ run({
   measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
     withServer(variant as SystemName, 'hello', workers, async (server) => {
       await runWrk(server.port, { connections, seconds: warmup });
-      const before = server.cpuTicks();
+      const before = server.cpuUs();
       const { requests, requestsPerSecond, p99Ms } = await runWrk(server.port, {
         ...{ connections, seconds },
       });
-      const ticks = server.cpuTicks() - before;
       return {
         ...{ throughput: requestsPerSecond, p99: p99Ms },
-        cpu: (ticks * TICK_US) / requests,
+        cpu: (server.cpuUs() - before) / requests,
       };
     }),
 });

@@ -31,6 +31,12 @@ const START_MS = 30_000;
 /** Between two attempts to connect to a server that does not listen yet. */
 const RETRY_MS = 1;
 
+/** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
+const TICK_US = 10_000;
+
+/** Names of the governor's threads, of a runtime whose name is the default. */
+const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
+
 export type AppName = 'hello' | 'express' | 'stall';
 
 /** One way to run an application. */
@@ -275,12 +281,12 @@ export class Server {
     return found;
   }
 
-  /** CPU time that its processes have used, in clock ticks (proc(5): stat, 14 and 15). */
-  cpuTicks(): number {
+  /** CPU time that its processes have used, in whole ticks (proc(5): stat, 14 and 15). */
+  cpuUs(): number {
     return this.pids().reduce((sum, pid) => {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return sum + Number(afterName[11]) + Number(afterName[12]);
+      return sum + (Number(afterName[11]) + Number(afterName[12])) * TICK_US;
     }, 0);
   }
 
@@ -311,6 +317,11 @@ export class Server {
         wakeups: Number(switches),
       };
     });
+  }
+
+  /** The threads of a gyre's governor: the one that decides, and the one that watches. */
+  governor(): Thread[] {
+    return this.threads().filter(({ name }) => GOVERNOR.includes(name));
   }
 
   /** The scoreboard of a hosted gyre. */
