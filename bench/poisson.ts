@@ -3,19 +3,18 @@
  * or not earlier ones were answered, over keep-alive connections, and each latency counts
  * from the moment the request was due. Nothing packaged does all of that.
  *
- * It runs as a process of its own on the servers' CPUs, so it says what it used of them, and how late it was itself.
- * A pacer thread sleeps until the next request is due, and then wakes the one that sends: node's own timers
- * are up to a ms late (here 0.55 ms at the median, against 0.09 ms for a fiftieth of a CPU more).
+ * It runs as a process of its own on the servers' CPUs, so it says what it used of them
+ * and how late it was itself.
  *
- * The file is all three: {@link runPoisson} is for the benchmarks.
+ * The file is both ends: {@link runPoisson} is for the benchmarks.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
 import { type Arrival, type Load, schedule, uniform } from './arrivals.js';
 import { type Answered, Connection, requestFor } from './connection.js';
 import { CannotRun, VoidRun } from './harness.js';
 import { type Percentiles, Recorder } from './latencies.js';
+import { now, startPacer } from './pacer.js';
 
 export interface Outcome {
   readonly fast: Percentiles;
@@ -33,31 +32,9 @@ export interface Outcome {
 const GRACE_MS = 30_000;
 /** Between making the schedule and the first arrival: the pacer must be running. */
 const HEAD_START_MS = 200;
-/** A wait that is shorter is not worth a system call. */
-const NAP_MS_MIN = 0.02;
-
-/** On the clock that all threads of this process share. */
-const now = () => performance.timeOrigin + performance.now();
-
 interface Plan {
   readonly port: number;
   readonly load: Load;
-}
-
-interface Pace {
-  readonly startsAt: number;
-  /** In ms from there, ascending. */
-  readonly dues: Float64Array;
-}
-
-/** The pacer: tells the thread that sends whenever something is due. */
-function pace({ startsAt, dues }: Pace): void {
-  const never = new Int32Array(new SharedArrayBuffer(4));
-  for (const due of dues) {
-    const napMs = startsAt + due - now();
-    if (napMs > NAP_MS_MIN) Atomics.wait(never, 0, 0, napMs);
-    parentPort?.postMessage(null);
-  }
 }
 
 class Generator {
@@ -98,9 +75,7 @@ class Generator {
     this.#idle = [...this.#connections];
     this.#startsAt = now() + HEAD_START_MS;
     const dues = Float64Array.from(this.#arrivals, ({ dueMs }) => dueMs);
-    const pacer = new Worker(__filename, {
-      workerData: { startsAt: this.#startsAt, dues } satisfies Pace,
-    });
+    const pacer = startPacer(this.#startsAt, dues);
     pacer.on('message', () => this.#tick());
     const { warmup, seconds } = this.#load;
     const measuresAt = this.#startsAt + warmup * 1000;
@@ -204,8 +179,7 @@ export async function runPoisson(port: number, load: Load): Promise<Outcome> {
   return outcome;
 }
 
-if (!isMainThread) pace(workerData as Pace);
-else if (require.main === module) {
+if (require.main === module) {
   const { port, load } = JSON.parse(process.argv[2] as string) as Plan;
   new Generator(load).run(port).then((outcome) => {
     process.stdout.write(`${JSON.stringify(outcome)}\n`);
