@@ -5,7 +5,8 @@
  * The governor is two threads: the one that decides, and the one beside it that watches
  * the workers. Idle: nothing is sent. Hello: as many requests as the workers can answer.
  * Stalls: the load of the stall benchmark. A wake-up is a sleep that ended (proc(5):
- * voluntary_ctxt_switches). The other threads' are shown too: what wakes an idle process drains a battery.
+ * voluntary_ctxt_switches). Those of the other threads are shown beside them: an idle
+ * process should not wake up at all.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Load } from './arrivals.js';

@@ -10,16 +10,20 @@ import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { CannotRun } from './harness.js';
-import { freePort, get } from './server.js';
+import { endsWithUs, freePort, get } from './server.js';
 
 /** How long it may take to pass a request on; it takes some ms. */
 const START_MS = 10_000;
 const RETRY_MS = 5;
 
+/** On the PATH, or where Debian has it: that is not on every user's PATH. */
+const NGINX = ['nginx', '/usr/sbin/nginx'].find(
+  (file) => spawnSync(file, ['-v']).error === undefined,
+);
+
 /** @throws CannotRun if nginx is not there. */
 export function checkNginx(): void {
-  if (spawnSync('nginx', ['-v']).error === undefined) return;
-  throw new CannotRun('it needs nginx: apt-get install nginx-light');
+  if (NGINX === undefined) throw new CannotRun('it needs nginx: apt-get install nginx-light');
 }
 
 function configuration(port: number, upstream: number, keepalive: number): string {
@@ -66,9 +70,11 @@ export async function withNginx<T>(
   const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-nginx-'));
   const port = await freePort();
   writeFileSync(path.join(folder, 'nginx.conf'), configuration(port, upstream, keepalive));
-  const child = spawn('nginx', ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'], {
+  const child = spawn(NGINX ?? 'nginx', ['-p', folder, '-c', 'nginx.conf', '-e', 'stderr'], {
     stdio: ['ignore', 'ignore', 'pipe'],
+    detached: true,
   });
+  endsWithUs(child);
   const exited = once(child, 'exit');
   let stderr = '';
   child.stderr.setEncoding('utf8').on('data', (text: string) => {

@@ -19,7 +19,7 @@ import { now, startPacer } from './pacer.js';
 export interface Outcome {
   readonly fast: Percentiles;
   readonly slow: Percentiles;
-  /** How much later than due a request was noticed here: the generator's own share of each latency. */
+  /** How much later than due a request was noticed here: a part of each latency. */
   readonly late: Percentiles;
   /** CPU time of the generator while it measured, in % of one CPU. */
   readonly cpuPercent: number;

@@ -1,6 +1,7 @@
 /**
  * Reads HTTP responses as cheaply as a load generator must, and exactly enough to notice
- * a wrong one: a status other than 200, a length other than it says, bytes that nobody asked for. Pure.
+ * a wrong one: a status other than 200, a length other than it says, bytes that nobody
+ * asked for. Pure.
  */
 
 /** A head that is longer is none. Servers here send about 150 bytes. */

@@ -13,7 +13,7 @@ export interface Command {
   readonly file: string;
   readonly args: readonly string[];
   readonly env?: Readonly<Record<string, string>>;
-  /** Arguments with which `file` prints its turns per ms. Default: it is a node, see apps/burn.js. */
+  /** With these `file` prints its turns per ms. Default: it is a node, see apps/burn.js. */
   readonly calibrate?: readonly string[];
 }
 

@@ -1,6 +1,7 @@
 /**
  * The stall benchmark over the whole grid: slow requests of 5, 50 and 500 ms which
- * together use 10, 30 and 60% of one CPU. --json, --rounds, --only, --fast and --seconds are handed on.
+ * together use 10, 30 and 60% of one CPU. --json, --rounds, --only, --fast and --seconds
+ * are handed on.
  */
 import { parseArgs } from 'node:util';
 import { runSeries } from './series.js';

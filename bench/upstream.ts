@@ -6,8 +6,8 @@
  * Where a connection stays with the worker that accepted it, 8 of them fall unevenly on
  * the workers, for as long as the pool lives, and nginx prefers the one that it used last.
  * Even: every request computes for 1 ms, so it is the sheer number that one worker has
- * more of. Stalls: beside them a few burn CPU, as in the stall benchmark. Latency counts from the moment
- * a request was due.
+ * more of. Stalls: beside them a few burn CPU, as in the stall benchmark. Latency counts
+ * from the moment a request was due.
  */
 import type { Load } from './arrivals.js';
 import { run } from './harness.js';
