@@ -207,6 +207,7 @@ async function measureRound<R>(
       results.set(variant, await measure(variant));
     } catch (error) {
       if (!(error instanceof VoidRun)) throw error;
+      process.stderr.write(`void, ${variant}: ${error.message}\n`);
       return `${variant}: ${error.message}`;
     }
   }
