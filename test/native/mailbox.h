@@ -11,9 +11,13 @@
 #include <algorithm>
 #include <vector>
 
+#include "mail.h"
 #include "words.h"
 
 namespace gyre {
+
+// EntryKind.
+enum : int32_t { kNothing = 0, kConnection = 1, kDrop = 2, kAccepted = 3 };
 
 struct Note {
   int32_t kind, fd, listener, generation;
@@ -52,6 +56,13 @@ class Mailboxes {
   int capacity() const { return capacity_; }
   int bell_words() const { return (givers() + kBellBits - 1) / kBellBits; }
   Words& words() { return words_; }
+  // What native/mail.cc works on.
+  Mail native() {
+    int first = HeadWord(0, 0);
+    return {words_.data(),
+            {givers(), capacity_, first, HeadWord(1, 0) - first, BusyWord(0), kRowWords, EntryWord(0, 0),
+             kEntryWords, 0, 1, 2, 3, 4, kNothing, kConnection, kAccepted}};
+  }
 
   int BellRow(int recipient) const {
     return kRowWords + recipient * Padded(bell_words());
@@ -60,6 +71,7 @@ class Mailboxes {
     int ring = 2 * kRowWords + Padded(capacity_ * kEntryWords);
     return BellRow(workers_) + (recipient * givers() + giver) * ring;
   }
+  static int BusyWord(int head) { return head + 1; }
   int EntryWord(int head, int32_t position) const {
     return head + 2 * kRowWords + (position & (capacity_ - 1)) * kEntryWords;
   }
@@ -193,20 +205,23 @@ class MailboxReader {
     int32_t head = words_.Load(head_at);
     int32_t tail = words_.Load(head_at + Mailboxes::kRowWords);
     int count = std::min(Difference(tail, head), max);
+    if (count == 0) return 0;
+    words_.Store(Mailboxes::BusyWord(head_at), 1);
     for (int i = 0; i < count; i++) {
       int at = mailboxes_.EntryWord(head_at, After(head, i));
 #ifdef M_HEAD_EARLY
       words_.Store(head_at, After(head, i + 1));
 #endif
-      Note note = {words_.Get(at), words_.Get(at + 1), words_.Get(at + 2), words_.Get(at + 3),
+      Note note = {words_.Load(at), words_.Get(at + 1), words_.Get(at + 2), words_.Get(at + 3),
                    words_.GetDouble(at + 4)};
-      take(note, giver);
+      if (note.kind != kNothing) take(note, giver);
 #if defined(M_HEAD_RELAXED)
       words_.Store(head_at, After(head, i + 1), __ATOMIC_RELAXED);
 #elif !defined(M_HEAD_EARLY)
       words_.Store(head_at, After(head, i + 1));
 #endif
     }
+    words_.Store(Mailboxes::BusyWord(head_at), 0);
     return count;
   }
 

@@ -1,5 +1,6 @@
 // Trial of native/taking.cc and the connection table: two workers accept and serve real
-// connections, and a governor takes them from one by Take(), and gives them to the other.
+// connections, a governor takes them from one by Take(), out of its mailbox as well, and
+// gives them to the other, and now and then a worker gives one by itself.
 //
 // Claims:
 // - a client gets each byte back once and in order, whoever serves it;
@@ -40,7 +41,6 @@ namespace {
 constexpr int kDescriptors = 128;
 constexpr int kWorkers = 2;
 constexpr int kClients = 8;
-constexpr int kDrop = 2;  // EntryKind
 
 // What a client sends, and gets back: messages of 1 to 4 bytes.
 uint8_t ByteAt(int64_t at) { return static_cast<uint8_t>(at * 31 + 7); }
@@ -72,6 +72,7 @@ void CloseNumber(int fd) {
 
 struct World {
   ConnectionTable table{kDescriptors};
+  Words newcomers[kWorkers] = {Words(1 + kNewcomers), Words(1 + kNewcomers)};
   // Small, so that it is full at times and the governor takes less.
   Mailboxes mailboxes{kWorkers, 4, INT32_MAX - 5};
   std::atomic<uint32_t> peers[kWorkers] = {};
@@ -91,6 +92,7 @@ class Worker {
     auto peer = std::make_shared<Peer>();
     peer->tid = static_cast<int>(syscall(SYS_gettid));
     peer->epoll_fd = efd_;
+    peer->newcomers = world_.newcomers[index_].data();
     SetPausable(peer.get());
     int listener = world_.listeners[index_];
     table_.Open(listener, index_, index_, 0, kListening);
@@ -139,6 +141,12 @@ class Worker {
 
   void Adopt(int fd, int32_t listener, int64_t consumed, State state) {
     connections_[fd] = {true, table_.Open(fd, index_, listener, static_cast<double>(consumed), state), consumed};
+    Words& newcomers = world_.newcomers[index_];
+    int32_t opened = newcomers.Load(0);
+    newcomers.Store(1 + opened % kNewcomers, fd);
+    newcomers.Store(0, opened + 1);
+    if (chance_.OneIn(4)) sched_yield();  // what its loop does before it watches
+    // It may have been taken, and then the socket under its number is watched.
     Register(fd);
   }
 
@@ -165,7 +173,7 @@ class Worker {
   void Receive(const Note& note) {
     if (note.kind != kDrop) {
       if (!table_.IsInTransit(note.fd, note.generation)) Violation("descriptor %d is not in transit", note.fd);
-      Adopt(note.fd, note.listener, static_cast<int64_t>(note.boundary), note.kind == kTakenAccepted ? kFresh : kBetween);
+      Adopt(note.fd, note.listener, static_cast<int64_t>(note.boundary), note.kind == kAccepted ? kFresh : kBetween);
       return;
     }
     const Connection& connection = connections_[note.fd];
@@ -208,7 +216,24 @@ class Worker {
       sched_yield();
       if (!table_.Release(fd, static_cast<double>(connection.consumed))) Violation("taken though it was held");
     }
-    if (connection.consumed == kBytes) End(fd);
+    if (connection.consumed == kBytes) {
+      End(fd);
+    } else if (chance_.OneIn(8)) {
+      Give(fd);
+    }
+  }
+
+  // As src/workers/rounds.ts.
+  void Give(int fd) {
+    int32_t state = 0;
+    if (outbox_.Free() == 0 || !table_.TryGive(fd, &state)) return;
+    double boundary = table_.BoundaryOf(fd);
+    if (!AtBoundary(fd, boundary, state == kFresh)) return table_.Keep(fd, kInMessage);
+    int copy = dup(fd);
+    if (copy < 0) Violation("dup: %d", errno);
+    KernelGave(copy);
+    outbox_.Put({kConnection, copy, index_, table_.Send(copy, index_, boundary), boundary});
+    End(fd);
   }
 
   World& world_;
@@ -216,11 +241,12 @@ class Worker {
   const int index_;
   Chance chance_;
   const int efd_;
+  MailboxWriter outbox_{&world_.mailboxes, index_, 1 - index_};
   Connection connections_[kDescriptors];
 };
 
 struct Counts {
-  int64_t moved = 0, accepted = 0, mismatches = 0, failures = 0, timeouts = 0;
+  int64_t moved = 0, accepted = 0, recalled = 0, mismatches = 0, failures = 0, timeouts = 0;
 };
 
 // As src/workers/governor.ts.
@@ -238,8 +264,9 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     uint32_t id = world->peers[victim].load(std::memory_order_relaxed);
     Taken taken[kTakeMax];
     TakeResult result;
+    Shared shared = {world->table.native(), world->mailboxes.native()};
     int error = max == 0 ? -EAGAIN
-                         : Take(id, victim + 1, world->table.native(), never[0], max,
+                         : Take(id, victim, shared, never[0], max,
                                 chance.OneIn(8) ? 0 : 20000, chance.OneIn(2) ? 0 : -1, taken, &result);
     if (error != 0) {
       if (error == -ETIMEDOUT) counts->timeouts++;
@@ -249,12 +276,18 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     counts->mismatches += result.mismatches;
     counts->failures += result.failures;
     for (int i = 0; i < result.taken; i++) {
-      const Taken& each = taken[i];
-      KernelGave(each.fd);
-      int32_t generation = world->table.Send(each.fd, each.listener, each.boundary);
-      (each.kind == kTakenAccepted ? counts->accepted : counts->moved)++;
+      const MailEntry& each = taken[i].entry;
+      int old_fd = taken[i].old_fd;
+      int32_t generation = each.generation;
+      if (old_fd == kFromMail) {
+        counts->recalled++;
+      } else {
+        KernelGave(each.fd);
+        generation = world->table.Send(each.fd, each.listener, each.boundary);
+        (each.kind == kAccepted ? counts->accepted : counts->moved)++;
+      }
       writers[recipient].Put({each.kind, each.fd, each.listener, generation, each.boundary});
-      if (each.old_fd >= 0) writers[victim].Put({kDrop, each.old_fd, each.listener, each.generation, 0});
+      if (old_fd >= 0) writers[victim].Put({kDrop, old_fd, each.listener, each.generation, 0});
     }
     // Let the connections get somewhere in between.
     if (chance.OneIn(2)) poll(nullptr, 0, 1);
@@ -359,12 +392,13 @@ int Run(int count, char** values) {
   for (auto& thread : threads) thread.join();
   for (int listener : world.listeners) close(listener);
 
-  printf("%lld connections, %lld moved, %lld from accept queues, %lld not at their boundary, %lld pauses given up\n",
+  printf("%lld connections, %lld moved, %lld from accept queues, %lld from mailboxes, %lld not at their boundary, "
+         "%lld pauses given up\n",
          (long long)arguments.steps, (long long)counts.moved, (long long)counts.accepted,
-         (long long)counts.mismatches, (long long)counts.timeouts);
+         (long long)counts.recalled, (long long)counts.mismatches, (long long)counts.timeouts);
   if (cut != 0) Violation("%lld connections closed before their end", (long long)cut);
   if (counts.failures != 0) Violation("%lld system calls failed", (long long)counts.failures);
-  if (counts.moved == 0 || counts.accepted == 0) Violation("too few steps to show anything");
+  if (counts.moved == 0 || counts.accepted == 0 || counts.recalled == 0) Violation("too few steps to show anything");
   return 0;
 }
 

@@ -27,6 +27,7 @@ enum State : int32_t {
   kHeld = 5,
   kListening = 6,
   kInTransit = 7,
+  kGiving = 8,
 };
 
 class ConnectionTable {
@@ -42,7 +43,8 @@ class ConnectionTable {
   Table native() {
     return {words_.data(),
             descriptors_,
-            {kEntryWords, kOwner, kState, kListener, kGeneration, kBoundary, kFresh, kBetween, kListening, kTaken}};
+            {kEntryWords, kOwner, kState, kListener, kGeneration, kBoundary, kFresh, kBetween, kInMessage,
+             kListening, kTaken}};
   }
   int descriptors() const { return descriptors_; }
 
@@ -77,6 +79,19 @@ class ConnectionTable {
     words_.SetDouble(at + kBoundary, boundary);
     return Change(at + kState, kBetween);
   }
+  // Whether the caller may give it away; it then calls Close() or Keep().
+  bool TryGive(int fd, int32_t* state) {
+    int at = fd * kEntryWords + kState;
+    *state = words_.Load(at);
+    if (*state != kFresh && *state != kBetween) return false;
+#ifdef M_GIVE_UNMARKED
+    return true;
+#else
+    return words_.CompareExchange(at, *state, kGiving);
+#endif
+  }
+  double BoundaryOf(int fd) const { return words_.GetDouble(fd * kEntryWords + kBoundary); }
+  void Keep(int fd, int32_t state) { words_.Set(fd * kEntryWords + kState, state); }
   void Close(int fd) {
     int at = fd * kEntryWords;
     words_.Set(at + kState, kUntracked);
@@ -92,8 +107,12 @@ class ConnectionTable {
     words_.Set(at, to);
     return true;
 #else
-    int32_t from = words_.Load(at);
-    return from != kTaken && words_.CompareExchange(at, from, to);
+    for (int tries = 0; tries < 2; tries++) {
+      int32_t from = words_.Load(at);
+      if (from == kTaken) return false;
+      if (words_.CompareExchange(at, from, to)) return true;
+    }
+    return false;
 #endif
   }
 
