@@ -5,7 +5,7 @@
  */
 import { type Rings, wholeMachine } from '../../src/scheduler/neighbourhood.js';
 import { below, seededRandom } from '../../src/scheduler/random.js';
-import { arrivals, exponential, type Load, type Request } from './arrivals.js';
+import { arrivals, exponential, type Load, type Request, uniform } from './arrivals.js';
 import { Clock } from './clock.js';
 import { Connection } from './connection.js';
 import { type Governing, Governor, type Tally } from './governor.js';
@@ -29,6 +29,13 @@ export interface Parameters extends Load, Sharing, Governing {
   readonly connections: number;
   /** A request takes a connection that carries none; otherwise any, and waits for it. */
   readonly choice: (typeof CHOICES)[number];
+  /**
+   * How unequal connections are, where any may be taken: the busiest share q of them carries
+   * the share q^(1 / (1 + skew)) of the requests.
+   */
+  readonly skew: number;
+  /** The share of the workers, the first ones, that own all connections at the start. */
+  readonly crowd: number;
   /** Share of each CPU's time that other programs use, in bursts. */
   readonly company: number;
   readonly companyMs: number;
@@ -56,6 +63,7 @@ const BATCH_MAX = 1024;
 export const DEFAULTS: Parameters = {
   ...{ seed: 1, seconds: 60, warmupSeconds: 1, policy: 'gyre' },
   ...{ cpus: 2, workers: 2, spares: 0, connections: 64, choice: 'idle' },
+  ...{ skew: 0, crowd: 1 },
   ...{ fastPerSecond: 1500, fastMs: 0.3, fastShape: 'exponential', slowPerSecond: 8, slowMs: 50 },
   ...{ company: 0, companyMs: 0.2, sliceMs: 3, granularityMs: 1 },
   ...{ pollMs: 0.005, adoptMs: 0.06, quantumMs: 10 },
@@ -121,11 +129,10 @@ class Simulation {
           distance: (from, to) => p.distance?.(from, to) ?? 0,
         })
       : null;
-    this.#connections = Array.from(
-      { length: p.connections },
-      (_, index) =>
-        new Connection(policy.dealt ? index % p.workers : below(this.#random, p.workers)),
-    );
+    const owners = Math.ceil(p.crowd * p.workers);
+    this.#connections = Array.from({ length: p.connections }, (_, index) => {
+      return new Connection(policy.dealt ? index % owners : below(this.#random, owners));
+    });
     this.#idle = [...this.#connections];
   }
 
@@ -169,8 +176,8 @@ class Simulation {
 
   #arrive(request: Request): void {
     if (this.#p.choice === 'any') {
-      const at = below(this.#random, this.#connections.length);
-      const connection = this.#connections[at] as Connection;
+      const at = this.#connections.length * uniform(this.#random) ** (1 + this.#p.skew);
+      const connection = this.#connections[Math.floor(at)] as Connection;
       if (connection.request === null) this.#send(connection, request);
       else this.#backlog.set(connection, [...(this.#backlog.get(connection) ?? []), request]);
     } else if (this.#idle.length === 0) {

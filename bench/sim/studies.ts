@@ -38,6 +38,14 @@ export const STUDIES: Readonly<Record<string, readonly Flags[]>> = {
     { machine: '2x4x8', seconds: '10', fast: '750', slow: '4', rings: 'near,anyone' },
     { machine: '2x4x8', seconds: '10', fast: '1200', slow: '6.4', rings: 'near,anyone' },
     { machine: '2x4x8', seconds: '10', fast: '1500', slow: '8', rings: 'near,anyone' },
+    {
+      machine: '2x4x8',
+      seconds: '5',
+      choice: 'any',
+      crowd: '0.25',
+      skew: '0,0.3',
+      rings: 'near,anyone',
+    },
     { machine: '2x16x8', seconds: '2', governors: '1,4', rings: 'near,anyone' },
     {
       machine: '2x16x8',

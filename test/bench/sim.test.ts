@@ -181,6 +181,7 @@ t.test('every request is served, and once', async (t) => {
     ...(['stay', 'between', 'idle'] as const).map((giveBack) => ({ ...BUSY, giveBack })),
     ...(['half', 'all', 'spread'] as const).map((amount) => ({ ...BUSY, amount })),
     { ...BUSY, connections: 8, choice: 'any' },
+    { ...BUSY, choice: 'any', skew: 0.5, crowd: 0.5 },
     { ...BUSY, connections: 8, roundMs: 0, tickMs: 0.25, stallTicks: 1 },
     { ...BUSY, workers: 4, governors: 2 },
   ];
@@ -202,6 +203,20 @@ t.test('the same parameters give the same run, and another seed another', async 
     t.ok(isSame(values(p), values(p)), policy);
     t.notOk(isSame(values(p), values({ ...p, seed: 8 })));
   }
+});
+
+t.test('connections of a crowd are hashed to some workers, and moving spreads them', async (t) => {
+  const crowd: Parameters = { ...DEFAULTS, cpus: 4, workers: 4, seconds: 10, crowd: 0.25 };
+  const one = simulate({ ...crowd, policy: 'hashed' });
+  const alone = simulate({ ...crowd, policy: 'hashed', cpus: 1, workers: 1, crowd: 1 });
+  t.ok(isSame(one.fast.values, alone.fast.values), 'three of four workers have none');
+  t.ok(simulate(crowd).fast.mean() < one.fast.mean() / 5);
+});
+
+t.test('skew makes the busiest connections busier', async (t) => {
+  const any: Parameters = { ...PURE, choice: 'any', connections: 10, seconds: 20 };
+  const at = (skew: number) => simulate({ ...any, skew }).fast.mean();
+  t.ok(at(0) < at(1), 'so that more wait for another on the same one');
 });
 
 t.test('moving comes close to one queue, and spares pass it', async (t) => {
