@@ -39,6 +39,7 @@ export interface Parameters extends Load, Sharing, Governing {
   /** Share of each CPU's time that other programs use, in bursts. */
   readonly company: number;
   readonly companyMs: number;
+  /** CPU time to return from epoll, and to adopt one connection. */
   readonly pollMs: number;
   readonly adoptMs: number;
   /** How long a request runs before another's turn, where that is possible at all. */
@@ -60,6 +61,12 @@ export interface Result {
 /** What node takes from epoll at once. */
 const BATCH_MAX = 1024;
 
+/**
+ * The load is the stall bench's. lookMs is a 64th of what one poll over 64 efds was measured
+ * to take (6 µs), and a quantum what Go's scheduler allows. A slice is about what Linux takes
+ * on 8 CPUs. All other costs are estimates without evidence: compare runs that differ in them
+ * before relying on one.
+ */
 export const DEFAULTS: Parameters = {
   ...{ seed: 1, seconds: 60, warmupSeconds: 1, policy: 'gyre' },
   ...{ cpus: 2, workers: 2, spares: 0, connections: 64, choice: 'idle' },
