@@ -289,7 +289,7 @@ const sayLeftOut = ({ variant, reason }: LeftOut) => `${variant} is left out: ${
 const HEAD = ['median', 'q1', 'q3', 'min', 'max'] as const;
 
 /** A table with its first column to the left and all others to the right. */
-function table(rows: readonly (readonly string[])[]): string {
+export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
