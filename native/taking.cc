@@ -26,6 +26,12 @@ namespace {
 
 constexpr int kEventsMax = 256;
 
+// Descriptors that moving leaves to accept(2), files and whatever else the process opens:
+// a connection has two from when it is taken until its owner has dropped the wrapper, and
+// where the last ones are in use libuv drops connections that it could have served. No
+// evidence for more or less.
+constexpr int kDescriptorsLeft = 32;
+
 // Offsets into struct tcp_info, whose glibc declaration may be older than the kernel.
 // The kernel only ever appends fields, so these hold on every 64-bit Linux.
 constexpr size_t kUnackedOffset = 24;         // of a listener: length of its accept queue
@@ -90,14 +96,19 @@ class Entry {
 // Input and nothing else: a connection that failed or hung up is left to its owner.
 bool OnlyInput(uint32_t events) { return (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == EPOLLIN; }
 
-// Moves what `fd` refers to under a new number, and leaves `never_fd`'s socket under
-// the old one: an event that the victim fetched before the pause reads EAGAIN.
+// Moves what `fd` refers to under a new number below `fd_end`, and leaves `never_fd`'s
+// socket under the old one: an event that the victim fetched before the pause reads EAGAIN.
 // The old number stays registered in the victim's epoll set, because libuv
 // believes it is and would abort if EPOLL_CTL_MOD failed. Returns the new number or
 // -errno, and then everything is as it was.
-int Replace(int epoll_fd, int fd, int never_fd) {
+int Replace(int epoll_fd, int fd, int fd_end, int never_fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return -errno;
+  // It is the lowest free number, and so says how many are in use.
+  if (copy >= fd_end) {
+    close(copy);
+    return -EMFILE;
+  }
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.fd = fd;
@@ -134,7 +145,7 @@ bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_
     result->mismatches++;
     return true;
   }
-  int copy = Replace(epoll_fd, fd, never_fd);
+  int copy = Replace(epoll_fd, fd, table.descriptors - kDescriptorsLeft, never_fd);
   // Accepted or adopted a moment ago: its loop has not begun to watch it.
   if (copy == -ENOENT) return true;
   if (copy < 0) {
