@@ -20,6 +20,8 @@ const { bodyOf } = require(app('pattern.js')) as {
 /** No answer for so long is a lost one. Nothing here is slow but the machine. */
 const LOST_MS = 30_000;
 
+const REQUESTS_MAX = 40;
+
 /**
  * How a connection ends.
  *
@@ -62,6 +64,8 @@ export interface TrafficOptions {
   readonly burnMs?: number;
   /** Longest pause between two writes of one connection, in ms. */
   readonly pauseMs?: number;
+  /** Most requests on one connection; by default 40. */
+  readonly requestsMax?: number;
   /** Connections that the server resets because the test makes it die do not count. */
   readonly mayReset?: boolean;
 }
@@ -458,7 +462,7 @@ class Life {
 
   async #talk(): Promise<void> {
     const random = this.#random;
-    const count = 1 + below(random, 40);
+    const count = 1 + below(random, this.#tally.options.requestsMax ?? REQUESTS_MAX);
     const depth = oneOf(random, [1, 1, 2, 4, 8]);
     for (let i = 1; i <= count && !this.#ended; i++) {
       const last = i === count || this.#tally.stopping;
