@@ -51,6 +51,8 @@ export interface HostOptions {
   /** What to run the host under, before the path of node: `strace` and its arguments. */
   readonly under?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Options of node itself. */
+  readonly flags?: readonly string[];
 }
 
 type Count = 'received' | 'connections' | 'accepted' | 'failures' | 'refused' | 'mismatches';
@@ -89,8 +91,9 @@ export class Host {
 
   /** Resolves when every worker of it listens. */
   static async start(t: Test, runtime: RuntimeOptions, options: HostOptions = {}): Promise<Host> {
-    const { under = [], env = {} } = options;
-    const command = [...under, process.execPath, __filename, JSON.stringify(runtime)];
+    const { under = [], env = {}, flags = [] } = options;
+    const program = [process.execPath, ...flags, __filename, JSON.stringify(runtime)];
+    const command = [...under, ...program];
     const child = spawn(command[0] as string, command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...env },
