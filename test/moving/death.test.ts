@@ -25,7 +25,7 @@ const ANSWERS = 500;
 const STILL = 5;
 
 t.comment(`seed ${seed}`);
-t.setTimeout(200_000);
+t.setTimeout(280_000); // of all tests in this file together
 
 /** Connections that were taken from one and not adopted by another: they are in mailboxes. */
 function waiting({ snapshot }: Facts): number {

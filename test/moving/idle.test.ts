@@ -46,7 +46,7 @@ function between(before: Map<number, Woken>, after: Map<number, Woken>): Woken[]
   });
 }
 
-t.setTimeout(120_000);
+t.setTimeout(280_000); // of all tests in this file together
 
 t.test('no thread wakes up while there is nothing to do', async (t) => {
   const host = await Host.start(

@@ -26,7 +26,7 @@ const CA = readFileSync(path.join(ROOT, 'test', 'fixtures', 'tls', 'localhost.cr
 const seed = testSeed();
 
 t.comment(`seed ${seed}`);
-t.setTimeout(100_000);
+t.setTimeout(280_000); // of all tests in this file together
 
 function portOf({ addresses }: Facts): number {
   return (addresses[0] as { port: number }).port;
