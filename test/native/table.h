@@ -44,7 +44,7 @@ class ConnectionTable {
     return {words_.data(),
             descriptors_,
             {kEntryWords, kOwner, kState, kListener, kGeneration, kBoundary, kFresh, kBetween, kInMessage,
-             kListening, kTaken}};
+             kListening, kTaken, descriptors_}};
   }
   int descriptors() const { return descriptors_; }
 
