@@ -56,7 +56,14 @@ export interface HostOptions {
   readonly flags?: readonly string[];
 }
 
-type Count = 'received' | 'connections' | 'accepted' | 'failures' | 'refused' | 'mismatches';
+type Count =
+  | 'pauses'
+  | 'received'
+  | 'connections'
+  | 'accepted'
+  | 'failures'
+  | 'refused'
+  | 'mismatches';
 
 /** Sum of one count over all workers, and the spares that run. */
 export function total({ snapshot }: Facts, count: Count): number {
