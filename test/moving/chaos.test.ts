@@ -60,6 +60,32 @@ t.test('no answer is wrong, lost or repeated while connections move at random', 
   await host.close(t);
 });
 
+t.test('nor while spares come and give back', async (t) => {
+  const seed = testSeed();
+  t.comment(`seed ${seed}`);
+  const host = await Host.start(t, {
+    entry: app('verify.js'),
+    ...{ workers: 2, spares: 2 },
+    scheduler: { chaos: true, seed },
+  });
+  const [address] = (await host.facts()).addresses;
+  const to = { host: '127.0.0.1', port: (address as { port: number }).port };
+  const traffic = new Traffic({ to, seed, lanes: 48, burnMs: 30, pauseMs: 20 });
+  const wanted = ({ snapshot }: Facts) => {
+    const given = snapshot.spares.reduce((sum, row) => sum + row.given, 0);
+    return given >= MOVES / 100 || traffic.report.wrong.length > 0;
+  };
+  const facts = await host.factsWhen(wanted, 1_000);
+  const report = await traffic.stop();
+  for (const { index, received, given, rescued } of facts.snapshot.spares) {
+    t.comment(JSON.stringify({ index, received, given, rescued }));
+  }
+  t.same(report.wrong, [], 'nothing was wrong');
+  t.ok(wanted(facts), 'spares have given connections back');
+  t.equal(total(await host.factsWhen(idle), 'connections'), 0, 'no connection is left');
+  await host.close(t);
+});
+
 function idle(facts: Facts): boolean {
   return total(facts, 'connections') === 0;
 }
