@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { GyreError } from '../errors.js';
 import { WORKERS_MAX } from '../scheduler/layout.js';
+import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 
 export interface RuntimeOptions {
@@ -32,6 +33,13 @@ export interface RuntimeOptions {
    * Default `'soft'`.
    */
   pin?: 'soft' | 'hard' | 'off' | readonly number[];
+  /**
+   * On which CPUs fewer workers than CPUs are bound, and in what order. `'divergent'`: spread
+   * over memory nodes, packages, cores and threads, so that each has as much of the machine to
+   * itself as there is. `'collaborative'`: close together, for workers that share much memory. No
+   * effect with `pin: 'off'` or a list of CPUs. Default `'divergent'`.
+   */
+  placement?: Placement;
   /** `process.argv.slice(2)` of the workers. Default: none. */
   args?: readonly string[];
   /** Added to the workers' `process.env`; `undefined` removes a name. Default: nothing. */
@@ -103,6 +111,7 @@ export interface SchedulerOptions {
 export const DEFAULTS = Object.freeze({
   workers: 'auto',
   pin: 'soft',
+  placement: 'divergent',
   name: 'gyre',
   backlog: 511,
   handleSignals: false,
@@ -149,6 +158,7 @@ export interface ResolvedOptions {
   readonly entry: string;
   readonly workers: number | 'auto' | 'inline';
   readonly pin: 'soft' | 'hard' | 'off' | readonly number[];
+  readonly placement: Placement;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly name: string;
@@ -168,6 +178,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'entry',
   'workers',
   'pin',
+  'placement',
   'args',
   'env',
   'name',
@@ -350,6 +361,10 @@ export function resolveOptions(options: unknown): ResolvedOptions {
   const entry = resolveEntry(options.entry);
   const workers = resolveWorkers(given('workers'));
   const pin = resolvePin(given('pin'));
+  const placement = given('placement');
+  if (placement !== 'divergent' && placement !== 'collaborative') {
+    return invalid('placement', `'divergent' or 'collaborative'`, placement);
+  }
   const name = given('name');
   if (typeof name !== 'string' || name.length < 1 || name.length > 64) {
     return invalid('name', 'a string of 1 to 64 characters', name);
@@ -362,6 +377,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     entry,
     workers,
     pin,
+    placement,
     name,
     handleSignals,
     args: stringList('args', orDefault(options.args, [])),

@@ -24,6 +24,7 @@ import { Moving } from './moving.js';
 import { durationMs, type ResolvedOptions } from './options.js';
 import { planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
+import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
@@ -419,6 +420,7 @@ export async function startRuntime(
     inherited,
     parallelism,
     quotaCpus: cpuQuota(),
+    topology: inherited === null ? null : readTopology(),
   });
 
   // Besides checking the entry this makes libuv start its thread pool, now, while

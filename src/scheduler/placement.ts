@@ -7,7 +7,8 @@
  *
  * The distance of two CPUs is the number of levels at which their groups differ. The sum of all
  * distances among the CPUs taken (their Wiener index) is what spreading makes large and huddling
- * small, one CPU at a time: the greedy order has every shorter one as its beginning.
+ * small, one CPU at a time: the greedy order has every shorter one as its beginning. Among equals
+ * the distances of the memory nodes count in the same way.
  */
 import { groupsOf } from './groups.js';
 import type { Topology } from './topology.js';
@@ -16,7 +17,7 @@ import type { Topology } from './topology.js';
 export type Placement = 'divergent' | 'collaborative';
 
 /** What placing needs to know of a machine. */
-export type Places = Pick<Topology, 'cpus' | 'levels'>;
+export type Places = Pick<Topology, 'cpus' | 'nodes' | 'levels'>;
 
 /** How many CPUs were taken from each block of a partition of the CPUs. */
 class Tally {
@@ -40,6 +41,32 @@ class Tally {
   }
 }
 
+/** The sum of memory distances between each node and the CPUs that were taken. */
+class Travel {
+  readonly #nodeOf: readonly (number | null)[];
+  readonly #distances: readonly (readonly number[])[];
+  readonly #sums: number[];
+
+  constructor({ cpus, nodes }: Places) {
+    this.#nodeOf = cpus.map(({ node }) => node);
+    this.#distances = nodes.map(({ distances }) => distances);
+    this.#sums = new Array(nodes.length).fill(0);
+  }
+
+  take(at: number): void {
+    const node = this.#nodeOf[at] ?? null;
+    if (node === null) return;
+    this.#distances.forEach((distances, other) => {
+      this.#sums[other] = (this.#sums[other] as number) + (distances[node] as number);
+    });
+  }
+
+  /** Of the CPU at this position. */
+  far(at: number): number {
+    return this.#sums[this.#nodeOf[at] ?? -1] ?? 0;
+  }
+}
+
 /** Tallies of the levels: their sum is large where many CPUs near by were taken. */
 function closeness({ cpus, levels }: Places): Tally[] {
   return groupsOf(levels).map(
@@ -55,7 +82,7 @@ function takeEach(
   size: number,
   count: number,
   costs: readonly Cost[],
-  tallies: readonly Tally[],
+  tallies: readonly { take(at: number): void }[],
   first: number | null,
 ): number[] {
   const left = new Set(Array.from({ length: size }, (_, at) => at));
@@ -101,8 +128,10 @@ export function spread(places: Places, count = places.cpus.length): number[] {
       (at) =>
         part.near(at),
   );
+  const travel = new Travel(places);
   costs.push((at) => levels.reduce((sum, level) => sum + level.near(at), 0));
-  const order = takeEach(cpus.length, count, costs, [...parts, ...levels], null);
+  costs.push((at) => -travel.far(at));
+  const order = takeEach(cpus.length, count, costs, [...parts, ...levels, travel], null);
   return order.map((at) => cpus[at]?.id as number);
 }
 
@@ -118,8 +147,13 @@ export function huddle(places: Places, count = places.cpus.length): number[] {
     .flatMap(({ groups }) => groups.find((group) => group.length >= count) ?? [])
     .at(0);
   const first = cpus.findIndex(({ id }) => id === home);
-  const cost: Cost = (at) => -levels.reduce((sum, level) => sum + level.near(at), 0);
-  const order = takeEach(cpus.length, count, [cost], levels, first === -1 ? null : first);
+  const travel = new Travel(places);
+  const costs: Cost[] = [
+    (at) => -levels.reduce((sum, level) => sum + level.near(at), 0),
+    (at) => travel.far(at),
+  ];
+  const start = first === -1 ? null : first;
+  const order = takeEach(cpus.length, count, costs, [...levels, travel], start);
   return order.map((at) => cpus[at]?.id as number);
 }
 
