@@ -17,6 +17,7 @@ import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
 import type { RuntimeOptions } from './runtime/options.js';
+import { addTopologyCommand } from './topology-command.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -175,5 +176,7 @@ Exit codes:
   130, 143   a second SIGINT or SIGTERM cut the drain short`,
   )
   .action(run);
+
+addTopologyCommand(program);
 
 program.parseAsync();

@@ -249,20 +249,30 @@ export function durationMs(name: string, value: unknown, min: number): number {
   return invalid(name, `a number of ms from ${min} to ${TIMER_MS_MAX}, or Infinity`, value);
 }
 
-function resolveEntry(value: unknown): string {
-  let entry = value;
+/** An absolute path from a path or a `file:` URL. */
+function resolvePath(name: string, value: unknown): string {
+  let file = value;
   if (value instanceof URL || (typeof value === 'string' && value.startsWith('file:'))) {
     try {
-      entry = fileURLToPath(value);
+      file = fileURLToPath(value);
     } catch (cause) {
-      throw new GyreError('ERR_GYRE_OPTION_INVALID', `option entry: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw new GyreError(
+        'ERR_GYRE_OPTION_INVALID',
+        `option ${name}: ${(cause as Error).message}`,
+        {
+          cause,
+        },
+      );
     }
   }
-  if (typeof entry !== 'string' || entry === '') return invalid('entry', 'a path or URL', value);
-  if (entry.includes('\0')) return invalid('entry', 'a path without NUL', value);
-  return path.resolve(entry);
+  if (typeof file !== 'string' || file === '') return invalid(name, 'a path or URL', value);
+  if (file.includes('\0')) return invalid(name, 'a path without NUL', value);
+  return path.resolve(file);
+}
+
+/** The argument of `topology()`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function sysfsRoot(value: unknown): string | undefined {
+  return value === undefined ? undefined : resolvePath('root', value);
 }
 
 function resolveWorkers(value: unknown): ResolvedOptions['workers'] {
@@ -358,7 +368,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
   const given = <K extends keyof typeof DEFAULTS>(key: K): unknown =>
     orDefault(options[key], DEFAULTS[key]);
 
-  const entry = resolveEntry(options.entry);
+  const entry = resolvePath('entry', options.entry);
   const workers = resolveWorkers(given('workers'));
   const pin = resolvePin(given('pin'));
   const placement = given('placement');
