@@ -100,7 +100,9 @@ export function containment(topology: Topology): Box {
 /** What a box of one core is, without its number. */
 export function coreText(core: Box): string {
   const all = [...core.labels, ...new Set(core.children.flatMap(({ labels }) => labels))];
-  const own = all.filter((label) => !/^(core|cluster)\b/.test(label));
+  const own = all
+    .filter((label) => !/^(core|cluster)\b/.test(label))
+    .map((label) => label.replace(/^(package|die|node)( \d+)?/, 'a $1 of its own'));
   const threads = core.cpus.length > 1 ? [`${core.cpus.length} threads`] : [];
   return [...own, ...threads].join(', ');
 }

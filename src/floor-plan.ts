@@ -204,7 +204,7 @@ export function floorPlan(topology: Topology, plan: Plan, chosen: number | null)
   const longest = Math.max(
     house.width,
     name.length * HEADING_WIDTH,
-    ...[...lines, ...legend.map(([, label]) => `    ${label}`)].map(
+    ...[...lines, workers, ...legend.map(([, label]) => `    ${label}`)].map(
       (line) => line.length * LABEL_WIDTH,
     ),
   );

@@ -63,7 +63,7 @@ function coreLines(cores: readonly Box[]): string[] {
     else equal.push(core);
   }
   return [...kinds].map(([text, equal]) => {
-    const each = text === '' ? '' : `${equal.length === 1 ? '' : ', each'} ${text}`;
+    const each = text === '' ? '' : `, ${equal.length === 1 ? '' : 'each '}${text}`;
     return `${plural(equal.length, 'core')}${each}: ${threadsOf(equal)}`;
   });
 }
@@ -176,18 +176,22 @@ function cacheLines(topology: Topology): string[] {
     kind.count += 1;
     kinds.set(cells.join(), kind);
   }
-  if (kinds.size > 0) {
-    return table([...kinds.values()].map(({ cells, count }) => [...cells, `× ${count}`]));
-  }
-  const hidden = topology.processor?.caches ?? [];
-  return table(
-    hidden.map((cache) => [
-      cacheName(cache),
-      showBytes(cache.sizeBytes),
-      showWays(cache.ways),
-      'says the processor; the system does not say who shares it',
-    ]),
-  );
+  const direct = topology.processor?.directCacheAccess
+    ? ['devices may write into caches (direct cache access)']
+    : [];
+  const hidden = kinds.size > 0 ? [] : (topology.processor?.caches ?? []);
+  return [
+    ...table([...kinds.values()].map(({ cells, count }) => [...cells, `× ${count}`])),
+    ...table(
+      hidden.map((cache) => [
+        cacheName(cache),
+        showBytes(cache.sizeBytes),
+        showWays(cache.ways),
+        'says the processor; the system does not say who shares it',
+      ]),
+    ),
+    ...direct,
+  ];
 }
 
 function tlbLines({ processor }: Topology): string[] {
