@@ -1,6 +1,6 @@
 /**
  * Reads the machine's description: sysfs, CPUID and the page size. Any thread may call it; it blocks
- * for some 20 µs a file, and a machine has about 25 files for each CPU.
+ * for some 20 µs a file, and a machine has about 20 files for each CPU.
  *
  * A directory named by a user may hold anything, so a file is only read if it is one (a FIFO would
  * be waited for), and no more of it than a real one has.

@@ -101,7 +101,7 @@ export function levelsOf(
     }
     const shapes = blocks.map((block) => {
       const parts = block.flatMap((index) => below.get(index) ?? []).sort((a, b) => a - b);
-      return parts.length === 1 ? (parts[0] as number) : names.number(parts.join());
+      return names.number(parts.join());
     });
     const groups = blocks.map((block) => block.map((index) => cpus[index] as number));
     blocks.forEach((block, at) => {

@@ -2,7 +2,8 @@
 import fc from 'fast-check';
 import t from 'tap';
 import { arrange, huddle, place, spread } from '../../src/scheduler/placement.js';
-import { MACHINES, type MachineName } from '../fixtures/topology/machines.js';
+import { describeMachine } from '../../src/scheduler/topology.js';
+import { MACHINES, type MachineName, treeOf } from '../fixtures/topology/machines.js';
 import { from, machine } from '../support/described.js';
 
 /** Elements of the lists in turn. */
@@ -59,6 +60,14 @@ t.test('spreading over what is left of a machine', async (t) => {
   // Packages in turn, cores first (13's sibling is off, so it has a core of its own) until
   // package 0 has no more; then the second threads of package 1.
   t.same(spread(machine('offline')), [0, 4, 1, 6, 2, 7, 3, 13, 12, 14, 15]);
+  const { files } = MACHINES.epyc();
+  const left = (affinity: number[]) =>
+    spread(describeMachine(treeOf(files), { affinity, processor: null, pageBytes: null }));
+  // Two CPUs each of nodes 0, 1, 2, all in package 0, and of node 4 in package 1. Nodes
+  // before packages: every node has one before any has two. Then the emptier package.
+  t.same(left([0, 1, 16, 17, 32, 33, 64, 65]), [0, 64, 16, 32, 65, 1, 17, 33]);
+  // Packages before cores: of package 1 only one core is left, of which 192 is the second thread.
+  t.same(left([0, 8, 16, 24, 64, 192]), [0, 64, 16, 192, 8, 24]);
   // Opposite packages first: 0 and 2, with CPUs 0 and 4.
   t.same(spread(machine('ring')), [0, 4, 2, 6, 1, 5, 3, 7]);
 });
