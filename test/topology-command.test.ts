@@ -230,14 +230,17 @@ function output(command: string, ...args: string[]): { text: string; skip: strin
 const TASKSET = output('taskset', '--version');
 t.test('under taskset only the CPUs that are left count', { skip: TASKSET.skip }, async (t) => {
   const last = affinity().at(-1) as number;
-  const { text } = output('taskset', '-c', `${last}`, process.execPath, CLI, 'topology', '--json');
-  const found = JSON.parse(text);
+  const command = ['-c', `${last}`, process.execPath, CLI, 'topology', '--json'];
+  const found = JSON.parse(output('taskset', ...command).text);
   t.same(
     found.cpus.map(({ id }: { id: number }) => id),
     [last],
   );
   t.same(found.workers, [{ index: 0, cpu: last, rings: [] }]);
   t.ok(found.caches.every(({ cpus }: { cpus: number[] }) => cpus.join() === `${last}`));
+  const bare = JSON.parse(output('env', 'GYRE_NATIVE=none', 'taskset', ...command).text);
+  t.same([bare.cpus, bare.levels], [found.cpus, found.levels], 'also without the helper');
+  t.equal(bare.processor, null);
 });
 
 const lscpu = output('lscpu', '-J');
@@ -274,9 +277,12 @@ t.test('it agrees with lscpu', { skip: lscpu.skip }, async (t) => {
   }
   says('NUMA node(s)', nodes.length);
   for (const node of nodes) says(`NUMA node${node.id} CPU(s)`, node.cpus.join());
-  says('Socket(s)', packages.length);
-  says('Thread(s) per core', cpus.length / cores.length);
-  says('Core(s) per socket', cores.length / packages.length);
+  // It counts the whole machine, also in a cpuset.
+  if (cpus.length === found.online.length) {
+    says('Socket(s)', packages.length);
+    says('Thread(s) per core', cpus.length / cores.length);
+    says('Core(s) per socket', cores.length / packages.length);
+  }
 
   type Row = Record<string, string | number>;
   const rows = (...args: string[]) =>

@@ -9,7 +9,13 @@ import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from
 import path from 'node:path';
 import { affinity, cpuid, hasLinuxParts } from '../native.js';
 import { identify } from '../scheduler/cpuid.js';
-import { describeMachine, type Topology, type Tree } from '../scheduler/topology.js';
+import {
+  CPUS_MAX,
+  describeMachine,
+  idList,
+  type Topology,
+  type Tree,
+} from '../scheduler/topology.js';
 
 /** sysfs gives a page, or for long CPU lists a few. */
 const FILE_BYTES_MAX = 65_536;
@@ -53,13 +59,15 @@ function pageBytes(): number | null {
   return found === null ? null : Number(found[1]) * 1024;
 }
 
-/** CPUs that the calling thread may run on, or null where nobody knows. */
+/** CPUs that this process may run on, or null where nobody knows. */
 function inheritedAffinity(): readonly number[] | null {
   try {
-    return hasLinuxParts ? affinity() : null;
+    if (hasLinuxParts) return affinity();
   } catch {
-    return null; // a seccomp filter may forbid the call
+    // a seccomp filter may forbid the call
   }
+  const found = /^Cpus_allowed_list:\s+(.*)$/m.exec(readStart('/proc/self/status') ?? '');
+  return idList(found?.[1] ?? null, CPUS_MAX);
 }
 
 /**

@@ -7,8 +7,7 @@
  *
  * The distance of two CPUs is the number of levels at which their groups differ. The sum of all
  * distances among the CPUs taken (their Wiener index) is what spreading makes large and huddling
- * small, one CPU at a time: the greedy order has every shorter one as its beginning. Among equals
- * the distances of the memory nodes count in the same way.
+ * small, one CPU at a time. Among equals the distances of their memory nodes count in the same way.
  */
 import { groupsOf } from './groups.js';
 import type { Topology } from './topology.js';
