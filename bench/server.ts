@@ -46,10 +46,11 @@ const gyre = (...flags: string[]): System => ({
  * - single: plain node, one process, one thread
  */
 export const SYSTEMS = {
-  gyre: gyre(),
-  'gyre-unpinned': gyre('--pin', 'off'),
-  'gyre-move': gyre('--move'),
-  'gyre-move-unpinned': gyre('--move', '--pin', 'off'),
+  gyre: gyre('--no-move'),
+  'gyre-unpinned': gyre('--no-move', '--pin', 'off'),
+  'gyre-move': gyre(),
+  'gyre-move-unpinned': gyre('--pin', 'off'),
+  'gyre-spares-0': gyre('--spares', '0'),
   'cluster-rr': cluster('rr'),
   'cluster-none': cluster('none'),
   single: { args: (app: string) => [app], announces: false },

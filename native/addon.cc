@@ -127,12 +127,44 @@ Value MisalignmentOf(const CallbackInfo& info) {
   return Result(info, static_cast<double>(address % static_cast<uintptr_t>(Int(info, 1))));
 }
 
-// attachLoop(words, loopsIndex, heartbeatIndex, onWake): { wakeId, detach() } | -errno
+// A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
+// eleven fields of TableLayout in their order.
+Table TableOf(const Napi::Value& value) {
+  auto object = value.As<Napi::Object>();
+  auto words = object.Get("words").As<Napi::Int32Array>();
+  auto layout = object.Get("layout").As<Napi::Int32Array>();
+  Table table;
+  static_assert(sizeof(table.layout) == 11 * sizeof(int32_t), "eleven fields");
+  memcpy(&table.layout, layout.Data(), sizeof(table.layout));
+  table.words = words.Data();
+  table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
+  return table;
+}
+
+// attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
+// where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex,
+// newcomersIndex, out, onRound } as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
+  RoundSettings settings;
+  bool has_rounds = info[4].IsObject();
+  if (has_rounds) {
+    auto rounds = info[4].As<Napi::Object>();
+    auto number = [&rounds](const char* name) { return Napi::Value(rounds.Get(name)).As<Napi::Number>(); };
+    Napi::Value table = rounds.Get("table");
+    settings.table = TableOf(table);
+    settings.table_words = Napi::Value(table.As<Napi::Object>().Get("words")).As<Napi::Int32Array>();
+    settings.owner = number("owner").Int32Value();
+    settings.busy_ns = number("busyUs").Int64Value() * 1000;
+    settings.events_min = number("eventsMin").Int32Value();
+    settings.outstanding_index = number("outstandingIndex").Uint32Value();
+    settings.newcomers_index = number("newcomersIndex").Uint32Value();
+    settings.out = Napi::Value(rounds.Get("out")).As<Napi::Int32Array>();
+    settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
+  }
   int error = 0;
-  LoopHooks* hooks =
-      LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(), static_cast<uint32_t>(Int(info, 1)),
-                        static_cast<uint32_t>(Int(info, 2)), info[3].As<Napi::Function>(), &error);
+  LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(),
+                                       static_cast<uint32_t>(Int(info, 1)), static_cast<uint32_t>(Int(info, 2)),
+                                       info[3].As<Napi::Function>(), has_rounds ? &settings : nullptr, &error);
   if (hooks == nullptr) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("wakeId", Napi::Number::New(info.Env(), hooks->peer_id()));
@@ -147,31 +179,31 @@ Value WakeOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), WakePeer(info[0].As<Napi::Number>().Uint32Value()));
 }
 
-// A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
-// ten fields of TableLayout in their order.
-Table TableOf(const Napi::Value& value) {
-  auto object = value.As<Napi::Object>();
-  auto words = object.Get("words").As<Napi::Int32Array>();
-  auto layout = object.Get("layout").As<Napi::Int32Array>();
-  Table table;
-  static_assert(sizeof(table.layout) == 10 * sizeof(int32_t), "ten fields");
-  memcpy(&table.layout, layout.Data(), sizeof(table.layout));
-  table.words = words.Data();
-  table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
-  return table;
-}
-
 // installSafepoint(): 0 | -errno
 Value InstallSafepointOf(const CallbackInfo& info) { return Result(info, InstallSafepoint()); }
 
-// peek(peerId, owner, table, out: Int32Array[3]): 0 | -errno; out = movable, queued, other
+// { table, mail }, each with its words and a layout: `mail` has the fields of MailLayout.
+Shared SharedOf(const Napi::Value& value) {
+  auto object = value.As<Napi::Object>();
+  auto mail = Napi::Value(object.Get("mail")).As<Napi::Object>();
+  Shared shared;
+  shared.table = TableOf(object.Get("table"));
+  auto layout = Napi::Value(mail.Get("layout")).As<Napi::Int32Array>();
+  static_assert(sizeof(shared.mail.layout) == 16 * sizeof(int32_t), "sixteen fields");
+  memcpy(&shared.mail.layout, layout.Data(), sizeof(shared.mail.layout));
+  shared.mail.words = Napi::Value(mail.Get("words")).As<Napi::Int32Array>().Data();
+  return shared;
+}
+
+// peek(peerId, worker, shared, out: Int32Array[4]): 0 | -errno; out = movable, queued, other, mail
 Value PeekOf(const CallbackInfo& info) {
   Ready ready;
-  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), &ready);
+  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), &ready);
   int32_t* out = info[3].As<Napi::Int32Array>().Data();
   out[0] = ready.movable;
   out[1] = ready.queued;
   out[2] = ready.other;
+  out[3] = ready.mail;
   return Result(info, error);
 }
 
@@ -180,32 +212,33 @@ Value InPollOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
 }
 
-// atBoundary(fd, boundary)
+// atBoundary(fd, boundary, fresh)
 Value AtBoundaryOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue()));
+  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue(),
+                                                   info[2].As<Napi::Boolean>().Value()));
 }
 
-// ownMovable(owner, table, out: Int32Array): how many descriptors it wrote
-Value OwnMovableOf(const CallbackInfo& info) {
-  uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop));
-  auto out = info[2].As<Napi::Int32Array>();
-  return Result(info, OwnMovable(uv_backend_fd(loop), Int(info, 0), TableOf(info[1]), out.Data(),
-                                 static_cast<int>(out.ElementLength())));
-}
+// acceptOne(fd): fd | -errno
+Value AcceptOneOf(const CallbackInfo& info) { return Result(info, AcceptOne(Int(info, 0))); }
 
-// createWatcher(peerIds, tickUs, onStall): { stalled(i), continue(), stop(), neverFd } | -errno
+// createWatcher(slots, tickUs, onStall): { set(i, peerId), still(i), stalled(i), continue(),
+// stop(), neverFd } | -errno
 Value CreateWatcherOf(const CallbackInfo& info) {
   Napi::Env env = info.Env();
-  std::vector<uint32_t> ids;
-  for (int id : CpuList(info, 0)) ids.push_back(static_cast<uint32_t>(id));
   int error = 0;
-  Watcher* watcher = Watcher::Create(env, ids, info[1].As<Napi::Number>().Int64Value(),
+  Watcher* watcher = Watcher::Create(env, info[0].As<Napi::Number>().Uint32Value(),
+                                     info[1].As<Napi::Number>().Int64Value(),
                                      info[2].As<Napi::Function>(), &error);
   if (watcher == nullptr) return Result(info, error);
   // As with attachLoop(): src/native.ts calls none of these after stop().
   auto result = Napi::Object::New(env);
   result.Set("neverFd", Napi::Number::New(env, watcher->never_fd()));
+  result.Set("set", Napi::Function::New(env, [watcher](const CallbackInfo& call) {
+               watcher->Set(call[0].As<Napi::Number>().Uint32Value(), call[1].As<Napi::Number>().Uint32Value());
+             }));
+  result.Set("still", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
+               return Napi::Boolean::New(call.Env(), watcher->Still(call[0].As<Napi::Number>().Uint32Value()));
+             }));
   result.Set("stalled", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
                return Napi::Boolean::New(call.Env(), watcher->Stalled(call[0].As<Napi::Number>().Uint32Value()));
              }));
@@ -214,7 +247,7 @@ Value CreateWatcherOf(const CallbackInfo& info) {
   return result;
 }
 
-// take(peerId, owner, table, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
+// take(peerId, worker, shared, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
 //      stats: Float64Array[3])
 //   : how many were taken | -errno
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
@@ -223,17 +256,18 @@ Value TakeOf(const CallbackInfo& info) {
   // Per governor thread, so that nothing is allocated while the victim stands still.
   static thread_local Taken taken[kTakeMax];
   TakeResult result;
-  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), TableOf(info[2]), Int(info, 3),
+  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), Int(info, 3),
                    Int(info, 4), Int(info, 5), Int(info, 6), taken, &result);
   if (error != 0) return Result(info, error);
   int32_t* out = info[7].As<Napi::Int32Array>().Data();
   for (int i = 0; i < result.taken; i++, out += 8) {
-    out[0] = taken[i].kind;
-    out[1] = taken[i].fd;
+    const MailEntry& entry = taken[i].entry;
+    out[0] = entry.kind;
+    out[1] = entry.fd;
     out[2] = taken[i].old_fd;
-    out[3] = taken[i].listener;
-    out[4] = taken[i].generation;
-    memcpy(out + 6, &taken[i].boundary, sizeof(double));
+    out[3] = entry.listener;
+    out[4] = entry.generation;
+    memcpy(out + 6, &entry.boundary, sizeof(double));
   }
   double* stats = info[8].As<Napi::Float64Array>().Data();
   stats[0] = result.mismatches;
@@ -277,7 +311,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"peek", PeekOf},
       {"inPoll", InPollOf},
       {"atBoundary", AtBoundaryOf},
-      {"ownMovable", OwnMovableOf},
+      {"acceptOne", AcceptOneOf},
       {"createWatcher", CreateWatcherOf},
       {"take", TakeOf},
       {"cpuid", CpuidOf},

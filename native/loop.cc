@@ -14,6 +14,7 @@ namespace gyre {
 struct LoopHooks::Handles {
   uv_check_t* check;
   uv_async_t* async;
+  uv_prepare_t* prepare;
   uv_loop_t* loop;
 
   static void OnCheck(uv_check_t* check) {
@@ -29,6 +30,10 @@ struct LoopHooks::Handles {
   static void OnAsync(uv_async_t* async) {
     static_cast<LoopHooks*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(async)))->OnWake();
   }
+  // Just before the loop looks for events, or goes to sleep.
+  static void OnPrepare(uv_prepare_t* prepare) {
+    static_cast<LoopHooks*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(prepare)))->OnIterationEnd();
+  }
   static void OnClose(uv_handle_t* handle) {
     static_cast<LoopHooks*>(uv_handle_get_data(handle))->OnClosed();
   }
@@ -36,6 +41,21 @@ struct LoopHooks::Handles {
   static void OnTeardown(napi_async_cleanup_hook_handle, void* data) {
     static_cast<LoopHooks*>(data)->Close();
   }
+};
+
+struct LoopHooks::Rounds {
+  Table table;
+  int32_t owner;
+  int64_t busy_ns;
+  int32_t events_min;
+  int32_t* outstanding;  // written by this thread only
+  int32_t* out;
+  int32_t out_words;
+  napi_ref table_words;  // pin the memory above
+  napi_ref out_array;
+  napi_ref on_round;
+  uint64_t ended_ns = 0;  // end of the iteration before; 0: there was none
+  uint64_t idle_ns = 0;   // time that the loop had slept by then
 };
 
 void CallIntoJs(napi_env env, napi_ref function) {
@@ -59,7 +79,8 @@ void CallIntoJs(napi_env env, napi_ref function) {
 }
 
 LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
-                             uint32_t heartbeat_index, Napi::Function on_wake, int* error) {
+                             uint32_t heartbeat_index, Napi::Function on_wake,
+                             const RoundSettings* rounds, int* error) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) {
     *error = -EINVAL;
@@ -67,28 +88,26 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   }
   auto* check = static_cast<uv_check_t*>(calloc(1, uv_handle_size(GYRE_UV_CHECK)));
   auto* async = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
-  if (check == nullptr || async == nullptr) {
-    free(check);
-    free(async);
-    *error = -ENOMEM;
-    return nullptr;
-  }
+  auto* prepare = static_cast<uv_prepare_t*>(calloc(1, uv_handle_size(GYRE_UV_PREPARE)));
   // The only call below that can fail: it needs a descriptor the first time.
-  int result = uv_async_init(loop, async, Handles::OnAsync);
+  int result = check == nullptr || async == nullptr || prepare == nullptr
+                   ? -ENOMEM
+                   : uv_async_init(loop, async, Handles::OnAsync);
   if (result != 0) {
     free(check);
     free(async);
+    free(prepare);
     *error = result;
     return nullptr;
   }
   auto* hooks = new LoopHooks();
   hooks->env_ = env;
-  hooks->handles_ = new Handles{check, async, loop};
+  hooks->handles_ = new Handles{check, async, prepare, loop};
   napi_create_reference(env, words, 1, &hooks->keep_alive_);
   napi_create_reference(env, on_wake, 1, &hooks->on_wake_);
   hooks->loops_ = words.Data() + loops_index;
   hooks->heartbeat_ = words.Data() + heartbeat_index;
-  hooks->open_handles_ = 2;
+  hooks->open_handles_ = 3;
 
   uv_handle_set_data(reinterpret_cast<uv_handle_t*>(async), hooks);
   uv_unref(reinterpret_cast<uv_handle_t*>(async));
@@ -96,6 +115,24 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   uv_handle_set_data(reinterpret_cast<uv_handle_t*>(check), hooks);
   uv_check_start(check, Handles::OnCheck);
   uv_unref(reinterpret_cast<uv_handle_t*>(check));
+  uv_prepare_init(loop, prepare);
+  uv_handle_set_data(reinterpret_cast<uv_handle_t*>(prepare), hooks);
+  if (rounds != nullptr) {
+    auto* own = new Rounds();
+    own->table = rounds->table;
+    own->owner = rounds->owner;
+    own->busy_ns = rounds->busy_ns;
+    own->events_min = rounds->events_min;
+    own->outstanding = words.Data() + rounds->outstanding_index;
+    own->out = Napi::Int32Array(rounds->out).Data();
+    own->out_words = static_cast<int32_t>(rounds->out.ElementLength());
+    napi_create_reference(env, rounds->table_words, 1, &own->table_words);
+    napi_create_reference(env, rounds->out, 1, &own->out_array);
+    napi_create_reference(env, rounds->on_round, 1, &own->on_round);
+    hooks->rounds_ = own;
+    uv_prepare_start(prepare, Handles::OnPrepare);
+  }
+  uv_unref(reinterpret_cast<uv_handle_t*>(prepare));
   napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
   hooks->peer_ = std::make_shared<Peer>();
   hooks->peer_->tid = ThreadId();
@@ -103,6 +140,7 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   hooks->peer_->epoll_fd = uv_backend_fd(loop);
   hooks->peer_->async = async;
   hooks->peer_->loops = hooks->loops_;
+  if (rounds != nullptr) hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
   SetPausable(hooks->peer_.get());
   AddPeer(hooks->peer_);
   return hooks;
@@ -117,13 +155,21 @@ void LoopHooks::Close() {
   SetPausable(nullptr);
   uv_close(reinterpret_cast<uv_handle_t*>(handles_->check), Handles::OnClose);
   uv_close(reinterpret_cast<uv_handle_t*>(handles_->async), Handles::OnClose);
+  uv_close(reinterpret_cast<uv_handle_t*>(handles_->prepare), Handles::OnClose);
 }
 
 void LoopHooks::OnClosed() {
   if (--open_handles_ > 0) return;
   free(handles_->check);
   free(handles_->async);
+  free(handles_->prepare);
   delete handles_;
+  if (rounds_ != nullptr) {
+    napi_delete_reference(env_, rounds_->on_round);
+    napi_delete_reference(env_, rounds_->out_array);
+    napi_delete_reference(env_, rounds_->table_words);
+    delete rounds_;
+  }
   napi_delete_reference(env_, on_wake_);
   napi_delete_reference(env_, keep_alive_);
   napi_remove_async_cleanup_hook(cleanup_);
@@ -133,6 +179,33 @@ void LoopHooks::OnClosed() {
 void LoopHooks::OnWake() {
   if (closing_) return;
   CallIntoJs(env_, on_wake_);
+}
+
+void LoopHooks::OnIterationEnd() {
+  if (closing_) return;
+  Rounds& own = *rounds_;
+  uint64_t now = uv_hrtime();
+  // The loop is awake, so this is what it slept up to its last return from epoll.
+  uint64_t idle = uv_metrics_idle_time(handles_->loop);
+  auto busy = static_cast<int64_t>((now - own.ended_ns) - (idle - own.idle_ns));
+  bool first = own.ended_ns == 0;
+  own.ended_ns = now;
+  own.idle_ns = idle;
+  if (first || busy < own.busy_ns) {
+    if (*own.outstanding != 0) __atomic_store_n(own.outstanding, 0, __ATOMIC_RELAXED);
+    return;
+  }
+  constexpr int32_t kCounts = 5;
+  OwnReady ready = PeekOwn(peer_->epoll_fd, own.owner, own.table, own.out + kCounts, own.out_words - kCounts);
+  int32_t waiting = ready.ready.movable + ready.ready.queued;
+  __atomic_store_n(own.outstanding, waiting + ready.ready.other, __ATOMIC_RELAXED);
+  if (waiting < own.events_min) return;
+  own.out[0] = ready.ready.movable;
+  own.out[1] = ready.ready.queued;
+  own.out[2] = ready.ready.other;
+  own.out[3] = ready.connections;
+  own.out[4] = ready.listeners;
+  CallIntoJs(env_, own.on_round);
 }
 
 }  // namespace gyre

@@ -8,6 +8,7 @@
 #include <memory>
 
 #include "peer.h"
+#include "taking.h"
 
 namespace gyre {
 
@@ -16,22 +17,42 @@ namespace gyre {
 // teardown its calls fail, and the C++ wrapper would turn that into a fatal error.
 void CallIntoJs(napi_env env, napi_ref function);
 
+// When a worker looks at its own events, and what it is told of them: DESIGN's round.
+// Arguments of LoopHooks::Attach, converted.
+struct RoundSettings {
+  Table table;
+  int32_t owner;
+  // It looks after an iteration that kept the loop busy for so long; 0: after every one.
+  int64_t busy_ns;
+  // It calls `on_round` if at least so many events wait that could be given away; 0: always.
+  int32_t events_min;
+  uint32_t outstanding_index;  // of the word that gets how many wait
+  uint32_t newcomers_index;    // of the row that says which connections are new
+  Napi::Int32Array table_words;
+  // Int32Array: movable, queued, other, connections, listeners, and then the descriptors
+  // of PeekOwn().
+  Napi::Int32Array out;
+  Napi::Function on_round;
+};
+
 // What the addon keeps in one event loop: a check handle that counts
-// iterations into shared memory, and an async handle that other threads may
-// trigger. Created and destroyed on the loop's own thread. Both handles are
+// iterations into shared memory, an async handle that other threads may
+// trigger, and a prepare handle that looks at what waits after a long iteration.
+// Created and destroyed on the loop's own thread. The handles are
 // unreferenced: they never keep a loop alive and never make it spin.
 //
-// Ownership: the object deletes itself when both handles have closed, which
+// Ownership: the object deletes itself when its handles have closed, which
 // Detach() or the environment's teardown begins, whichever comes first.
 class LoopHooks {
  public:
   // `words` is an Int32Array over shared memory; the check handle adds 1 to
   // words[loops_index] and stores the loop's clock (ms, truncated to 32 bits) in
   // words[heartbeat_index]. `on_wake` is called, on this thread, after WakePeer(id);
-  // several wakes may arrive as one.
+  // several wakes may arrive as one. `rounds` may be null.
   // Returns null and sets *error to -errno if libuv refuses.
   static LoopHooks* Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
-                           uint32_t heartbeat_index, Napi::Function on_wake, int* error);
+                           uint32_t heartbeat_index, Napi::Function on_wake,
+                           const RoundSettings* rounds, int* error);
   void Detach();
   uint32_t peer_id() const { return peer_->id; }
 
@@ -39,6 +60,7 @@ class LoopHooks {
   LoopHooks() = default;
   ~LoopHooks() = default;
   struct Handles;
+  struct Rounds;
 
   napi_env env_ = nullptr;
   Handles* handles_ = nullptr;
@@ -46,6 +68,7 @@ class LoopHooks {
   napi_ref on_wake_ = nullptr;
   int32_t* loops_ = nullptr;      // written by the check handle only
   int32_t* heartbeat_ = nullptr;  // written by the check handle only
+  Rounds* rounds_ = nullptr;
   std::shared_ptr<Peer> peer_;
   int open_handles_ = 0;
   bool closing_ = false;
@@ -54,6 +77,7 @@ class LoopHooks {
   void Close();
   void OnClosed();
   void OnWake();
+  void OnIterationEnd();
 };
 
 }  // namespace gyre

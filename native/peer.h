@@ -24,6 +24,9 @@ namespace gyre {
 // A handler that finds NONE came too late and returns.
 enum PauseState : int32_t { kNone = 0, kRequested = 1, kPaused = 2 };
 
+// Descriptors in a row of newcomers: what fits beside the count.
+constexpr int kNewcomers = 31;
+
 struct Peer {
   // Written once, before the peer can be found.
   uint32_t id = 0;
@@ -32,6 +35,9 @@ struct Peer {
   uv_loop_t* loop = nullptr;
   uv_async_t* async = nullptr;
   const int32_t* loops = nullptr;  // the loop counter in the scoreboard
+  // Row in the scoreboard: how many connections it ever opened, and the descriptors of the
+  // last kNewcomers. Null: it opens none that could move.
+  const int32_t* newcomers = nullptr;
 
   // Held while another thread uses `loop` or `async` or pauses the thread, and by
   // the thread itself for the moment in which it ceases to exist as a peer. The

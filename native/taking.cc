@@ -11,6 +11,7 @@
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -25,12 +26,16 @@ namespace gyre {
 namespace {
 
 constexpr int kEventsMax = 256;
+// Ready listening sockets that one look tells of; the next tells of others.
+constexpr int kListenersMax = 16;
 
 // Offsets into struct tcp_info, whose glibc declaration may be older than the kernel.
 // The kernel only ever appends fields, so these hold on every 64-bit Linux.
 constexpr size_t kUnackedOffset = 24;         // of a listener: length of its accept queue
 constexpr size_t kBytesReceivedOffset = 128;  // Linux 4.1
-constexpr size_t kTcpInfoBytes = 136;
+constexpr size_t kNotSentOffset = 144;        // Linux 4.6
+constexpr size_t kBytesSentOffset = 200;      // Linux 4.19
+constexpr size_t kTcpInfoBytes = 208;
 
 struct TcpInfo {
   unsigned char bytes[kTcpInfoBytes];
@@ -71,6 +76,7 @@ class Entry {
     int32_t state = Get(layout_.state);
     return state == layout_.fresh || state == layout_.between;
   }
+  bool Fresh() const { return Get(layout_.state) == layout_.fresh; }
   bool Listening() const { return Get(layout_.state) == layout_.listening; }
   int32_t listener() const { return Get(layout_.listener); }
   int32_t generation() const { return Get(layout_.generation); }
@@ -79,9 +85,11 @@ class Entry {
     memcpy(&value, words_ + layout_.boundary, sizeof(value));
     return value;
   }
-  void MarkTaken() { __atomic_store_n(words_ + layout_.state, layout_.taken, __ATOMIC_RELEASE); }
+  void MarkTaken() { Set(layout_.state, layout_.taken); }
+  void MarkInMessage() { Set(layout_.state, layout_.in_message); }
 
  private:
+  void Set(int32_t word, int32_t value) { __atomic_store_n(words_ + word, value, __ATOMIC_RELEASE); }
   int32_t Get(int32_t word) const { return __atomic_load_n(words_ + word, __ATOMIC_ACQUIRE); }
   int32_t* words_;
   const TableLayout& layout_;
@@ -92,27 +100,29 @@ bool OnlyInput(uint32_t events) { return (events & (EPOLLIN | EPOLLERR | EPOLLHU
 
 // Moves what `fd` refers to under a new number, and leaves `never_fd`'s socket under
 // the old one: an event that the victim fetched before the pause reads EAGAIN.
-// The old number stays registered in the victim's epoll set, because libuv
-// believes it is and would abort if EPOLL_CTL_MOD failed. Returns the new number or
-// -errno, and then everything is as it was.
+// An old number that is registered in the victim's epoll set stays so, because libuv
+// believes it is and would abort if EPOLL_CTL_MOD failed. One that is not, because the
+// loop has not begun to watch it, is left to libuv, which will register it. Returns the
+// new number or -errno, and then everything is as it was.
 int Replace(int epoll_fd, int fd, int never_fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return -errno;
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.fd = fd;
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) != 0) {
+  bool registered = epoll_ctl(epoll_fd, EPOLL_CTL_DEL, fd, nullptr) == 0;
+  if (!registered && errno != ENOENT) {
     int error = errno;
     close(copy);
     return -error;
   }
   if (dup3(never_fd, fd, O_CLOEXEC) < 0) {
     int error = errno;
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
+    if (registered) epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
     close(copy);
     return -error;
   }
-  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+  if (registered && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
     int error = errno;
     // Back again. The original was registered a moment ago under this number, so
     // there is room for it; dup3 onto an open number needs no new descriptor.
@@ -124,79 +134,157 @@ int Replace(int epoll_fd, int fd, int never_fd) {
   return copy;
 }
 
-// Takes the connection `fd` if it may move. False when there is no descriptor left,
-// so that there is no point in going on. Within a pause: system calls only.
-bool TakeOne(int epoll_fd, int fd, int32_t owner, const Table& table, int never_fd, Taken* out,
-             TakeResult* result) {
-  Entry entry(table, fd);
-  if (!entry.OwnedBy(owner) || !entry.Movable()) return true;
-  if (!AtBoundary(fd, entry.boundary())) {
-    result->mismatches++;
-    return true;
+// What one pause takes. Within it: system calls and atomics only.
+class Taking {
+ public:
+  Taking(Peer* peer, int32_t worker, const Shared& shared, int never_fd, int max, Taken* out,
+         TakeResult* result)
+      : peer_(peer), worker_(worker), shared_(shared), never_fd_(never_fd), max_(max), out_(out),
+        result_(result) {}
+
+  bool Full() const { return stop_ || result_->taken >= max_; }
+
+  // Takes the connection `fd` if it may move.
+  void Connection(int fd) {
+    Entry entry(shared_.table, fd);
+    if (Full() || !entry.OwnedBy(worker_ + 1) || !entry.Movable()) return;
+    if (!AtBoundary(fd, entry.boundary(), entry.Fresh())) {
+      // Something was read of which its owner has not heard yet, or never will because the
+      // application reads by itself. Until it says otherwise there is no point in asking again.
+      entry.MarkInMessage();
+      result_->mismatches++;
+      return;
+    }
+    int copy = Replace(peer_->epoll_fd, fd, never_fd_);
+    if (copy < 0) {
+      result_->failures++;
+      stop_ = copy == -EMFILE || copy == -ENFILE;
+      return;
+    }
+    entry.MarkTaken();
+    out_[result_->taken++] = {{shared_.mail.layout.connection, copy, entry.listener(), entry.generation(),
+                               entry.boundary()},
+                              fd};
   }
-  int copy = Replace(epoll_fd, fd, never_fd);
-  // Accepted or adopted a moment ago: its loop has not begun to watch it.
-  if (copy == -ENOENT) return true;
-  if (copy < 0) {
-    result->failures++;
-    return copy != -EMFILE && copy != -ENFILE;
+
+  void AcceptQueue(int fd) {
+    Entry entry(shared_.table, fd);
+    if (!entry.OwnedBy(worker_ + 1) || !entry.Listening()) return;
+    while (!Full()) {
+      int accepted = AcceptOne(fd);
+      if (accepted < 0) {
+        if (accepted != -EAGAIN) result_->failures++;
+        return;
+      }
+      out_[result_->taken++] = {{shared_.mail.layout.accepted, accepted, entry.listener(), 0, 0.0},
+                                kFromQueue};
+    }
   }
-  entry.MarkTaken();
-  out[result->taken++] = {kTakenConnection,   copy, fd, entry.listener(), entry.generation(),
-                          entry.boundary()};
-  return true;
+
+  void Mailbox() {
+    MailEntry entries[kTakeMax];
+    int count = RecallMail(shared_.mail, worker_, entries, max_ - result_->taken);
+    for (int i = 0; i < count; i++) out_[result_->taken++] = {entries[i], kFromMail};
+  }
+
+ private:
+  Peer* peer_;
+  int32_t worker_;
+  const Shared& shared_;
+  int never_fd_;
+  int max_;
+  Taken* out_;
+  TakeResult* result_;
+  bool stop_ = false;  // there is no descriptor left, so there is no point in going on
+};
+
+// Calls `visit` for each of the last connections that the peer has opened and that has
+// input: its loop may not watch it yet.
+template <typename Visit>
+void ForEachNewcomer(const Peer& peer, Visit visit) {
+  if (peer.newcomers == nullptr) return;
+  pollfd fds[kNewcomers];
+  for (int i = 0; i < kNewcomers; i++) {
+    int fd = __atomic_load_n(peer.newcomers + 1 + i, __ATOMIC_ACQUIRE);
+    fds[i] = {fd > 0 ? fd : -1, POLLIN, 0};
+  }
+  if (poll(fds, kNewcomers, 0) <= 0) return;
+  for (const pollfd& each : fds) {
+    if (each.revents == POLLIN) visit(each.fd);
+  }
 }
 
 }  // namespace
 
-bool AtBoundary(int fd, double boundary) {
+bool AtBoundary(int fd, double boundary, bool fresh) {
+  size_t last = fresh ? kBytesSentOffset : kBytesReceivedOffset;
   // Unread first. What arrives between the two calls makes the difference too
   // large, and since consumed >= boundary always, equal means that both are exact.
-  TcpInfo info;
-  int unread = 0;
-  if (ioctl(fd, SIOCINQ, &unread) != 0) return false;
-  if (!ReadTcpInfo(fd, &info, kBytesReceivedOffset + sizeof(uint64_t))) return false;
-  double received = static_cast<double>(info.At<uint64_t>(kBytesReceivedOffset));
-  return received - unread == boundary;
+  // A second try tells such an arrival from bytes that were consumed.
+  for (int tries = 0; tries < 2; tries++) {
+    TcpInfo info;
+    int unread = 0;
+    if (ioctl(fd, SIOCINQ, &unread) != 0) return false;
+    if (!ReadTcpInfo(fd, &info, last + sizeof(uint64_t))) return false;
+    double received = static_cast<double>(info.At<uint64_t>(kBytesReceivedOffset));
+    if (received - unread != boundary) continue;
+    return !fresh ||
+           (info.At<uint64_t>(kBytesSentOffset) == 0 && info.At<uint32_t>(kNotSentOffset) == 0);
+  }
+  return false;
 }
 
-int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready) {
+int AcceptOne(int listening_fd) {
+  int fd = accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
+}
+
+int Peek(uint32_t peer_id, int32_t worker, const Shared& shared, Ready* ready) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return -ESRCH;
   std::lock_guard<std::mutex> guard(peer->life);
   if (!peer->alive) return -ESRCH;
+  int32_t watched[kEventsMax];
+  OwnReady own = PeekOwn(peer->epoll_fd, worker + 1, shared.table, watched, kEventsMax);
+  *ready = own.ready;
+  ready->mail = CountMail(shared.mail, worker);
+  ForEachNewcomer(*peer, [&](int fd) {
+    Entry entry(shared.table, fd);
+    if (!entry.OwnedBy(worker + 1) || !entry.Movable()) return;
+    for (int i = 0; i < own.connections; i++) {
+      if (watched[i] == fd) return;
+    }
+    ready->movable++;
+  });
+  return 0;
+}
+
+OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max) {
   epoll_event events[kEventsMax];
-  int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
+  int32_t listening[kListenersMax];
+  OwnReady own;
+  int count = epoll_wait(epoll_fd, events, kEventsMax, 0);
   for (int i = 0; i < count; i++) {
     int fd = events[i].data.fd;
     Entry entry(table, fd);
     if (!entry.OwnedBy(owner)) {
-      ready->other++;
+      own.ready.other++;
     } else if (entry.Listening()) {
-      ready->queued += QueueLength(fd);
+      own.ready.queued += QueueLength(fd);
+      if (own.listeners < kListenersMax) listening[own.listeners++] = fd;
     } else if (entry.Movable() && OnlyInput(events[i].events)) {
-      ready->movable++;
+      own.ready.movable++;
+      if (own.connections < max) fds[own.connections++] = fd;
     } else {
-      ready->other++;
+      own.ready.other++;
     }
   }
-  return 0;
+  if (own.listeners > max - own.connections) own.listeners = max - own.connections;
+  for (int i = 0; i < own.listeners; i++) fds[own.connections + i] = listening[i];
+  return own;
 }
 
-int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max) {
-  epoll_event events[kEventsMax];
-  int count = epoll_wait(epoll_fd, events, kEventsMax, 0);
-  int found = 0;
-  for (int i = 0; i < count && found < max; i++) {
-    int fd = events[i].data.fd;
-    Entry entry(table, fd);
-    if (!entry.OwnedBy(owner) || !entry.Movable() || !OnlyInput(events[i].events)) continue;
-    if (AtBoundary(fd, entry.boundary())) fds[found++] = fd;
-  }
-  return found;
-}
-
-int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
+int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
          int timeout_us, int idle_from, Taken* out, TakeResult* result) {
   if (max > kTakeMax) max = kTakeMax;
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
@@ -204,35 +292,22 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
   std::lock_guard<std::mutex> guard(peer->life);
   if (!peer->alive) return -ESRCH;
 
-  int64_t began = NowNs();
   int error = Pause(peer.get(), timeout_us);
   if (error != 0) return error;
-  // System calls only, until Resume(): see safepoint.h.
+  int64_t began = NowNs();
+  // System calls and atomics only, until Resume(): see safepoint.h.
+  Taking taking(peer.get(), worker, shared, never_fd, max, out, result);
   epoll_event events[kEventsMax];
   int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
-  bool room = true;
-  for (int i = 0; i < count && result->taken < max && room; i++) {
-    if (!OnlyInput(events[i].events)) continue;
-    room = TakeOne(peer->epoll_fd, events[i].data.fd, owner, table, never_fd, out, result);
+  for (int i = 0; i < count; i++) {
+    if (OnlyInput(events[i].events)) taking.Connection(events[i].data.fd);
   }
-  for (int i = 0; i < count && result->taken < max; i++) {
-    int fd = events[i].data.fd;
-    Entry entry(table, fd);
-    if (!entry.OwnedBy(owner) || !entry.Listening()) continue;
-    while (result->taken < max) {
-      int accepted = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-      if (accepted < 0) {
-        if (errno != EAGAIN) result->failures++;
-        break;
-      }
-      out[result->taken++] = {kTakenAccepted, accepted, -1, entry.listener(), 0, 0.0};
-    }
-  }
+  ForEachNewcomer(*peer, [&](int fd) { taking.Connection(fd); });
+  taking.Mailbox();
+  for (int i = 0; i < count; i++) taking.AcceptQueue(events[i].data.fd);
   int idle_to = idle_from < 0 ? 0 : idle_from + kIdleScanMax;
-  if (idle_to > table.descriptors) idle_to = table.descriptors;
-  for (int fd = idle_from; fd >= 0 && fd < idle_to && result->taken < max && room; fd++) {
-    room = TakeOne(peer->epoll_fd, fd, owner, table, never_fd, out, result);
-  }
+  if (idle_to > shared.table.descriptors) idle_to = shared.table.descriptors;
+  for (int fd = idle_from; fd >= 0 && fd < idle_to && !taking.Full(); fd++) taking.Connection(fd);
   Resume(peer.get());
   result->pause_ns = NowNs() - began;
   return 0;
@@ -240,10 +315,13 @@ int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int 
 
 #else
 
-bool AtBoundary(int, double) { return false; }
-int Peek(uint32_t, int32_t, const Table&, Ready*) { return -ENOSYS; }
-int OwnMovable(int, int32_t, const Table&, int32_t*, int) { return 0; }
-int Take(uint32_t, int32_t, const Table&, int, int, int, int, Taken*, TakeResult*) { return -ENOSYS; }
+bool AtBoundary(int, double, bool) { return false; }
+int AcceptOne(int) { return -ENOSYS; }
+int Peek(uint32_t, int32_t, const Shared&, Ready*) { return -ENOSYS; }
+OwnReady PeekOwn(int, int32_t, const Table&, int32_t*, int) { return {}; }
+int Take(uint32_t, int32_t, const Shared&, int, int, int, int, Taken*, TakeResult*) {
+  return -ENOSYS;
+}
 
 #endif
 

@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mail.h"
 #include "peer.h"
 
 namespace gyre {
@@ -14,7 +15,7 @@ namespace gyre {
 struct TableLayout {
   int32_t entry_words;
   int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
-  int32_t fresh, between, listening, taken;               // values of the state word
+  int32_t fresh, between, in_message, listening, taken;   // values of the state word
 };
 
 struct Table {
@@ -28,45 +29,60 @@ struct Ready {
   int32_t movable = 0;  // connections with input, at their boundary as far as the table says
   int32_t queued = 0;   // length of the accept queues of its ready listening sockets
   int32_t other = 0;    // anything else: connections inside a message, wake-ups, …
+  int32_t mail = 0;     // connections in its mailbox
 };
 
-// One thing taken.
-struct Taken {
-  int32_t kind;        // kTakenConnection or kTakenAccepted
-  int32_t fd;          // the descriptor that the recipient gets
-  int32_t old_fd;      // the victim's descriptor, now a socket that is never readable; -1: none
-  int32_t listener;
-  int32_t generation;
-  double boundary;
+// The shared memory that the governor works on.
+struct Shared {
+  Table table;
+  Mail mail;
 };
-enum : int32_t { kTakenConnection = 1, kTakenAccepted = 3 };
+
+// One thing taken: a mailbox entry, and where it comes from.
+struct Taken {
+  MailEntry entry;     // its fd is the descriptor that the recipient gets
+  int32_t old_fd;      // the victim's descriptor, now a socket that is never readable; or:
+};
+enum : int32_t { kFromQueue = -1, kFromMail = -2 };
 
 // Any thread. 0, or -ESRCH if the peer is gone.
-int Peek(uint32_t peer_id, int32_t owner, const Table& table, Ready* ready);
+int Peek(uint32_t peer_id, int32_t worker, const Shared& shared, Ready* ready);
 
-// Lists in `fds` the calling thread's own ready and movable connections (kernel's word
-// included), at most `max`. `epoll_fd` is its loop's. Returns their number.
-int OwnMovable(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
+// What the loop behind `epoll_fd`, the calling thread's own, has ready. `fds` gets the
+// movable connections, oldest first, and then the listening sockets that have a queue, as
+// many as there is room for; their numbers are in `connections` and `listeners`.
+struct OwnReady {
+  Ready ready;
+  int32_t connections = 0;
+  int32_t listeners = 0;
+};
+OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
 
-// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed.
-bool AtBoundary(int fd, double boundary);
+// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed. Of a
+// `fresh` connection also that nothing was written: a server that speaks first would do
+// so again elsewhere.
+bool AtBoundary(int fd, double boundary, bool fresh);
+
+// accept4(2) on a listening socket: a descriptor, or -errno.
+int AcceptOne(int listening_fd);
 
 struct TakeResult {
   int taken = 0;
-  int mismatches = 0;     // candidates inside a message after all
+  int mismatches = 0;     // candidates inside a message after all, which the table now says
   int failures = 0;       // system calls that failed; those connections stayed
   int64_t pause_ns = 0;   // how long the victim stood still; 0 if it was not paused
 };
 
-// Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections, then
-// of its accept queues, then, if `idle_from` >= 0, of its idle connections with
-// descriptors from there on, and lets it go on. `never_fd` is a socket that is never
+// Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections, then of those
+// that are so new that its loop does not watch them yet, then of its mailbox, then of its
+// accept queues, then, if `idle_from` >= 0, of its idle connections with descriptors from
+// there on, and lets it go on. `never_fd` is a socket that is never
 // readable. Returns 0, -ESRCH (gone) or -ETIMEDOUT (could not be paused): then
 // nothing was taken.
 constexpr int kTakeMax = 256;
 // Entries of the table that one pause looks at for idle connections.
 constexpr int kIdleScanMax = 1024;
-int Take(uint32_t peer_id, int32_t owner, const Table& table, int never_fd, int max,
+int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
          int timeout_us, int idle_from, Taken* out, TakeResult* result);
 
 }  // namespace gyre

@@ -17,13 +17,15 @@ typedef struct uv_loop_s uv_loop_t;
 typedef struct uv_handle_s uv_handle_t;
 typedef struct uv_async_s uv_async_t;
 typedef struct uv_check_s uv_check_t;
+typedef struct uv_prepare_s uv_prepare_t;
 
 // Values of uv_handle_type in libuv 1.x.
-enum { GYRE_UV_ASYNC = 1, GYRE_UV_CHECK = 2 };
+enum { GYRE_UV_ASYNC = 1, GYRE_UV_CHECK = 2, GYRE_UV_PREPARE = 9 };
 
 typedef void (*uv_close_cb)(uv_handle_t*);
 typedef void (*uv_async_cb)(uv_async_t*);
 typedef void (*uv_check_cb)(uv_check_t*);
+typedef void (*uv_prepare_cb)(uv_prepare_t*);
 
 size_t uv_handle_size(int type);
 void uv_handle_set_data(uv_handle_t*, void*);
@@ -31,6 +33,7 @@ void* uv_handle_get_data(const uv_handle_t*);
 void uv_close(uv_handle_t*, uv_close_cb);
 void uv_unref(uv_handle_t*);
 uint64_t uv_now(const uv_loop_t*);
+uint64_t uv_hrtime(void);
 int uv_backend_fd(const uv_loop_t*);
 uint64_t uv_metrics_idle_time(uv_loop_t*);
 
@@ -38,6 +41,8 @@ int uv_async_init(uv_loop_t*, uv_async_t*, uv_async_cb);
 int uv_async_send(uv_async_t*);
 int uv_check_init(uv_loop_t*, uv_check_t*);
 int uv_check_start(uv_check_t*, uv_check_cb);
+int uv_prepare_init(uv_loop_t*, uv_prepare_t*);
+int uv_prepare_start(uv_prepare_t*, uv_prepare_cb);
 
 int uv_ip4_addr(const char* ip, int port, struct sockaddr_in*);
 int uv_ip6_addr(const char* ip, int port, struct sockaddr_in6*);

@@ -17,15 +17,23 @@
 
 namespace gyre {
 
+namespace {
+
+// Whether `loop`, of a living peer, sleeps in epoll_wait. libuv adds the time since a loop
+// went to sleep to what it reports, so idle time that passes between two calls means that it
+// sleeps now.
+bool Sleeps(uv_loop_t* loop) {
+  uint64_t before = uv_metrics_idle_time(loop);
+  return uv_metrics_idle_time(loop) != before;
+}
+
+}  // namespace
+
 bool InPoll(uint32_t peer_id) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return false;
   std::lock_guard<std::mutex> guard(peer->life);
-  if (!peer->alive) return false;
-  // libuv adds the time since a loop went to sleep to what it reports, so idle time
-  // that passes between two calls means that it sleeps now.
-  uint64_t before = uv_metrics_idle_time(peer->loop);
-  return uv_metrics_idle_time(peer->loop) != before;
+  return peer->alive && Sleeps(peer->loop);
 }
 
 #if GYRE_LINUX
@@ -35,18 +43,19 @@ namespace {
 constexpr int kIdleTicks = 4;
 }  // namespace
 
-Watcher* Watcher::Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, int64_t tick_us,
-                         Napi::Function on_stall, int* error) {
+Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
+                         int* error) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop));
   auto* watcher = new Watcher();
   watcher->env_ = env;
   watcher->tick_us_ = tick_us;
-  for (uint32_t id : peer_ids) watcher->peers_.push_back(FindPeer(id));
-  size_t count = watcher->peers_.size();
-  watcher->loops_.assign(count, 0);
-  watcher->ready_.assign(count, 0);
-  watcher->stalled_.assign(count, 0);
+  watcher->peers_.resize(slots);
+  watcher->loops_.assign(slots, 0);
+  watcher->opened_.assign(slots, 0);
+  watcher->ready_.assign(slots, 0);
+  watcher->still_.assign(slots, 0);
+  watcher->stalled_.assign(slots, 0);
   watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   int pair = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, watcher->never_);
   watcher->async_ = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
@@ -68,6 +77,25 @@ Watcher* Watcher::Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, i
   napi_add_async_cleanup_hook(env, OnTeardown, watcher, &watcher->cleanup_);
   watcher->thread_ = std::thread([watcher] { watcher->Run(); });
   return watcher;
+}
+
+void Watcher::Set(size_t slot, uint32_t peer_id) {
+  {
+    std::lock_guard<std::mutex> guard(lock_);
+    changes_.emplace_back(slot, FindPeer(peer_id));
+  }
+  eventfd_write(control_, 1);
+}
+
+void Watcher::TakeChanges(pollfd* efds) {
+  std::lock_guard<std::mutex> guard(lock_);
+  for (auto& [slot, peer] : changes_) {
+    efds[slot].fd = peer == nullptr ? -1 : peer->epoll_fd;
+    loops_[slot] = 0;
+    ready_[slot] = 0;
+    peers_[slot] = std::move(peer);
+  }
+  changes_.clear();
 }
 
 void Watcher::Continue() {
@@ -109,17 +137,19 @@ void Watcher::Run() {
   pthread_setname_np(pthread_self(), "gyre-watch");
 #endif
   pollfd control = {control_, POLLIN, 0};
-  std::vector<pollfd> all;
-  for (const auto& peer : peers_) all.push_back({peer ? peer->epoll_fd : -1, POLLIN, 0});
+  std::vector<pollfd> all(peers_.size(), {-1, POLLIN, 0});
   all.push_back(control);
   int quiet = kIdleTicks;
   timespec tick = {tick_us_ / 1000000, (tick_us_ % 1000000) * 1000};
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
       poll(all.data(), all.size(), -1);
+      eventfd_t value;
+      eventfd_read(control_, &value);
     } else {
       nanosleep(&tick, nullptr);
     }
+    TakeChanges(all.data());
     bool any_ready = false;
     bool any_stalled = Tick(all.data(), &any_ready);
     quiet = any_ready ? 0 : quiet + 1;
@@ -138,6 +168,7 @@ void Watcher::Run() {
 bool Watcher::Tick(pollfd* efds, bool* any_ready) {
   bool any_stalled = false;
   for (size_t i = 0; i < peers_.size(); i++) {
+    still_[i] = 0;
     stalled_[i] = 0;
     Peer* peer = peers_[i].get();
     if (peer == nullptr) continue;
@@ -146,7 +177,13 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     if (!peer->alive) efds[i].fd = -1;
     bool ready = peer->alive && poll(&efds[i], 1, 0) > 0;
     int32_t loops = peer->alive ? __atomic_load_n(peer->loops, __ATOMIC_ACQUIRE) : 0;
-    if (ready && ready_[i] && loops == loops_[i]) {
+    if (peer->alive && peer->newcomers != nullptr) {
+      int32_t opened = __atomic_load_n(peer->newcomers, __ATOMIC_ACQUIRE);
+      if (loops != loops_[i]) opened_[i] = opened;
+      ready |= opened != opened_[i];
+    }
+    still_[i] = peer->alive && loops == loops_[i] && !Sleeps(peer->loop);
+    if (still_[i] && ready && ready_[i]) {
       stalled_[i] = 1;
       any_stalled = true;
     }
@@ -159,10 +196,11 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
 
 #else
 
-Watcher* Watcher::Create(Napi::Env, const std::vector<uint32_t>&, int64_t, Napi::Function, int* error) {
+Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int* error) {
   *error = -ENOSYS;
   return nullptr;
 }
+void Watcher::Set(size_t, uint32_t) {}
 void Watcher::Continue() {}
 void Watcher::Stop() {}
 

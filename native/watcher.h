@@ -7,7 +7,9 @@
 
 #include <atomic>
 #include <memory>
+#include <mutex>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "peer.h"
@@ -18,38 +20,51 @@ namespace gyre {
 
 // Blocks over all efds while nothing is ready, which costs nothing at all; ticks
 // while anything is. In tick mode it sleeps on the clock and not on the efds, so that
-// events do not wake it. A worker whose loop counter did not change from one tick
-// to the next although its efd was ready at both stands still: then the watcher
-// calls `on_stall` on the governor's own loop and waits until Continue().
+// events do not wake it. A worker whose loop counter did not change from one tick to the
+// next, and which does not sleep in epoll, stands still. When something was ready for
+// such a worker at both ticks, the watcher calls `on_stall` on the governor's own loop and
+// waits until Continue(). What is ready is its efd, or a connection that it has opened in
+// this very iteration, of which its efd does not know yet.
 //
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
 //
-// Create, Continue and Stop on the governor's thread.
+// It has a number of slots for peers, which come and go. Create, Set, Continue and Stop on
+// the governor's thread.
 class Watcher {
  public:
-  static Watcher* Create(Napi::Env env, const std::vector<uint32_t>& peer_ids, int64_t tick_us,
-                         Napi::Function on_stall, int* error);
+  static Watcher* Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
+                         int* error);
+  // Watches the peer `peer_id` in `slot` from the next tick on; 0: nobody.
+  void Set(size_t slot, uint32_t peer_id);
   void Continue();
   void Stop();
 
-  // Of one peer: whether it stood still at the last report.
-  bool Stalled(size_t index) const { return stalled_[index] != 0; }
+  // Of the peer in `slot`, at the last report: whether it stood still, and whether something
+  // waited for it.
+  bool Still(size_t slot) const { return still_[slot] != 0; }
+  bool Stalled(size_t slot) const { return stalled_[slot] != 0; }
   int never_fd() const { return never_[0]; }
 
  private:
   Watcher() = default;
   void Run();
   bool Tick(pollfd* efds, bool* any_ready);
+  void TakeChanges(pollfd* efds);
   static void OnAsync(uv_async_t* async);
   static void OnClosed(uv_handle_t* handle);
   static void OnTeardown(napi_async_cleanup_hook_handle, void* data);
 
   napi_env env_ = nullptr;
-  std::vector<std::shared_ptr<Peer>> peers_;
+  std::mutex lock_;                             // guards changes_; held for moments
+  std::vector<std::pair<size_t, std::shared_ptr<Peer>>> changes_;
+  std::vector<std::shared_ptr<Peer>> peers_;    // watcher thread
   std::vector<int32_t> loops_;           // watcher thread: counters at the last tick
+  std::vector<int32_t> opened_;          // watcher thread: connections when the loop last moved
   std::vector<unsigned char> ready_;     // watcher thread: ready at the last tick
-  std::vector<unsigned char> stalled_;   // watcher thread, read by the governor between report and Continue
+  // Watcher thread; read by the governor between a report and Continue().
+  std::vector<unsigned char> still_;
+  std::vector<unsigned char> stalled_;
   int64_t tick_us_ = 1000;
   int control_ = -1;   // eventfd: Continue and Stop
   int never_[2] = {-1, -1};

@@ -38,7 +38,8 @@ const USAGE_CODES: ReadonlySet<string> = new Set([
 interface RunFlags {
   workers: number | 'auto' | 'inline';
   pin: 'soft' | 'hard' | 'off';
-  move?: true;
+  spares: number | 'auto';
+  move: boolean;
   json?: true;
 }
 
@@ -46,6 +47,12 @@ function parseWorkers(text: string): RunFlags['workers'] {
   if (text === 'auto' || text === 'inline') return text;
   if (/^[1-9][0-9]{0,3}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It is a number from 1 to 1024, 'auto' or 'inline'.");
+}
+
+function parseSpares(text: string): RunFlags['spares'] {
+  if (text === 'auto') return text;
+  if (/^(?:0|[1-9][0-9]{0,3})$/.test(text)) return Number(text);
+  throw new InvalidArgumentError("It is a number from 0 to 1023, or 'auto'.");
 }
 
 function showAddress(address: ListenAddress): string {
@@ -111,9 +118,11 @@ async function flushed(): Promise<void> {
 
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
-  const { workers, pin } = flags;
-  const scheduler = { move: flags.move === true };
-  const options: RuntimeOptions = { entry, args, workers, pin, scheduler, handleSignals: true };
+  const { workers, spares, pin, move } = flags;
+  const options: RuntimeOptions = {
+    ...{ entry, args, workers, spares, pin },
+    ...{ scheduler: { move }, handleSignals: true },
+  };
   let runtime: Runtime;
   try {
     runtime = await createRuntime(options);
@@ -162,7 +171,12 @@ program
       .choices(['soft', 'hard', 'off'])
       .default('soft'),
   )
-  .option('--move', 'move connections away from a worker that stands still (experimental)')
+  .addOption(
+    new Option('--spares <n>', 'most standby workers for when every worker stands still, or auto')
+      .argParser(parseSpares)
+      .default('auto'),
+  )
+  .option('--no-move', 'leave each connection with the worker that accepted it')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(
     'after',

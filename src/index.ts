@@ -10,9 +10,10 @@ import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
-export type { RuntimeOptions } from './runtime/options.js';
+export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   CloseOptions,
   Runtime,

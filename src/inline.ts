@@ -32,11 +32,11 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     super();
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
-    if (this.tid !== null) scoreboard.own(0).tid(this.tid);
-    setSelf({ index: 0, cpu: null, count: 1 });
+    if (this.tid !== null) scoreboard.own(0).begin(this.tid);
+    setSelf({ index: 0, cpu: null, count: 1, spare: false });
     setArguments(entry, args);
     this.#agent = new Agent({
-      index: 0,
+      ...{ index: 0, count: 1 },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
       transport: null,

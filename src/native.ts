@@ -34,18 +34,19 @@ interface Addon {
     loopsIndex: number,
     heartbeatIndex: number,
     onWake: () => void,
+    rounds: NativeRounds | null,
   ): LoopHooks | number;
   wake(id: number): boolean;
   installSafepoint(): number;
-  peek(peer: number, owner: number, table: NativeTable, out: Int32Array): number;
+  peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
-  atBoundary(fd: number, boundary: number): boolean;
-  ownMovable(owner: number, table: NativeTable, out: Int32Array): number;
-  createWatcher(peers: readonly number[], tickUs: number, onStall: () => void): Watcher | number;
+  atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
+  acceptOne(fd: number): number;
+  createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
   take(
     peer: number,
-    owner: number,
-    table: NativeTable,
+    worker: number,
+    shared: NativeShared,
     neverFd: number,
     max: number,
     timeoutUs: number,
@@ -62,12 +63,40 @@ export interface NativeTable {
   readonly layout: Int32Array;
 }
 
+/** What the governor works on; `mail.layout` lists native/mail.h's MailLayout. */
+export interface NativeShared {
+  readonly table: NativeTable;
+  readonly mail: { readonly words: Int32Array; readonly layout: Int32Array };
+}
+
+/** When a loop calls `onRound`, and with what; see native/loop.h's RoundSettings. */
+export interface NativeRounds {
+  readonly table: NativeTable;
+  /** Owner in the table: index of the worker + 1. */
+  readonly owner: number;
+  /** After an iteration that was busy for so long. */
+  readonly busyUs: number;
+  /** If at least so many events wait that could be given away. */
+  readonly eventsMin: number;
+  /** Of the word that gets how many events wait. */
+  readonly outstandingIndex: number;
+  /** Of the row that says which connections are new. */
+  readonly newcomersIndex: number;
+  /** Gets movable, queued, other, connections, listeners, and then descriptors of both. */
+  readonly out: Int32Array;
+  readonly onRound: () => void;
+}
+
 /** The thread that notices workers which stand still; see native/watcher.h. */
 export interface Watcher {
   /** A socket that is never readable, for {@link take}. */
   readonly neverFd: number;
-  /** Whether the peer at `index` stood still at the report. */
-  stalled(index: number): boolean;
+  /** Watches `peer` in `slot` from the next tick on; 0: nobody. */
+  set(slot: number, peer: number): void;
+  /** Whether the peer in `slot` stood still at the report. */
+  still(slot: number): boolean;
+  /** Whether besides something waited for it. */
+  stalled(slot: number): boolean;
   /** Goes on watching, after a report. */
   continue(): void;
   stop(): void;
@@ -81,7 +110,13 @@ export interface Ready {
   readonly queued: number;
   /** Anything else. */
   readonly other: number;
+  /** Connections in its mailbox. */
+  readonly mail: number;
 }
+
+/** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
+export const FROM_QUEUE = -1;
+export const FROM_MAIL = -2;
 
 /** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
 export interface SocketName {
@@ -238,18 +273,19 @@ export const misalignmentOf =
 
 /**
  * Counts this loop's iterations into `words[loopsIndex]` and its clock into
- * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere.
- * Keeps `words` alive, but never the loop.
+ * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere, and what
+ * `rounds` says when that says so. Keeps `words` alive, but never the loop.
  */
 export function attachLoop(
   words: Int32Array,
   loopsIndex: number,
   heartbeatIndex: number,
   onWake: () => void,
+  rounds: NativeRounds | null = null,
 ): LoopHooks {
   const hooks = checked(
     'uv_async_init',
-    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake),
+    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds),
   );
   let attached = true;
   return {
@@ -271,13 +307,13 @@ export function installSafepoint(): void {
   checked('sigaction', helper().installSafepoint());
 }
 
-const peeked = new Int32Array(3);
+const peeked = new Int32Array(4);
 
-/** What the loop of `peer` has ready now, or null if it is gone. */
-export function peek(peer: number, owner: number, table: NativeTable): Ready | null {
-  if (helper().peek(peer, owner, table, peeked) !== 0) return null;
-  const [movable = 0, queued = 0, other = 0] = peeked;
-  return { movable, queued, other };
+/** What the loop of `peer`, which is `worker`, has ready now, or null if it is gone. */
+export function peek(peer: number, worker: number, shared: NativeShared): Ready | null {
+  if (helper().peek(peer, worker, shared, peeked) !== 0) return null;
+  const [movable = 0, queued = 0, other = 0, mail = 0] = peeked;
+  return { movable, queued, other, mail };
 }
 
 /** Whether the loop of `peer` sleeps in epoll_wait at this moment. */
@@ -285,37 +321,36 @@ export function inPoll(peer: number): boolean {
   return helper().inPoll(peer);
 }
 
-/** Whether the kernel confirms that exactly `boundary` bytes were read from `fd`. */
-export function atBoundary(fd: number, boundary: number): boolean {
-  return helper().atBoundary(fd, boundary);
+/**
+ * Whether the kernel confirms that exactly `boundary` bytes were read from `fd`, and, of a
+ * `fresh` connection, that nothing was written to it.
+ */
+export function atBoundary(fd: number, boundary: number, fresh: boolean): boolean {
+  return helper().atBoundary(fd, boundary, fresh);
 }
 
-/** Writes the calling thread's ready and movable descriptors to `out`; returns how many. */
-export function ownMovable(owner: number, table: NativeTable, out: Int32Array): number {
-  return helper().ownMovable(owner, table, out);
+/** Takes a connection from the queue of listening socket `fd`: its descriptor, or -errno. */
+export function acceptOne(fd: number): number {
+  return helper().acceptOne(fd);
 }
 
-/** Watches the loops of `peers`, in this order. `onStall` is called on this thread's loop. */
-export function createWatcher(
-  peers: readonly number[],
-  tickUs: number,
-  onStall: () => void,
-): Watcher {
-  return checked('eventfd', helper().createWatcher(peers, tickUs, onStall));
+/** Watches loops in `slots` slots. `onStall` is called on this thread's loop. */
+export function createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher {
+  return checked('eventfd', helper().createWatcher(slots, tickUs, onStall));
 }
 
 /**
- * Pauses the thread of `peer`, takes at most `max` things from it, and lets it go on:
- * connections with input, accept queues, and if `idleFrom` is not -1, idle connections
- * with descriptors from there on.
- * Each is 8 words in `out`: kind, fd, old fd, listener, generation, unused, boundary as a
- * double. `stats` gets mismatches, failures and the pause in ns. Returns how many were
- * taken, or -errno when the thread is gone or could not be paused.
+ * Pauses the thread of `peer`, which is `worker`, takes at most `max` things from it, and lets
+ * it go on: connections with input, its mailbox, accept queues, and if `idleFrom` is not -1,
+ * idle connections with descriptors from there on.
+ * Each is 8 words in `out`: kind, fd, old fd or FROM_QUEUE or FROM_MAIL, listener,
+ * generation, unused, boundary as a double. `stats` gets mismatches, failures and the pause in
+ * ns. Returns how many were taken, or -errno when the thread is gone or could not be paused.
  */
 export function take(
   peer: number,
-  owner: number,
-  table: NativeTable,
+  worker: number,
+  shared: NativeShared,
   neverFd: number,
   max: number,
   timeoutUs: number,
@@ -323,7 +358,7 @@ export function take(
   out: Int32Array,
   stats: Float64Array,
 ): number {
-  return helper().take(peer, owner, table, neverFd, max, timeoutUs, idleFrom, out, stats);
+  return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
 }
 
 /** eax, ebx, ecx and edx of CPUID on the CPU that the caller is on; null where there is none. */

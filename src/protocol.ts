@@ -8,10 +8,12 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import type { Entry } from './scheduler/mailbox.js';
+import type { Rings } from './scheduler/neighbourhood.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
   readonly index: number;
+  /** Workers that accept by themselves; the index of a spare is not below it. */
   readonly count: number;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
@@ -34,10 +36,15 @@ export interface WorkerInit {
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
 }
 
-/** What a worker shares with the others so that connections can move. */
+/** What a worker needs so that connections can move. */
 export interface MovingInit {
   readonly mailboxes: Int32Array<SharedArrayBuffer>;
   readonly table: Int32Array<SharedArrayBuffer>;
+  /** Of each worker that accepts by itself. */
+  readonly rings: readonly Rings[];
+  readonly roundMs: number;
+  readonly batchMax: number;
+  readonly seed: number;
 }
 
 /** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
@@ -80,7 +87,10 @@ export interface Opened {
   readonly grant: number;
   /** Number of the listener: the same in every worker that accepts for it. */
   readonly listener: number;
+  /** -1: the worker is a spare, which accepts nothing by itself. */
   readonly fd: number;
+  /** Whether its connections may move, as far as the options say. */
+  readonly moves: boolean;
   /** Length of the accept queue: what the request names, or the runtime's. */
   readonly backlog: number;
   /** What the socket is bound to, for the server's connection key. */
@@ -121,6 +131,8 @@ export type FromWorker =
    * server has as many as it will take (`full`).
    */
   | { readonly kind: 'undeliverable'; readonly entry: Entry; readonly full: boolean }
+  /** Something was put into the mailbox of `worker`, which is gone. */
+  | { readonly kind: 'left'; readonly worker: number }
   /** A `listen()` failed; the application may or may not handle it. */
   | { readonly kind: 'listen-failed'; readonly error: Error; readonly system: SystemFields }
   /** The application began or ceased to listen for a signal. */
@@ -139,26 +151,26 @@ export type ToWorker =
   | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };
 
 /** What the governor is started with. */
-export interface GovernorInit {
+export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
-  readonly mailboxes: Int32Array<SharedArrayBuffer>;
-  readonly table: Int32Array<SharedArrayBuffer>;
   readonly tickMs: number;
-  readonly batchMax: number;
-  readonly seed: number;
   readonly chaos: boolean;
 }
 
 export type ToGovernor =
-  /** Begin. `peers`: of each worker, in order, what `wake` and `take` know its loop by. */
-  | { readonly kind: 'watch'; readonly peers: readonly number[] }
-  /** The thread of `worker` has ended; answered with the same. */
-  | { readonly kind: 'ended'; readonly worker: number }
+  /** Begin. */
+  | { readonly kind: 'start' }
+  /** What `wake` and `take` know the loop of `worker` by, from now on; 0: it is gone. */
+  | { readonly kind: 'peer'; readonly worker: number; readonly peer: number }
+  /** There is no spare to be had now. */
+  | { readonly kind: 'no-spare' }
   | { readonly kind: 'stop' };
 
 export type FromGovernor =
   /** Whether connections can move here: null, or why not. The first message. */
   | { readonly kind: 'checked'; readonly unfit: string | null }
-  /** Nothing is put into the mailbox of `worker` any more. */
-  | { readonly kind: 'ended'; readonly worker: number };
+  /** Something was put into the mailbox of `worker`, which is gone. */
+  | { readonly kind: 'left'; readonly worker: number }
+  /** Every worker stands still, and so does every spare. */
+  | { readonly kind: 'want-spare' };

@@ -8,17 +8,24 @@ import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 /** By path, because main must not import what runs in workers. */
 const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor.js');
 
+export interface GovernorEvents {
+  /** Something was put into the mailbox of `worker`, which is gone. */
+  left(worker: number): void;
+  /** All workers stand still. */
+  wantSpare(): void;
+  /** The thread ended without having been stopped. */
+  died(error: unknown): void;
+}
+
 export class GovernorThread {
   /** Resolves to null if connections can move on this system, else to why not. */
   readonly checked: Promise<string | null>;
   readonly #thread: Worker;
   readonly #control: MessagePort;
-  readonly #waiting = new Map<number, () => void>();
   readonly #exited: Promise<void>;
   #over = false;
 
-  /** @param died called if the thread ends without having been stopped */
-  constructor(init: GovernorInit, died: (error: unknown) => void) {
+  constructor(init: GovernorInit, events: GovernorEvents) {
     const { port1, port2 } = new MessageChannel();
     this.#control = port1;
     this.#thread = new Worker(GOVERNOR, {
@@ -29,8 +36,16 @@ export class GovernorThread {
     });
     this.checked = new Promise((resolve) => {
       this.#control.on('message', (message: FromGovernor) => {
-        if (message.kind === 'checked') resolve(message.unfit);
-        else this.#settle(message.worker);
+        switch (message.kind) {
+          case 'checked':
+            resolve(message.unfit);
+            break;
+          case 'left':
+            events.left(message.worker);
+            break;
+          case 'want-spare':
+            events.wantSpare();
+        }
       });
       this.#thread.on('exit', () => resolve('the governor ended before it had checked'));
     });
@@ -43,42 +58,22 @@ export class GovernorThread {
         const stopped = this.#over;
         this.#over = true;
         this.#control.close();
-        for (const worker of [...this.#waiting.keys()]) this.#settle(worker);
         resolve();
-        if (!stopped) died(failure);
+        if (!stopped) events.died(failure);
       });
     });
   }
 
-  /** Begins. `peers`: what wakes each worker's loop. */
-  watch(peers: readonly number[]): void {
-    this.#post({ kind: 'watch', peers });
-  }
-
-  /** Resolves when the governor will put nothing more into the mailbox of `worker`. */
-  ended(worker: number): Promise<void> {
-    if (this.#over) return Promise.resolve();
-    return new Promise((resolve) => {
-      this.#waiting.set(worker, resolve);
-      this.#post({ kind: 'ended', worker });
-    });
+  tell(message: ToGovernor): void {
+    this.#control.postMessage(message);
   }
 
   /** Resolves when its threads have ended. */
   stop(): Promise<void> {
     if (!this.#over) {
       this.#over = true;
-      this.#post({ kind: 'stop' });
+      this.tell({ kind: 'stop' });
     }
     return this.#exited;
-  }
-
-  #post(message: ToGovernor): void {
-    this.#control.postMessage(message);
-  }
-
-  #settle(worker: number): void {
-    this.#waiting.get(worker)?.();
-    this.#waiting.delete(worker);
   }
 }

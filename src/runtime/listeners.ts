@@ -58,7 +58,7 @@ interface Grant {
   readonly id: number;
   readonly worker: number;
   readonly listener: Listener;
-  /** Never empty. The first is the one that the server's own handle accepts from. */
+  /** The first is the one that the server's own handle accepts from. Only a spare has none. */
   readonly sockets: Socket[];
 }
 
@@ -71,6 +71,10 @@ interface Listener {
   readonly shared: boolean;
   readonly sockets: Socket[];
   readonly grants: Map<number, Grant>;
+  /** Spares that serve connections of others, and do not keep the address in use. */
+  readonly spares: Map<number, Grant>;
+  /** Whether its connections may move. */
+  readonly moves: boolean;
   /** A socket file to remove at the end, while it is still the one made here. */
   readonly file: SocketFile | null;
 }
@@ -89,6 +93,10 @@ interface Copy {
 }
 
 export interface ListenersEvents {
+  /** Whether `worker` is a spare. */
+  isSpare(worker: number): boolean;
+  /** Whether connections to `address` may move. */
+  moves(address: ListenAddress): boolean;
   /** Posts to a worker's control port. */
   send(worker: number, message: ToWorker): void;
   /** Worker `worker` may accept at `address` from now on. */
@@ -228,8 +236,9 @@ export class Listeners {
   }
 
   #holds(worker: number, key: string): boolean {
-    const grants = this.#listeners.get(key)?.grants.values() ?? [];
-    return [...grants].some((grant) => grant.worker === worker);
+    const listener = this.#listeners.get(key);
+    const grants = [...(listener?.grants.values() ?? []), ...(listener?.spares.values() ?? [])];
+    return grants.some((grant) => grant.worker === worker);
   }
 
   /** Grants `worker` the listener `key`, which `create` makes if there is none. */
@@ -252,6 +261,8 @@ export class Listeners {
       listener = created;
       this.#listeners.set(key, listener);
       socket = listener.sockets[0];
+    } else if (this.#events.isSpare(worker)) {
+      return this.#standBy(worker, listener, listen.backlog);
     } else {
       socket = listener.shared ? listener.sockets[0] : this.#anotherSocket(listener, listen);
     }
@@ -269,9 +280,15 @@ export class Listeners {
     this.#grants.set(grant.id, grant);
     listener.grants.set(grant.id, grant);
     this.#events.granted(worker, listener.address);
-    const { backlog } = listen;
-    const { address } = listener;
-    return { ok: true, grant: id, listener: listener.id, fd, backlog, address } satisfies Opened;
+    return opened(grant, fd, listen.backlog);
+  }
+
+  /** A spare gets no socket: it could not help accepting from it. */
+  #standBy(worker: number, listener: Listener, backlog: number): Opened {
+    const grant: Grant = { id: ++this.#grantLast, worker, listener, sockets: [] };
+    this.#grants.set(grant.id, grant);
+    listener.spares.set(grant.id, grant);
+    return opened(grant, -1, backlog);
   }
 
   /** One that its worker looks after besides its own, else a new one on the same port. */
@@ -349,8 +366,11 @@ export class Listeners {
     file: SocketFile | null = null,
   ): Listener {
     const socket = { fd, cookie: cookieOf(fd) };
-    const id = ++this.#listenerLast;
-    return { id, key, address, shared, sockets: [socket], grants: new Map(), file };
+    return {
+      ...{ id: ++this.#listenerLast, key, address, shared, file },
+      ...{ sockets: [socket], grants: new Map(), spares: new Map() },
+      moves: this.#events.moves(address),
+    };
   }
 
   #duplicate(worker: number, grant: number, socket: Socket): number {
@@ -370,6 +390,7 @@ export class Listeners {
   #revoke(grant: Grant): void {
     const { listener } = grant;
     this.#grants.delete(grant.id);
+    if (listener.spares.delete(grant.id)) return;
     listener.grants.delete(grant.id);
     if (listener.grants.size === 0) this.#dispose(listener);
     else this.#shareOut(listener);
@@ -398,7 +419,9 @@ export class Listeners {
 
   #dispose(listener: Listener): void {
     this.#listeners.delete(listener.key);
-    for (const grant of listener.grants.values()) this.#grants.delete(grant.id);
+    for (const id of [...listener.grants.keys(), ...listener.spares.keys()]) {
+      this.#grants.delete(id);
+    }
     // The file first: once the socket is closed, its inode number may be another's.
     if (listener.file !== null) removeFile(listener.file);
     for (const { fd } of listener.sockets) close(fd);
@@ -419,6 +442,11 @@ function addressOf(fd: number): ListenAddress {
   const { family, text, port } = nameOf(fd);
   if (family === 1) return { family: 'unix', path: text };
   return { family: family === 6 ? 'IPv6' : 'IPv4', address: text, port };
+}
+
+function opened({ id, listener }: Grant, fd: number, backlog: number): Opened {
+  const { address, moves } = listener;
+  return { ok: true, grant: id, listener: listener.id, fd, backlog, address, moves };
 }
 
 function refused(errno: number, address: string | null = null, family = 4, port = 0): Refused {

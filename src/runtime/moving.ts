@@ -7,12 +7,30 @@ import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
 import type { MovingInit } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
-import { EntryKind } from '../scheduler/layout.js';
+import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
+import type { Rings } from '../scheduler/neighbourhood.js';
+import type { Scoreboard } from '../scheduler/scoreboard.js';
 import { GovernorThread } from './governor-thread.js';
 
-/** Entries in one mailbox ring. A full one refuses, and the giver keeps its connections. */
-const RING_CAPACITY = 256;
+/**
+ * Most entries in one mailbox ring, a power of two. A full one refuses: the giver keeps its
+ * connections. A worker that stands still does not read that its connections were taken, so
+ * this is also how many can be taken from it until it goes on.
+ */
+const RING_CAPACITY_MAX = 4_096;
+/** Most memory for all rings, of which only what is used gets pages. No evidence. */
+const RINGS_BYTES_MAX = 256 * 1024 * 1024;
+/** The least that is of use: a quarter of a batch. */
+const RING_CAPACITY_MIN = 16;
+
+/** Entries in each ring, for so many workers and spares. */
+function ringCapacity(slots: number): number {
+  let capacity = RING_CAPACITY_MAX;
+  const bytes = () => mailboxWordsFor(slots, capacity) * WORD_BYTES;
+  while (capacity > RING_CAPACITY_MIN && bytes() > RINGS_BYTES_MAX) capacity /= 2;
+  return capacity;
+}
 
 /** How soon a connection is offered again when all mailboxes are full. No evidence for more or less. */
 const RETRY_MS = 10;
@@ -29,9 +47,12 @@ function descriptorLimit(): number {
 
 export interface MovingOptions {
   readonly name: string;
-  readonly workers: number;
-  readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  /** Workers and spares. */
+  readonly slots: number;
+  readonly rings: readonly Rings[];
+  readonly scoreboard: Scoreboard;
   readonly tickMs: number;
+  readonly roundMs: number;
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
@@ -40,9 +61,9 @@ export interface MovingOptions {
 export interface MovingEvents {
   /** The workers that accept for a listener. */
   workersOf(listener: number): readonly number[];
-  /** What wakes a worker's loop; null if it has ended. */
-  wakeIdOf(worker: number): number | null;
-  /** The governor has died: nothing moves any more. */
+  /** All workers stand still: a spare would help. False if there is none to be had. */
+  wantSpare(): boolean;
+  /** The governor has died: nothing is rescued any more. */
   died(error: unknown): void;
 }
 
@@ -59,14 +80,24 @@ export class Moving {
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
     this.#events = events;
-    this.#mailboxes = Mailboxes.create(options.workers, RING_CAPACITY, misalignmentOf);
+    this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
-    this.init = { mailboxes: this.#mailboxes.words, table: this.#table.words };
+    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
+    const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
+    this.init = { ...shared, rings, roundMs, batchMax, seed };
     // Started before the workers: it checks the system while they load.
-    const { name, scoreboard, tickMs, batchMax, seed, chaos } = options;
     this.#governor = new GovernorThread(
-      { ...{ name, scoreboard, tickMs, batchMax, seed, chaos }, ...this.init },
-      events.died,
+      { ...shared, rings, batchMax, seed, name, scoreboard: scoreboard.words, tickMs, chaos },
+      {
+        left: (worker) => this.left(worker),
+        wantSpare: () => {
+          if (!events.wantSpare()) this.#governor.tell({ kind: 'no-spare' });
+        },
+        died: (error) => {
+          this.#lookAgain(this.#mailboxes.governor);
+          events.died(error);
+        },
+      },
     );
   }
 
@@ -75,14 +106,48 @@ export class Moving {
     return this.#governor.checked;
   }
 
-  /** Begins. Every worker must be up. */
-  start(peers: readonly number[]): void {
-    this.#governor.watch(peers);
+  /** Begins. */
+  start(): void {
+    this.#governor.tell({ kind: 'start' });
+    for (let slot = 0; slot < this.#options.slots; slot++) this.#announce(slot);
+  }
+
+  /** The loop of `worker` runs and is woken by `peer`. */
+  arrived(worker: number, peer: number): void {
+    this.#options.scoreboard.supervise(worker).peer(peer);
+    // Whoever put something after its first look, and before this, found nobody to wake.
+    this.#wake(worker);
+    this.#announce(worker);
+  }
+
+  /** `worker` must be given nothing more, though it still runs. */
+  departs(worker: number): void {
+    this.#options.scoreboard.supervise(worker).peer(0);
+    this.#announce(worker);
   }
 
   /** The thread of `worker` has ended: what still waits for it goes to others. */
-  async ended(worker: number): Promise<void> {
-    await this.#governor.ended(worker);
+  ended(worker: number): void {
+    this.departs(worker);
+    this.#clear(worker);
+    this.#table.forget(worker);
+    this.#lookAgain(worker);
+  }
+
+  /** Somebody has put something into the mailbox of `worker`, and then found it gone. */
+  left(worker: number): void {
+    const { scoreboard } = this.#options;
+    // One that still runs reads it itself, or ended() will.
+    if (scoreboard.read(worker).state === 'exited') this.#clear(worker);
+  }
+
+  #announce(worker: number): void {
+    const peer = this.#options.scoreboard.peer(worker);
+    this.#governor.tell({ kind: 'peer', worker, peer });
+  }
+
+  /** Takes out what is in the mailbox of a worker that has ended. */
+  #clear(worker: number): void {
     this.#mailboxes.reader(worker).drainAll((entry) => {
       if (entry.kind === EntryKind.DROP) return;
       // An entry whose taker died at work is seen again. If it had got as far as to
@@ -92,9 +157,15 @@ export class Moving {
       if (tracked && !this.#table.isInTransit(fd, generation)) return;
       this.deliver(entry, null);
     });
-    this.#table.forget(worker);
-    // It may have died between ringing a bell and waking its owner.
-    for (let other = 0; other < this.#options.workers; other++) this.#wake(other);
+  }
+
+  /** `giver` is dead, perhaps just after it put something, and before it said so. */
+  #lookAgain(giver: number): void {
+    this.#mailboxes.ringFor(giver);
+    for (let other = 0; other < this.#options.slots; other++) {
+      this.#wake(other);
+      this.left(other);
+    }
   }
 
   /**
@@ -135,7 +206,7 @@ export class Moving {
   }
 
   #wake(worker: number): void {
-    const id = this.#events.wakeIdOf(worker);
-    if (id !== null) wake(id);
+    const peer = this.#options.scoreboard.peer(worker);
+    if (peer !== 0) wake(peer);
   }
 }

@@ -6,6 +6,8 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { GyreError } from '../errors.js';
+import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
+import type { ListenAddress } from '../protocol.js';
 import { WORKERS_MAX } from '../scheduler/layout.js';
 import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
@@ -24,6 +26,16 @@ export interface RuntimeOptions {
    * thread, for profilers that know no threads. Default `'auto'`.
    */
   workers?: number | 'auto' | 'inline';
+  /**
+   * How many standby workers there may be: threads that run the program like the
+   * others, are bound to no CPU, accept nothing by themselves, and are given connections only
+   * while every worker stands still, so that the operating system shares the CPUs out
+   * between them and whatever occupies the workers. One is started when it is first needed and
+   * ends after a minute in which it was not, or later if it still has a connection. 0: none. At
+   * most 1,024 together with the workers. `'auto'`: 4 for up to 4 workers, 2 for up to 8, and 1 for
+   * more. None for `workers: 'inline'` and where connections do not move. Default `'auto'`.
+   */
+  spares?: number | 'auto';
   /**
    * Whether each worker is bound to one CPU. `'soft'`: bound where possible; with
    * more workers than CPUs they share. (Giving way to other processes comes in a
@@ -81,35 +93,49 @@ export interface RuntimeOptions {
    * 2,147,483,647 otherwise. Default 10,000.
    */
   startMs?: number;
+  /**
+   * What is different at single addresses. A key is `'PORT'` or `':PORT'` for every address
+   * of the machine, or `'HOST:PORT'` with a numeric host as `server.address()` shows it, IPv6 in
+   * brackets. A server may say the same of itself: `server.listen({ port, gyre: { move: false } })`.
+   * Default: nothing.
+   */
+  listeners?: Readonly<Record<string, ListenerOptions>>;
   /** How connections move between workers. Default: see each. */
   scheduler?: SchedulerOptions;
 }
 
 export interface SchedulerOptions {
   /**
-   * Whether live connections are moved away from a worker that stands still. Default
-   * false: in this version it is experimental.
+   * Whether live connections move: half of what waits for a worker to a neighbour with less
+   * to do. Where that is impossible `runtime.capabilities.move` says why. Default true.
    */
   move?: boolean;
+  /**
+   * After an iteration of its loop of so long, in ms, a worker looks at what waits for it and
+   * gives half of it away by itself. 0: after every iteration; Infinity: never, only the
+   * governor moves. Fractions are allowed; 0 to 1,000 otherwise. Default 1.
+   */
+  roundMs?: number;
   /**
    * How often the governor looks at the workers while any of them has something to do, in
    * ms. A worker that was inside one iteration of its loop for that long is rescued. 1
    * to 1,000. Default 1: a look costs microseconds.
    */
   tickMs?: number;
-  /** Most connections that one pause of a worker may move. 1 to 256. Default 64. */
+  /** Most connections that one pause or round of a worker may move. 1 to 256. Default 64. */
   batchMax?: number;
   /** Seed of the random choice among equally good neighbours: an integer. Default: random. */
   seed?: number;
   /**
    * For tests of an application: also moves connections at random, idle ones too, as fast
-   * as it can. Needs `move`. Default false.
+   * as it can. Default false.
    */
   chaos?: boolean;
 }
 
 export const DEFAULTS = Object.freeze({
   workers: 'auto',
+  spares: 'auto',
   pin: 'soft',
   placement: 'divergent',
   name: 'gyre',
@@ -120,7 +146,8 @@ export const DEFAULTS = Object.freeze({
 } as const);
 
 export const SCHEDULER_DEFAULTS = Object.freeze({
-  move: false,
+  move: true,
+  roundMs: 1,
   tickMs: 1,
   batchMax: 64,
   chaos: false,
@@ -157,6 +184,7 @@ export interface ResolvedOptions {
   /** Absolute path. Its existence is not checked here: that is I/O. */
   readonly entry: string;
   readonly workers: number | 'auto' | 'inline';
+  readonly spares: number | 'auto';
   readonly pin: 'soft' | 'hard' | 'off' | readonly number[];
   readonly placement: Placement;
   readonly args: readonly string[];
@@ -168,6 +196,7 @@ export interface ResolvedOptions {
   readonly handleSignals: boolean;
   readonly drainMs: number;
   readonly startMs: number;
+  readonly listeners: ReadonlyMap<string, Readonly<Required<ListenerOptions>>>;
   readonly scheduler: Readonly<Required<SchedulerOptions>>;
 }
 
@@ -177,6 +206,7 @@ const TIMER_MS_MAX = 2 ** 31 - 1;
 const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'entry',
   'workers',
+  'spares',
   'pin',
   'placement',
   'args',
@@ -188,11 +218,13 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'handleSignals',
   'drainMs',
   'startMs',
+  'listeners',
   'scheduler',
 ]);
 
 const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
   'move',
+  'roundMs',
   'tickMs',
   'batchMax',
   'seed',
@@ -283,6 +315,42 @@ function resolveWorkers(value: unknown): ResolvedOptions['workers'] {
   return invalid('workers', `'auto', 'inline' or an integer from 1 to ${WORKERS_MAX}`, value);
 }
 
+function resolveSpares(value: unknown, workers: ResolvedOptions['workers']): number | 'auto' {
+  if (value === 'auto') return value;
+  const max = WORKERS_MAX - (typeof workers === 'number' ? workers : 1);
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) {
+    return value;
+  }
+  return invalid('spares', `'auto' or an integer from 0 to ${max}`, value);
+}
+
+/** HOST:PORT, :PORT or PORT. */
+const LISTENER_KEY = /^(?:(\[[\da-fA-F:.]+(?:%\w+)?\]|[\d.]*):)?(\d{1,5})$/;
+
+function resolveListeners(value: unknown): ResolvedOptions['listeners'] {
+  if (!isPlainObject(value)) return invalid('listeners', 'an object', value);
+  const listeners = new Map<string, Readonly<Required<ListenerOptions>>>();
+  for (const [key, options] of Object.entries(value)) {
+    const [, host = '', port] = LISTENER_KEY.exec(key) ?? [];
+    if (port === undefined || Number(port) > 65_535) {
+      return invalid('listeners', "keyed by 'HOST:PORT' or 'PORT'", key);
+    }
+    const where = `option listeners[${JSON.stringify(key)}]`;
+    listeners.set(`${host}:${Number(port)}`, resolveListenerOptions(where, options));
+  }
+  return listeners;
+}
+
+/** What `listeners` says of `address`: of the address itself, else of its port. */
+export function listenerAt(
+  listeners: ResolvedOptions['listeners'],
+  address: ListenAddress,
+): Readonly<ListenerOptions> | undefined {
+  if (address.family === 'unix') return undefined;
+  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
+  return listeners.get(`${host}:${address.port}`) ?? listeners.get(`:${address.port}`);
+}
+
 function resolvePin(value: unknown): ResolvedOptions['pin'] {
   if (value === 'soft' || value === 'hard' || value === 'off') return value;
   if (!Array.isArray(value) || value.length === 0) {
@@ -335,12 +403,18 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   if (typeof move !== 'boolean') return invalid('scheduler.move', 'a boolean', move);
   const chaos = orDefault(value.chaos, SCHEDULER_DEFAULTS.chaos);
   if (typeof chaos !== 'boolean') return invalid('scheduler.chaos', 'a boolean', chaos);
+  const roundMs = orDefault(value.roundMs, SCHEDULER_DEFAULTS.roundMs);
+  const ms = typeof roundMs === 'number' && roundMs >= 0 ? roundMs : Number.NaN;
+  if (!(ms <= 1_000) && ms !== Number.POSITIVE_INFINITY) {
+    return invalid('scheduler.roundMs', 'a number of ms from 0 to 1000, or Infinity', roundMs);
+  }
   const tickMs = orDefault(value.tickMs, SCHEDULER_DEFAULTS.tickMs);
   const batchMax = orDefault(value.batchMax, SCHEDULER_DEFAULTS.batchMax);
   const seed = orDefault(value.seed, Math.floor(Math.random() * 2 ** 32));
   return Object.freeze({
     move,
     chaos,
+    roundMs: ms,
     tickMs: integerIn('scheduler.tickMs', tickMs, 1, 1_000),
     batchMax: integerIn('scheduler.batchMax', batchMax, 1, 256),
     seed: integerIn('scheduler.seed', seed, 0, 2 ** 32 - 1),
@@ -386,6 +460,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
   const resolved: ResolvedOptions = {
     entry,
     workers,
+    spares: resolveSpares(given('spares'), workers),
     pin,
     placement,
     name,
@@ -397,6 +472,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     require: resolveRequire(orDefault(options.require, [])),
     drainMs: durationMs('drainMs', given('drainMs'), 0),
     startMs: durationMs('startMs', given('startMs'), 1),
+    listeners: resolveListeners(orDefault(options.listeners, {})),
     scheduler: resolveScheduler(orDefault(options.scheduler, {})),
   };
   if (workers === 'inline') {

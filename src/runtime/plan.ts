@@ -2,6 +2,7 @@
  * From options and machine to the number of workers and their CPUs. Pure.
  */
 import { GyreError } from '../errors.js';
+import { WORKERS_MAX } from '../scheduler/layout.js';
 import { arrange, type Places, place } from '../scheduler/placement.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
@@ -71,4 +72,27 @@ export function planWorkers(
   if (pin === 'off' || !canPin) return new Array(workers).fill(null);
   if (isList) return place(workers, pin);
   return place(workers, arrange(options.placement, inherited, machine.topology, workers));
+}
+
+/**
+ * Spares that `'auto'` means for so many workers. Long requests pile up beyond the workers
+ * like a geometric series, so what counts is how many more threads there are; and the more
+ * workers, the less likely it is that all stand still at once: see bench/sim.
+ */
+function autoSpares(workers: number): number {
+  if (workers <= 4) return 4;
+  return workers <= 8 ? 2 : 1;
+}
+
+/** How many spares `workers` workers may have. Pure. */
+export function planSpares(
+  options: Pick<ResolvedOptions, 'workers' | 'spares' | 'scheduler'>,
+  capabilities: Capabilities,
+  workers: number,
+): number {
+  const { spares, scheduler } = options;
+  const moves = scheduler.move && capabilities.move.available && options.workers !== 'inline';
+  if (!moves) return 0;
+  const room = WORKERS_MAX - workers;
+  return Math.min(room, spares === 'auto' ? autoSpares(workers) : spares);
 }

@@ -11,6 +11,7 @@ import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type { ListenAddress, Reply, Request } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
+import { wholeMachine } from '../scheduler/neighbourhood.js';
 import { Scoreboard, type WorkerRow } from '../scheduler/scoreboard.js';
 import {
   type Capabilities,
@@ -21,9 +22,10 @@ import {
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { Moving } from './moving.js';
-import { durationMs, type ResolvedOptions } from './options.js';
-import { planWorkers } from './plan.js';
+import { durationMs, listenerAt, type ResolvedOptions } from './options.js';
+import { planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
+import { Spares } from './spares.js';
 import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
@@ -38,6 +40,8 @@ export interface WorkerInfo {
   /** Kernel thread id, as top shows it; null before it runs and where there is none. */
   readonly tid: number | null;
   readonly state: WorkerStateName;
+  /** Whether it is a spare. */
+  readonly spare: boolean;
 }
 
 /** The scoreboard at one moment. */
@@ -45,6 +49,8 @@ export interface Snapshot {
   /** `performance.now()` of the main thread, in ms. */
   readonly takenAtMs: number;
   readonly workers: readonly WorkerRow[];
+  /** Spares that run. */
+  readonly spares: readonly WorkerRow[];
 }
 
 /** A worker that has ended. */
@@ -85,6 +91,8 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   /** Where the workers listen now. */
   readonly addresses: readonly ListenAddress[];
   readonly workers: readonly WorkerInfo[];
+  /** Standby workers that run now; see the option `spares`. */
+  readonly spares: readonly WorkerInfo[];
   readonly capabilities: Capabilities;
   /** The scoreboard now. Words may be from slightly different moments. */
   snapshot(): Snapshot;
@@ -111,23 +119,46 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Addresses of sockets that workers opened themselves: exclusive, inline. */
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
-  /** Mail of ended workers that is still being redelivered. */
-  readonly #redelivering = new Set<Promise<void>>();
+  readonly #spares: Spares;
+  /** What every worker is started with, and the spares later. */
+  readonly #count: number;
+  readonly #inherited: readonly number[] | null;
+  /** Whether connections move: the system was found fit. */
+  #moves = false;
   #closing: Promise<void> | null = null;
   #started = false;
   /** Of the first worker that listened and then died while others still started. */
   #startError: GyreError | null = null;
 
-  constructor(options: ResolvedOptions, capabilities: Capabilities, workers: number) {
+  constructor(
+    options: ResolvedOptions,
+    capabilities: Capabilities,
+    workers: number,
+    inherited: readonly number[] | null,
+  ) {
     super();
     this.#options = options;
     this.capabilities = capabilities;
-    this.#scoreboard = Scoreboard.create(workers, misalignmentOf);
+    this.#count = workers;
+    this.#inherited = inherited;
+    const spares = planSpares(options, capabilities, workers);
+    this.#scoreboard = Scoreboard.create(workers + spares, misalignmentOf);
     this.#listeners = new Listeners(capabilities.reusePort.available, options.backlog, {
-      send: (worker, message) => this.#workers[worker]?.send(message),
+      isSpare: (worker) => worker >= workers,
+      moves: (address) =>
+        address.family !== 'unix' && listenerAt(options.listeners, address)?.move !== false,
+      send: (worker, message) => this.#handle(worker)?.send(message),
       granted: (worker, address) => this.#onListening(worker, address),
     });
-    this.#moving = this.#makeMoving(workers);
+    this.#spares = new Spares(workers, spares, this.#scoreboard, {
+      spawn: (index) => {
+        const spare = this.#spawn(index, null);
+        this.#follow(spare);
+        return spare;
+      },
+      retiring: (index) => this.#moving?.departs(index),
+    });
+    this.#moving = this.#makeMoving(workers + spares);
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -135,12 +166,20 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   get workers(): readonly WorkerInfo[] {
-    return this.#workers.map(infoOf);
+    return this.#workers.map((worker) => this.#infoOf(worker));
+  }
+
+  get spares(): readonly WorkerInfo[] {
+    return this.#spares.handles.map((spare) => this.#infoOf(spare));
   }
 
   snapshot(): Snapshot {
-    const workers = this.#workers.map((worker) => this.#scoreboard.read(worker.index));
-    return { takenAtMs: performance.now(), workers };
+    const read = ({ index }: WorkerHandle) => this.#scoreboard.read(index);
+    return {
+      takenAtMs: performance.now(),
+      workers: this.#workers.map(read),
+      spares: this.#spares.handles.map(read),
+    };
   }
 
   close(options: CloseOptions = {}): Promise<void> {
@@ -151,11 +190,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
-  async start(
-    cpus: readonly (number | null)[],
-    inherited: readonly number[] | null,
-    inline: InlineFactory,
-  ): Promise<void> {
+  async start(cpus: readonly (number | null)[], inline: InlineFactory): Promise<void> {
     const options = this.#options;
     try {
       const ready: Promise<void>[] = [];
@@ -163,7 +198,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         const worker =
           options.workers === 'inline'
             ? inline(options, this.#scoreboard)
-            : this.#spawn(index, cpu, cpus.length, inherited);
+            : this.#spawn(index, cpu);
         this.#workers.push(worker);
         this.#follow(worker);
         const becomes = this.#becomesReady(worker);
@@ -181,15 +216,16 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
-  #makeMoving(workers: number): Moving | null {
+  /** @param slots workers and spares */
+  #makeMoving(slots: number): Moving | null {
     const { name, scheduler } = this.#options;
     const { move, ...rest } = scheduler;
-    if (!move || !this.capabilities.move.available || workers < 2) return null;
+    if (!move || !this.capabilities.move.available || slots < 2) return null;
     return new Moving(
-      { ...rest, name, workers, scoreboard: this.#scoreboard.words },
+      { ...rest, name, slots, rings: wholeMachine(this.#count), scoreboard: this.#scoreboard },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
-        wakeIdOf: (worker) => this.#workers[worker]?.wakeId ?? null,
+        wantSpare: () => this.#wantSpare(),
         died: (error) => this.#onGovernorDied(error),
       },
     );
@@ -198,31 +234,53 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   async #startMoving(): Promise<void> {
     if (this.#moving === null) return;
     const unfit = await this.#moving.check();
-    if (unfit === null) {
-      this.#moving.start(this.#workers.map(({ wakeId }) => wakeId as number));
+    if (unfit !== null) {
+      this.capabilities = without(this.capabilities, 'move', unfit);
+      requireCapabilities(this.capabilities, this.#options.require);
       return;
     }
-    this.capabilities = without(this.capabilities, 'move', unfit);
-    requireCapabilities(this.capabilities, this.#options.require);
+    this.#moves = true;
+    this.#moving.start();
+    for (const worker of this.#workers) this.#joinMoving(worker);
+  }
+
+  /** From here on `worker` gives, and is given, connections. */
+  #joinMoving({ index, wakeId, state }: WorkerHandle): void {
+    if (this.#moves && wakeId !== null && state !== 'exited') this.#moving?.arrived(index, wakeId);
+  }
+
+  #wantSpare(): boolean {
+    if (this.#closing !== null) return false;
+    try {
+      return this.#spares.start();
+    } catch (error) {
+      this.#report(error as GyreError, null);
+      return false;
+    }
   }
 
   #onGovernorDied(cause: unknown): void {
-    process.emitWarning(`the governor has died, so connections move no more: ${inspect(cause)}`, {
-      type: 'GyreWarning',
-      code: 'GYRE_GOVERNOR_DIED',
-    });
+    process.emitWarning(
+      `the governor has died, so nothing is taken from workers that stand still: ${inspect(cause)}`,
+      { type: 'GyreWarning', code: 'GYRE_GOVERNOR_DIED' },
+    );
   }
 
-  #spawn(
-    index: number,
-    cpu: number | null,
-    count: number,
-    inherited: readonly number[] | null,
-  ): WorkerThread {
+  #handle(index: number): WorkerHandle | null {
+    return this.#workers[index] ?? this.#spares.at(index);
+  }
+
+  #infoOf({ index, cpu, threadId, tid, state }: WorkerHandle): WorkerInfo {
+    return { index, cpu, threadId, tid, state, spare: index >= this.#count };
+  }
+
+  #spawn(index: number, cpu: number | null): WorkerThread {
     const { entry, args, name, env, resourceLimits } = this.#options;
     const scoreboard = this.#scoreboard;
     const sharesListeners = hasHelper;
     const moving = this.#moving?.init ?? null;
+    const count = this.#count;
+    const inherited = this.#inherited;
     try {
       return new WorkerThread(
         {
@@ -247,7 +305,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     worker.on('message', (message) => {
       switch (message.kind) {
         case 'up':
-          this.emit('worker', infoOf(worker));
+          this.#joinMoving(worker);
+          this.emit('worker', this.#infoOf(worker));
           break;
         case 'own':
           this.#onOwn(worker.index, message.address, message.listening);
@@ -257,6 +316,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'undeliverable':
           this.#moving?.deliver(message.entry, message.full ? worker.index : null);
+          break;
+        case 'left':
+          this.#moving?.left(message.worker);
       }
     });
     worker.on('exit', (exit) => this.#onExit(worker, exit));
@@ -285,8 +347,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   #onListening(index: number, address: ListenAddress): void {
-    const worker = this.#workers[index];
-    if (worker !== undefined) this.emit('listening', address, infoOf(worker));
+    const worker = this.#handle(index);
+    if (worker !== null) this.emit('listening', address, this.#infoOf(worker));
   }
 
   #onOwn(index: number, address: ListenAddress, listening: boolean): void {
@@ -306,47 +368,47 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     for (const signal of Object.keys(os.constants.signals)) {
       this.#onSignalInterest(signal as NodeJS.Signals);
     }
-    if (this.#moving !== null) this.#redeliver(this.#moving, worker.index);
+    this.#moving?.ended(worker.index);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
-    this.emit('exit', { worker: infoOf(worker), code: exit.code, error });
-    if (error !== null && this.#started) this.#report(worker, error);
+    this.emit('exit', { worker: this.#infoOf(worker), code: exit.code, error });
+    if (error !== null && this.#started) this.#report(error, worker.cpu);
     else this.#startError ??= error;
     if (this.#started && this.#workers.every(({ state }) => state === 'exited')) {
       this.#closing ??= this.#shutDown(0, null);
     }
   }
 
-  #redeliver(moving: Moving, worker: number): void {
-    const done = moving.ended(worker).finally(() => this.#redelivering.delete(done));
-    this.#redelivering.add(done);
-  }
-
-  #report(worker: WorkerHandle, error: GyreError): void {
+  #report(error: GyreError, cpu: number | null): void {
     if (this.listenerCount('error') > 0) {
       this.emit('error', error);
       return;
     }
     const { cause } = error;
     const text = cause instanceof Error && cause.stack ? cause.stack : inspect(cause);
-    const where = worker.cpu === null ? '' : ` on CPU ${worker.cpu}`;
+    const where = cpu === null ? '' : ` on CPU ${cpu}`;
     process.stderr.write(
-      `${this.#options.name}: worker ${worker.index}${where} died of an uncaught error:\n${text}\n`,
+      `${this.#options.name}: worker ${error.worker}${where} died of an uncaught error:\n${text}\n`,
     );
   }
 
   #onSignalInterest(signal: NodeJS.Signals): void {
     const ours = this.#options.handleSignals && SHUTDOWN_SIGNALS.includes(signal);
     if (ours) return;
-    if (this.#workers.some((each) => each.state !== 'exited' && each.handles(signal))) {
+    if (this.#all().some((each) => each.state !== 'exited' && each.handles(signal))) {
       this.#relay.want(signal);
     } else {
       this.#relay.drop(signal);
     }
   }
 
+  /** Workers and spares. */
+  #all(): WorkerHandle[] {
+    return [...this.#workers, ...this.#spares.handles];
+  }
+
   #onSignal(signal: NodeJS.Signals): void {
     if (!this.#options.handleSignals || !SHUTDOWN_SIGNALS.includes(signal)) {
-      for (const worker of this.#workers) if (worker.handles(signal)) worker.signal(signal);
+      for (const worker of this.#all()) if (worker.handles(signal)) worker.signal(signal);
       return;
     }
     // As a shell reports a process that the signal ended.
@@ -359,19 +421,20 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
    *   signal and shuts itself down, within the same time.
    */
   async #shutDown(drainMs: number, signal: NodeJS.Signals | null): Promise<void> {
-    for (const worker of this.#workers) {
+    this.#spares.close();
+    const all = this.#all();
+    for (const worker of all) {
       if (signal !== null && worker.handles(signal)) worker.signal(signal);
       else if (drainMs > 0) worker.drain();
     }
     const stop = () => {
-      for (const worker of this.#workers) worker.stop();
+      for (const worker of all) worker.stop();
     };
     let timer: NodeJS.Timeout | undefined;
     if (drainMs === 0) stop();
     else if (Number.isFinite(drainMs)) timer = setTimeout(stop, drainMs);
-    await Promise.all(this.#workers.map((worker) => worker.ended()));
+    await Promise.all(all.map((worker) => worker.ended()));
     clearTimeout(timer);
-    await Promise.all(this.#redelivering);
     await this.#moving?.stop();
     this.#listeners.close();
     this.#relay.close();
@@ -383,10 +446,6 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 function environment(changes: ResolvedOptions['env']): NodeJS.ProcessEnv {
   const all = Object.entries({ ...process.env, ...changes });
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
-}
-
-function infoOf({ index, cpu, threadId, tid, state }: WorkerHandle): WorkerInfo {
-  return { index, cpu, threadId, tid, state };
 }
 
 function endedEarly(worker: WorkerHandle, exit: WorkerExit): GyreError {
@@ -429,8 +488,8 @@ export async function startRuntime(
   await checkEntry(options.entry);
   if (inherited !== null) widenInChildren(inherited);
 
-  const runtime = new GyreRuntime(options, capabilities, cpus.length);
-  await runtime.start(cpus, inherited, inline);
+  const runtime = new GyreRuntime(options, capabilities, cpus.length, inherited);
+  await runtime.start(cpus, inline);
   return runtime;
 }
 

@@ -35,6 +35,7 @@ const STOP_GRACE_MS = 1_000;
 
 export interface WorkerPlan {
   readonly index: number;
+  /** Workers that accept by themselves; a spare's index is not below it. */
   readonly count: number;
   readonly cpu: number | null;
   readonly inherited: readonly number[] | null;
@@ -104,7 +105,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       parallelism: os.availableParallelism(),
       entry: plan.entry,
       args: plan.args,
-      threadName: `${plan.name}-w${plan.index}`,
+      threadName: `${plan.name}-${plan.index < plan.count ? 'w' : 's'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
       sharesListeners: plan.sharesListeners,
@@ -121,7 +122,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
           workerData: init,
           transferList: [control.port2, requests.port2],
           env: plan.env,
-          name: `${plan.name} worker ${plan.index}`,
+          name: `${plan.name} ${plan.index < plan.count ? 'worker' : 'spare'} ${plan.index}`,
           ...(plan.resourceLimits && { resourceLimits: plan.resourceLimits }),
         }),
     );

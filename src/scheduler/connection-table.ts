@@ -15,7 +15,9 @@
  *     IN_MESSAGE           | BETWEEN               | between: owner
  *     FRESH .. IN_MESSAGE  | HELD                  | hold: owner
  *     FRESH .. HELD        | BETWEEN               | release: owner
- *     FRESH, BETWEEN       | TAKEN                 | governor, while the owner is paused
+ *     FRESH, BETWEEN       | TAKEN, IN_MESSAGE     | governor, while the owner is paused
+ *     FRESH, BETWEEN       | GIVING                | tryGive: owner
+ *     GIVING               | FRESH .. IN_MESSAGE   | keep: owner
  *     any                  | UNTRACKED             | close: owner; main after its end
  *
  * From TAKEN only close() leads on: the number refers to a socket on which nothing
@@ -46,8 +48,11 @@
  *   hook that comes late or never makes a connection stay.
  * - between(): IN_MESSAGE until its last store, and so left alone.
  * - hold(), release(): called when the application likes, so also just when the governor
- *   takes the connection. They change the state by compare-and-exchange, once: the only
- *   one who can make it fail is the governor, and then the connection is gone.
+ *   takes the connection. They change the state by compare-and-exchange, and the only one who
+ *   can make that fail is the governor: by taking the connection, which then is gone, or by
+ *   finding a message that nobody has told of, and then the second try succeeds.
+ * - tryGive(): the owner duplicates the descriptor and drops it, and the governor may pause
+ *   it in between. GIVING is nothing that the governor takes, so one of the two has it.
  * - open(): OWNER is written last, and a connection without owner is not looked at.
  * - close(): STATE is written first.
  */
@@ -65,6 +70,9 @@ export interface Connection {
   readonly generation: number;
   readonly boundary: number;
 }
+
+/** What its owner is about to give away. */
+export type Giving = Pick<Connection, 'state' | 'listener' | 'boundary'>;
 
 const NO_WORKER = -1;
 
@@ -166,6 +174,31 @@ export class ConnectionTable {
     this.words[at + CONNECTION.STATE] = ConnectionState.BETWEEN;
   }
 
+  /**
+   * Its owner wants to give it away now: if this is not null, nobody else does any more,
+   * and the caller goes on to {@link close} or {@link keep} in the same turn.
+   */
+  tryGive(fd: number): Giving | null {
+    if (!this.#tracks(fd)) return null;
+    const at = fd * CONNECTION_WORDS;
+    const state = Atomics.load(this.words, at + CONNECTION.STATE);
+    if (state !== ConnectionState.FRESH && state !== ConnectionState.BETWEEN) return null;
+    const giving = ConnectionState.GIVING;
+    if (Atomics.compareExchange(this.words, at + CONNECTION.STATE, state, giving) !== state) {
+      return null;
+    }
+    return {
+      state,
+      listener: this.words[at + CONNECTION.LISTENER] as number,
+      boundary: this.#floats[(at + CONNECTION.BOUNDARY) / 2] as number,
+    };
+  }
+
+  /** The caller of {@link tryGive} keeps it after all. */
+  keep(fd: number, state: ConnectionState): void {
+    this.words[fd * CONNECTION_WORDS + CONNECTION.STATE] = state;
+  }
+
   /** It stays, whatever begins and ends on it. False: too late, it was taken. */
   hold(fd: number): boolean {
     if (!this.#tracks(fd)) return true;
@@ -216,9 +249,13 @@ export class ConnectionTable {
 
   /** Sets the state at word `at` unless the connection was taken, even just now. */
   #change(at: number, to: ConnectionState): boolean {
-    const from = Atomics.load(this.words, at);
-    if (from === ConnectionState.TAKEN) return false;
-    return Atomics.compareExchange(this.words, at, from, to) === from;
+    // The governor changes it once at most: to TAKEN, or to IN_MESSAGE, and then no more.
+    for (let tries = 0; tries < 2; tries++) {
+      const from = Atomics.load(this.words, at);
+      if (from === ConnectionState.TAKEN) return false;
+      if (Atomics.compareExchange(this.words, at, from, to) === from) return true;
+    }
+    return false;
   }
 
   /** False for -1, too: a socket that is closed has no descriptor. */
@@ -226,3 +263,23 @@ export class ConnectionTable {
     return fd >>> 0 < this.descriptorsMax;
   }
 }
+
+/** A table as native/taking.h takes it: its words, and where in them everything is. */
+export function nativeTable(table: ConnectionTable): { words: Words; layout: Int32Array } {
+  return { words: table.words, layout: NATIVE_LAYOUT };
+}
+
+/** TableLayout's fields, in their order. */
+const NATIVE_LAYOUT = Int32Array.of(
+  CONNECTION_WORDS,
+  CONNECTION.OWNER,
+  CONNECTION.STATE,
+  CONNECTION.LISTENER,
+  CONNECTION.GENERATION,
+  CONNECTION.BOUNDARY,
+  ConnectionState.FRESH,
+  ConnectionState.BETWEEN,
+  ConnectionState.IN_MESSAGE,
+  ConnectionState.LISTENING,
+  ConnectionState.TAKEN,
+);

@@ -1,7 +1,8 @@
 /**
  * Everything in shared memory, word by word. This is the only file that knows an
  * offset; all others name the word. There are three blocks of memory: the
- * scoreboard, the mailboxes and the connection table.
+ * scoreboard, the mailboxes and the connection table. Spares are workers here: their
+ * rows and mailboxes come after those of the workers that accept by themselves.
  *
  * A word is one Int32. Every word has one writer at a time, except the doorbell,
  * so a store needs no read-modify-write and every operation is wait-free. Rows of
@@ -15,8 +16,9 @@
  *     -------------------------+---------+----------------------------------------
  *     HEADER                   | 1       | main, before any worker starts
  *     SUPERVISOR row of worker | workers | main
- *     WORKER row of worker     | workers | that worker (two words natively)
+ *     WORKER row of worker     | workers | that worker (some words natively)
  *     GOVERNOR row of worker   | workers | governor
+ *     NEWCOMERS row of worker  | workers | that worker
  *     GAVE rows of worker      | workers | that worker; one word per recipient
  *
  * | row        | word         | unit       | at start | meaning                        |
@@ -25,25 +27,32 @@
  * | HEADER     | WORKERS      | count      | n        | number of rows of each kind    |
  * | SUPERVISOR | STATE        | index      | 0        | index in {@link WORKER_STATES} |
  * | SUPERVISOR | CPU          | CPU number | -1       | CPU it is pinned to, -1: none  |
+ * | SUPERVISOR | PEER         | –          | 0        | what wakes its loop, 0: nothing|
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
  * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
  * | WORKER     | CONNECTIONS  | count      | 0        | open accepted connections      |
  * | WORKER     | ACCEPTED     | count      | 0        | connections ever accepted      |
- * | WORKER     | OUTSTANDING  | events     | 0        | ready and not handled; *       |
- * | WORKER     | ROUNDS       | count      | 0        | rounds run; *                  |
- * | WORKER     | GIVEN        | count      | 0        | events given away; *           |
- * | WORKER     | RECEIVED     | count      | 0        | events received; *             |
+ * | WORKER     | OUTSTANDING  | events     | 0        | ready when it looked; native   |
+ * | WORKER     | ROUNDS       | count      | 0        | rounds run                     |
+ * | WORKER     | GIVEN        | count      | 0        | events given away              |
+ * | WORKER     | RECEIVED     | count      | 0        | events received                |
+ * | WORKER     | HELD         | count      | 0        | connections it must keep       |
+ * | WORKER     | REFUSED      | count      | 0        | its moves that were not made   |
+ * | WORKER     | MISMATCHES   | count      | 0        | not at their boundary after all|
+ * | WORKER     | FAILURES     | count      | 0        | system calls that failed       |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
  * | GOVERNOR   | MISMATCHES   | count      | 0        | not at their boundary after all|
  * | GOVERNOR   | FAILURES     | count      | 0        | system calls that failed       |
  * | GOVERNOR   | REFUSED      | count      | 0        | moves that could not be made   |
- * | GAVE       | [r]          | round      | 0        | its round when it last gave r; *|
- *
- * \* Laid out for the moving of connections, which this version does not have
- * (`capabilities.move`): nothing writes these words yet, and no snapshot shows them.
+ * | GOVERNOR   | PAUSES_BY_US | count      | 0        | [i]: pauses shorter than       |
+ * |            | [0..15]      |            |          | 2^(i + 3) µs, not 2^(i + 2)    |
+ * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
+ * | NEWCOMERS  | FDS [0..30]  | –          | 0        | [n % 31]: descriptor of the    |
+ * |            |              |            |          | n-th of them                   |
+ * | GAVE       | [r]          | round      | 0        | its round when it last gave r  |
  *
  * Readers: main for `snapshot()`; every worker may read every row. A word is
  * read by itself: two words of a row may be from different moments.
@@ -58,9 +67,10 @@
  *     bell rows of recipient   | workers          | every giver and the recipient;
  *                              |                  | read-modify-write only
  *     ring of giver, recipient | givers × workers |
- *       HEAD row               |                  | recipient
+ *       HEAD row, with BUSY    |                  | recipient
  *       TAIL row               |                  | giver
- *       entries                | capacity         | giver, while not published
+ *       entries                | capacity         | giver, while not published; KIND by
+ *                              |                  | the governor, recipient paused
  *
  * | row       | word       | unit     | at start | meaning                              |
  * |-----------|------------|----------|----------|--------------------------------------|
@@ -69,6 +79,7 @@
  * | MAILBOXES | CAPACITY   | entries  | capacity | entries in each ring; a power of two |
  * | bell      | [g / 32]   | bit set  | 0        | bit g % 32: giver g has put something|
  * | HEAD      | 0          | entries  | start    | ever taken; free-running             |
+ * | HEAD      | BUSY       | –        | 0        | 1: entry HEAD may be half taken      |
  * | TAIL      | 0          | entries  | start    | ever put; free-running               |
  * | entry     | KIND       | –        | 0        | one of {@link EntryKind}                  |
  * | entry     | FD         | –        | 0        | descriptor                           |
@@ -87,7 +98,7 @@
  * | word       | unit  | at start | meaning                                            |
  * |------------|-------|----------|----------------------------------------------------|
  * | OWNER      | –     | 0        | index of the worker + 1; 0: nobody                 |
- * | STATE      | –     | 0        | one of {@link ConnectionState}                    |
+ * | STATE      | –     | 0        | one of {@link ConnectionState}                     |
  * | LISTENER   | –     | 0        | what it was accepted from                          |
  * | GENERATION | count | 0        | connections that ever had this number; free-running|
  * | BOUNDARY   | bytes | 0        | consumed by the application at the last boundary;  |
@@ -95,12 +106,12 @@
  *
  * Two words of each entry, here and in a mailbox, are spare.
  *
- * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS and CAPACITY)
+ * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
  * {@link difference}.
  */
 
-export const VERSION = 1;
+export const VERSION = 2;
 export const WORD_BYTES = 4;
 export const ROW_BYTES = 128;
 export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
@@ -109,7 +120,7 @@ export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
 export const WORKERS_MAX = 1024;
 
 export const HEADER = { VERSION: 0, WORKERS: 1 } as const;
-export const SUPERVISOR = { STATE: 0, CPU: 1 } as const;
+export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2 } as const;
 export const WORKER = {
   TID: 0,
   LOOPS: 1,
@@ -120,6 +131,10 @@ export const WORKER = {
   ROUNDS: 6,
   GIVEN: 7,
   RECEIVED: 8,
+  HELD: 9,
+  REFUSED: 10,
+  MISMATCHES: 11,
+  FAILURES: 12,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -128,7 +143,15 @@ export const GOVERNOR = {
   MISMATCHES: 3,
   FAILURES: 4,
   REFUSED: 5,
+  PAUSES_BY_US: 8,
 } as const;
+export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;
+/** Descriptors in a NEWCOMERS row: native/peer.h has the same number. */
+export const NEWCOMERS_MAX = ROW_WORDS - NEWCOMERS.FDS;
+/** SUPERVISOR, WORKER, GOVERNOR and NEWCOMERS. */
+const ROWS_OF_ONE = 4;
+/** Words of GOVERNOR.PAUSES_BY_US; the last counts everything from 131 ms on. */
+export const PAUSE_BUCKETS = 16;
 
 /**
  * SUPERVISOR.STATE is an index into this list.
@@ -149,27 +172,32 @@ function gaveRows(workers: number): number {
 
 /** Words that `workers` workers need, header included. */
 export function wordsFor(workers: number): number {
-  return (1 + workers * (3 + gaveRows(workers))) * ROW_WORDS;
+  return (1 + workers * (ROWS_OF_ONE + gaveRows(workers))) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s SUPERVISOR row. */
 export function supervisorRow(index: number): number {
-  return (1 + 3 * index) * ROW_WORDS;
+  return (1 + ROWS_OF_ONE * index) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s WORKER row. */
 export function workerRow(index: number): number {
-  return (2 + 3 * index) * ROW_WORDS;
+  return supervisorRow(index) + ROW_WORDS;
 }
 
 /** First word of worker `index`'s GOVERNOR row. */
 export function governorRow(index: number): number {
-  return (3 + 3 * index) * ROW_WORDS;
+  return supervisorRow(index) + 2 * ROW_WORDS;
+}
+
+/** First word of worker `index`'s NEWCOMERS row. */
+export function newcomersRow(index: number): number {
+  return supervisorRow(index) + 3 * ROW_WORDS;
 }
 
 /** The word in which worker `giver` of `workers` keeps its round of last giving to `recipient`. */
 export function gaveWord(workers: number, giver: number, recipient: number): number {
-  return (1 + 3 * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
+  return (1 + ROWS_OF_ONE * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
 }
 
 export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;
@@ -179,11 +207,12 @@ export const ENTRY_WORDS = 8;
 /**
  * MAILBOX_ENTRY.KIND.
  *
+ * - NOTHING: the governor has taken it back
  * - CONNECTION: adopt FD, a connection that another worker had
  * - DROP: drop the wrapper of FD, whose connection was taken
  * - ACCEPTED: adopt FD, fresh from accept4(2)
  */
-export const EntryKind = { CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
+export const EntryKind = { NOTHING: 0, CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
 export const BELL_BITS = 32;
@@ -224,6 +253,11 @@ export function headWord(
   return bellRow(workers, workers) + (recipient * giversFor(workers) + giver) * ringWords(capacity);
 }
 
+/** Word BUSY of the ring whose HEAD is at `head`. */
+export function busyWord(head: number): number {
+  return head + 1;
+}
+
 /** Word TAIL of the ring whose HEAD is at `head`. */
 export function tailWord(head: number): number {
   return head + ROW_WORDS;
@@ -250,6 +284,7 @@ export const CONNECTION_WORDS = 8;
  * - BETWEEN: between two messages
  * - IN_MESSAGE: a message has begun and is not finished
  * - TAKEN: moved away by the governor; its old number awaits the owner's close
+ * - GIVING: its owner is giving it away in this moment
  * - HELD: the application keeps it
  * - LISTENING: no connection but a listening socket that the worker accepts from
  * - IN_TRANSIT: on its way through a mailbox; nobody has adopted it yet
@@ -263,6 +298,7 @@ export const ConnectionState = {
   HELD: 5,
   LISTENING: 6,
   IN_TRANSIT: 7,
+  GIVING: 8,
 } as const;
 export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionState];
 

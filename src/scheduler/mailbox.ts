@@ -39,20 +39,31 @@
  *   rings for it ({@link Mailboxes.ringFor}) and wakes every recipient: one look too
  *   many, and none too few.
  *
+ * ## When a recipient stands still
+ *
+ * What waits in its mailbox then waits as long as it does. So the governor takes connections
+ * back out while it has the recipient paused, in native/mail.cc: it makes the entry NOTHING,
+ * which the recipient skips. The pause may fall between any two steps of the recipient. That
+ * looks at an entry only when it is at the head and BUSY is set, so all entries are the
+ * governor's to take back but that one. BUSY stays set when `take` throws, and then one entry
+ * too many is left alone, until the next look.
+ *
  * ## When a recipient dies
  *
  * After its thread has ended and before another has its place, main is the reader of its
- * mailbox and calls {@link MailboxReader.drainAll}. So does its successor first of all:
- * the bell may have been cleared by one who could not finish. An entry counts as taken
- * when `take` has returned or thrown. One whose taker died at work is therefore seen
+ * mailbox and calls {@link MailboxReader.drainAll}, since the bell may have been cleared by
+ * one who could not finish. src/workers/outbox.ts says what becomes of what is put later. An
+ * entry counts as taken when `take` has returned or thrown. One whose taker died at work is therefore seen
  * again, never lost; the connection table tells whether that descriptor was adopted.
  */
 import {
   BELL_BITS,
   bellRow,
   bellWords,
+  busyWord,
   CAPACITY_MAX,
   difference,
+  ENTRY_WORDS,
   EntryKind,
   entryWord,
   giversFor,
@@ -315,22 +326,55 @@ export class MailboxReader {
     // read once; what is put from now on rings the bell again.
     const tail = Atomics.load(words, tailWord(headAt));
     const count = Math.min(difference(tail, head), max);
+    if (count === 0) return 0;
+    // From here on the governor leaves the entry at the head alone: see above.
+    Atomics.store(words, busyWord(headAt), 1);
     for (let i = 0; i < count; i++) {
       const at = entryWord(headAt, this.#capacity, head + i);
       const entry: Entry = {
-        kind: words[at + MAILBOX_ENTRY.KIND] as EntryKind,
+        kind: Atomics.load(words, at + MAILBOX_ENTRY.KIND) as EntryKind,
         fd: words[at + MAILBOX_ENTRY.FD] as number,
         listener: words[at + MAILBOX_ENTRY.LISTENER] as number,
         generation: words[at + MAILBOX_ENTRY.GENERATION] as number,
         boundary: this.#floats[(at + MAILBOX_ENTRY.BOUNDARY) / 2] as number,
       };
       try {
-        take(entry, giver);
+        if (entry.kind !== EntryKind.NOTHING) take(entry, giver);
       } finally {
         // Pairs with the giver's load in put(): it may use the place again.
         Atomics.store(words, headAt, (head + i + 1) | 0);
       }
     }
+    Atomics.store(words, busyWord(headAt), 0);
     return count;
   }
+}
+
+/** The mailboxes as native/mail.h takes them: their words, and where in them everything is. */
+export function nativeMail({ words, workers, capacity }: Mailboxes): {
+  words: Words;
+  layout: Int32Array;
+} {
+  const first = headWord(workers, capacity, 0, 0);
+  return {
+    words,
+    layout: Int32Array.of(
+      giversFor(workers),
+      capacity,
+      first,
+      headWord(workers, capacity, 1, 0) - first,
+      busyWord(0),
+      tailWord(0),
+      entryWord(0, capacity, 0),
+      ENTRY_WORDS,
+      MAILBOX_ENTRY.KIND,
+      MAILBOX_ENTRY.FD,
+      MAILBOX_ENTRY.LISTENER,
+      MAILBOX_ENTRY.GENERATION,
+      MAILBOX_ENTRY.BOUNDARY,
+      EntryKind.NOTHING,
+      EntryKind.CONNECTION,
+      EntryKind.ACCEPTED,
+    ),
+  };
 }

@@ -6,9 +6,15 @@
  * second writer of a word, loses counts; nothing here can detect it.
  */
 import {
+  difference,
   GOVERNOR,
+  gaveWord,
   governorRow,
   HEADER,
+  NEWCOMERS,
+  NEWCOMERS_MAX,
+  newcomersRow,
+  PAUSE_BUCKETS,
   SUPERVISOR,
   supervisorRow,
   VERSION,
@@ -37,13 +43,26 @@ export interface WorkerRow {
   readonly connections: number;
   /** Connections it ever accepted itself, modulo 2^32, as are all counts below. */
   readonly accepted: number;
+  /** Events that were ready and waiting when it last looked, after a long iteration. */
+  readonly outstanding: number;
+  /** Times it looked and had more than one event waiting. */
+  readonly rounds: number;
+  /** Connections that it gave away itself. */
+  readonly given: number;
   /** Connections that it was given. */
   readonly received: number;
+  /** Connections that it has now and must keep, because the application said so. */
+  readonly held: number;
   /** Connections that the governor took from it while it stood still. */
   readonly rescued: number;
   /** Times the governor paused it, and for how many µs in total. */
   readonly pauses: number;
   readonly pauseUs: number;
+  /**
+   * How many pauses took how long: `[i]` counts those of less than `2 ** (i + 3)` µs, and not
+   * less than half of that, except in the first; the last has no upper bound.
+   */
+  readonly pausesByUs: readonly number[];
   /** Connections that stayed because the kernel saw them inside a message. */
   readonly mismatches: number;
   /** System calls of the governor that failed; those connections stayed. */
@@ -51,6 +70,8 @@ export interface WorkerRow {
   /** Moves that were decided on and not made: a full mailbox, a thread that could not be paused. */
   readonly refused: number;
 }
+
+const SERVING = WORKER_STATES.indexOf('serving');
 
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
@@ -102,14 +123,47 @@ export class Scoreboard {
       heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
       connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
       accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
+      outstanding: Atomics.load(words, worker + WORKER.OUTSTANDING),
+      rounds: Atomics.load(words, worker + WORKER.ROUNDS) >>> 0,
+      given: Atomics.load(words, worker + WORKER.GIVEN) >>> 0,
       received: Atomics.load(words, worker + WORKER.RECEIVED) >>> 0,
+      held: Atomics.load(words, worker + WORKER.HELD),
       rescued: Atomics.load(words, governor + GOVERNOR.RESCUED) >>> 0,
       pauses: Atomics.load(words, governor + GOVERNOR.PAUSES) >>> 0,
       pauseUs: Atomics.load(words, governor + GOVERNOR.PAUSE_US) >>> 0,
-      mismatches: Atomics.load(words, governor + GOVERNOR.MISMATCHES) >>> 0,
-      failures: Atomics.load(words, governor + GOVERNOR.FAILURES) >>> 0,
-      refused: Atomics.load(words, governor + GOVERNOR.REFUSED) >>> 0,
+      pausesByUs: Array.from(
+        { length: PAUSE_BUCKETS },
+        (_, bucket) => Atomics.load(words, governor + GOVERNOR.PAUSES_BY_US + bucket) >>> 0,
+      ),
+      mismatches: this.#sum(worker + WORKER.MISMATCHES, governor + GOVERNOR.MISMATCHES),
+      failures: this.#sum(worker + WORKER.FAILURES, governor + GOVERNOR.FAILURES),
+      refused: this.#sum(worker + WORKER.REFUSED, governor + GOVERNOR.REFUSED),
     };
+  }
+
+  /** Connections that worker `index` has now. */
+  connections(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
+  }
+
+  /** Events that worker `index` had waiting when it last looked. */
+  outstanding(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.OUTSTANDING);
+  }
+
+  /** What wakes the loop of worker `index`; 0 if it has none now. */
+  peer(index: number): number {
+    return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.PEER);
+  }
+
+  /** Whether worker `index` can be given connections: it listens and is not about to end. */
+  receives(index: number): boolean {
+    const state = Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.STATE);
+    return state === SERVING && this.peer(index) !== 0;
+  }
+
+  #sum(one: number, other: number): number {
+    return (Atomics.load(this.words, one) + Atomics.load(this.words, other)) >>> 0;
   }
 
   /** Main's half of a row. */
@@ -124,8 +178,15 @@ export class Scoreboard {
 
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
-    return new WorkerWriter(this.words, workerRow(index));
+    const gave = gaveWord(this.workers, index, 0);
+    return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
   }
+}
+
+/** Index of the bucket that counts a pause of `us` µs. */
+export function pauseBucket(us: number): number {
+  const bits = us < 1 ? 0 : 32 - Math.clz32(us);
+  return Math.min(Math.max(bits - 3, 0), PAUSE_BUCKETS - 1);
 }
 
 /** Writes GOVERNOR words. The governor only. */
@@ -142,6 +203,7 @@ export class GovernorWriter {
   paused(taken: number, mismatches: number, failures: number, us: number): void {
     this.#add(GOVERNOR.PAUSES, 1);
     this.#add(GOVERNOR.PAUSE_US, Math.round(us));
+    this.#add(GOVERNOR.PAUSES_BY_US + pauseBucket(us), 1);
     this.#add(GOVERNOR.RESCUED, taken);
     this.#add(GOVERNOR.MISMATCHES, mismatches);
     this.#add(GOVERNOR.FAILURES, failures);
@@ -175,6 +237,12 @@ export class SupervisorWriter {
   cpu(value: number | null): void {
     Atomics.store(this.#words, this.#row + SUPERVISOR.CPU, value ?? -1);
   }
+
+  /** 0 before what waits in the mailbox of a worker that has ended is taken out. */
+  peer(value: number): void {
+    // Pairs with the load in deliver() of src/workers/outbox.ts, which says why.
+    Atomics.store(this.#words, this.#row + SUPERVISOR.PEER, value);
+  }
 }
 
 /**
@@ -184,22 +252,77 @@ export class SupervisorWriter {
 export class WorkerWriter {
   readonly #words: Int32Array;
   readonly #row: number;
+  readonly #gave: number;
+  readonly #newcomers: number;
 
-  constructor(words: Int32Array, row: number) {
+  constructor(words: Int32Array, row: number, gave: number, newcomers: number) {
     this.#words = words;
     this.#row = row;
+    this.#gave = gave;
+    this.#newcomers = newcomers;
   }
 
-  /** Word indices for the native check handle, which writes these two. */
+  /** Word indices for the native handles, which write these three. */
   get loopsIndex(): number {
     return this.#row + WORKER.LOOPS;
   }
   get heartbeatIndex(): number {
     return this.#row + WORKER.HEARTBEAT_MS;
   }
+  get outstandingIndex(): number {
+    return this.#row + WORKER.OUTSTANDING;
+  }
 
-  tid(value: number): void {
-    Atomics.store(this.#words, this.#row + WORKER.TID, value);
+  /** A new thread has the row: what an earlier one had is no longer there. */
+  begin(tid: number): void {
+    for (const word of [WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD]) {
+      Atomics.store(this.#words, this.#row + word, 0);
+    }
+    Atomics.store(this.#words, this.#row + WORKER.TID, tid);
+  }
+
+  /** It begins a round. */
+  round(): void {
+    this.#add(WORKER.ROUNDS, 1);
+  }
+
+  /** Rounds since it gave to `recipient`. */
+  roundsSinceGave(recipient: number): number {
+    const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
+    return difference(round, Atomics.load(this.#words, this.#gave + recipient));
+  }
+
+  /** It gave `count` events to `recipient` in this round. */
+  gave(recipient: number, count: number): void {
+    const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
+    Atomics.store(this.#words, this.#gave + recipient, round);
+    this.#add(WORKER.GIVEN, count);
+  }
+
+  /** It has opened a connection with descriptor `fd`. */
+  opened(fd: number): void {
+    const opened = this.#newcomers + NEWCOMERS.OPENED;
+    const count = Atomics.load(this.#words, opened);
+    const slot = (count >>> 0) % NEWCOMERS_MAX;
+    Atomics.store(this.#words, this.#newcomers + NEWCOMERS.FDS + slot, fd);
+    Atomics.store(this.#words, opened, (count + 1) | 0);
+  }
+
+  refused(): void {
+    this.#add(WORKER.REFUSED, 1);
+  }
+
+  mismatched(): void {
+    this.#add(WORKER.MISMATCHES, 1);
+  }
+
+  failed(): void {
+    this.#add(WORKER.FAILURES, 1);
+  }
+
+  /** One more connection that it must keep, or one less. */
+  held(by: 1 | -1): void {
+    this.#add(WORKER.HELD, by);
   }
 
   accepted(): void {

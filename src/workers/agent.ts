@@ -12,18 +12,23 @@ import type {
   SystemFields,
   ToWorker,
 } from '../protocol.js';
-import { ConnectionTable } from '../scheduler/connection-table.js';
+import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
-import { Scoreboard } from '../scheduler/scoreboard.js';
+import { seededRandom } from '../scheduler/random.js';
+import { Scoreboard, type WorkerWriter } from '../scheduler/scoreboard.js';
 import { Connections } from './connections.js';
 import { drain, followSessions } from './draining.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
+import { Outbox } from './outbox.js';
+import { Rounds } from './rounds.js';
 import { setMovingControl } from './self.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
   readonly index: number;
+  /** Workers that accept by themselves; a spare's index is not below it. */
+  readonly count: number;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
@@ -49,14 +54,8 @@ export class Agent {
 
   constructor(init: AgentInit) {
     this.#init = init;
-    const row = Scoreboard.attach(init.scoreboard).own(init.index);
-    const { moving } = init;
-    this.#tracking =
-      moving === null
-        ? null
-        : new Tracking(ConnectionTable.attach(moving.table), init.index, (server) =>
-            this.#listening.listenerOf(server),
-          );
+    const board = Scoreboard.attach(init.scoreboard);
+    const row = board.own(init.index);
     this.#connections = new Connections(row, (socket) => this.#mail?.opened(socket) ?? false);
     this.#listening = new Listening(init.transport, {
       listening: followSessions,
@@ -65,23 +64,47 @@ export class Agent {
       own: (address, listening) => init.send({ kind: 'own', address, listening }),
       failed: (error) => init.send({ kind: 'listen-failed', error, system: systemFields(error) }),
     });
-    this.#mail =
-      moving === null || this.#tracking === null
-        ? null
-        : new Mail(
-            Mailboxes.attach(moving.mailboxes).reader(init.index),
-            this.#listening,
-            this.#tracking,
-            (entry, full) => init.send({ kind: 'undeliverable', entry, full }),
-          );
+    const moving = init.moving === null ? null : this.#joinMoving(init.moving, board, row);
+    this.#tracking = moving?.tracking ?? null;
+    this.#mail = moving?.mail ?? null;
     const onWake = () => this.#mail?.read();
     this.#loop = hasHelper
-      ? attachLoop(init.scoreboard, row.loopsIndex, row.heartbeatIndex, onWake)
+      ? attachLoop(
+          init.scoreboard,
+          row.loopsIndex,
+          row.heartbeatIndex,
+          onWake,
+          moving?.rounds ?? null,
+        )
       : null;
     this.#tracking?.install();
     setMovingControl(this.#tracking);
     this.#connections.install();
     this.#listening.install();
+  }
+
+  /** What this worker needs to give connections and to be given some. */
+  #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
+    const { index, count, send } = this.#init;
+    const { rings, roundMs, batchMax } = moving;
+    const table = ConnectionTable.attach(moving.table);
+    const mailboxes = Mailboxes.attach(moving.mailboxes);
+    const tracking = new Tracking(table, index, row, (server) =>
+      this.#listening.listenerOf(server),
+    );
+    const mail = new Mail(mailboxes.reader(index), this.#listening, tracking, (entry, full) =>
+      send({ kind: 'undeliverable', entry, full }),
+    );
+    const outbox = new Outbox(mailboxes, index, board, table, (worker) =>
+      send({ kind: 'left', worker }),
+    );
+    const settings = {
+      ...{ worker: index, workers: count, spare: index >= count, roundMs, batchMax },
+      rings: rings[index] ?? [],
+      random: seededRandom(moving.seed + 1 + index), // the governor has the seed itself
+    };
+    const rounds = new Rounds(settings, board, row, table, tracking, outbox);
+    return { tracking, mail, rounds: rounds.settings(nativeTable(table)) };
   }
 
   get wakeId(): number | null {

@@ -23,7 +23,7 @@ syncBuiltinESMExports();
 const { index, cpu, count, control } = init;
 const send = (message: FromWorker) => control.postMessage(message);
 
-setSelf({ index, cpu, count });
+setSelf({ index, cpu, count, spare: index >= count });
 setThreadName(init.threadName);
 setArguments(init.entry, init.args);
 describeStream('stdout', init.stdio.stdout);
@@ -33,8 +33,11 @@ if (cpu !== null && init.inherited !== null) containPin(init.inherited, init.par
 const signals = new SignalInterest((signal, on) => send({ kind: 'signal-interest', signal, on }));
 signals.install();
 
+const tid = threadId();
+if (tid !== null) Scoreboard.attach(init.scoreboard).own(index).begin(tid);
+
 const agent = new Agent({
-  index,
+  ...{ index, count },
   scoreboard: init.scoreboard,
   moving: init.moving,
   transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
@@ -46,8 +49,6 @@ const agent = new Agent({
 control.on('message', (message: ToWorker) => agent.receive(message));
 control.unref(); // the application alone decides how long this worker lives
 
-const tid = threadId();
-if (tid !== null) Scoreboard.attach(init.scoreboard).own(index).tid(tid);
 send({ kind: 'up', tid, wakeId: agent.wakeId });
 
 runEntry(init.entry);

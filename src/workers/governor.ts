@@ -6,97 +6,114 @@
  * its loop for a tick while its efd had events. What the worker is doing then counts
  * as one of its events, so a worker with one connection waiting behind a long callback
  * has two and may give one.
+ *
+ * Spares are the outermost gyre: a worker's connections go there when all workers stand
+ * still. When there is no spare yet, main is asked for one.
  */
 import workerThreads, { type MessagePort } from 'node:worker_threads';
 import {
   createWatcher,
+  FROM_MAIL,
+  FROM_QUEUE,
   inPoll,
   installSafepoint,
-  type NativeTable,
+  type NativeShared,
   peek,
   type Ready,
   setThreadName,
   take,
   type Watcher,
-  wake,
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
-import { ConnectionTable } from '../scheduler/connection-table.js';
-import { CONNECTION, CONNECTION_WORDS, ConnectionState, EntryKind } from '../scheduler/layout.js';
-import { type Entry, Mailboxes, type MailboxWriter } from '../scheduler/mailbox.js';
+import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
-import { type Rings, wholeMachine } from '../scheduler/neighbourhood.js';
+import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
+import { Outbox, type Sent } from './outbox.js';
 import { selfCheck } from './self-check.js';
 
 const WORDS_TAKEN = 8;
 
 /**
  * How long a worker may take to reach its handler before the governor gives up. It takes
- * tens of µs on an idle machine; one that sleeps uninterruptibly would take for ever.
+ * tens of µs if it has its CPU, and its turn if it shares it with a spare: Linux lets the other
+ * run for some 3 ms. One that sleeps uninterruptibly would take for ever.
  */
-const PAUSE_TIMEOUT_US = 2_000;
+const PAUSE_TIMEOUT_US = 8_000;
 
-/** What native/taking.h calls TableLayout, in its order. */
-export const TABLE_LAYOUT = Int32Array.of(
-  CONNECTION_WORDS,
-  CONNECTION.OWNER,
-  CONNECTION.STATE,
-  CONNECTION.LISTENER,
-  CONNECTION.GENERATION,
-  CONNECTION.BOUNDARY,
-  ConnectionState.FRESH,
-  ConnectionState.BETWEEN,
-  ConnectionState.LISTENING,
-  ConnectionState.TAKEN,
-);
+/** Most reports for which a worker is left alone after pauses in which nothing could be taken. */
+const BACKOFF_MAX = 64;
+
+/**
+ * Reports in a row, that is ticks, in which all workers stand still and something waits, before
+ * a spare is asked for. Starting one takes some 50 ms of CPU, and a collection of garbage
+ * seldom stops a worker for longer than this.
+ */
+const WISHES_MIN = 5;
 
 /** Idle connections are looked for from a random descriptor below this on. */
 const CHAOS_DESCRIPTORS = 128;
 
+/** What the governor knows of one worker. */
+interface Victim {
+  /** Whom it may give to. */
+  readonly rings: Rings;
+  /** Moves that it made through the governor, and that count when it last gave to r. */
+  rounds: number;
+  readonly gave: number[];
+  /** Reports for which it is left alone, now and after the next pause in vain. */
+  rest: number;
+  backoff: number;
+}
+
 class Governor {
   readonly #init: GovernorInit;
-  readonly #peers: readonly number[];
-  readonly #table: NativeTable;
-  readonly #connections: ConnectionTable;
-  readonly #writers: readonly MailboxWriter[];
-  readonly #rings: readonly Rings[];
+  readonly #shared: NativeShared;
+  readonly #outbox: Outbox;
+  readonly #victims: readonly Victim[];
   readonly #random: Random;
   readonly #watcher: Watcher;
   readonly #board: Scoreboard;
-  /** Moves that each worker made through the governor, and its count when it last gave to r. */
-  readonly #rounds: number[];
-  readonly #gave: number[][];
-  readonly #ended = new Set<number>();
   readonly #taken: Int32Array;
   readonly #boundaries: Float64Array;
   readonly #stats = new Float64Array(3);
+  readonly #send: (message: FromGovernor) => void;
   /** What each worker had ready when it was last looked at; null: not looked at now. */
   #ready: (Ready | null)[] = [];
+  /** Main is starting a spare. */
+  #asked = false;
+  /** Reports in a row in which one more spare would have helped. */
+  #wishes = 0;
+  #wished = false;
 
-  constructor(init: GovernorInit, peers: readonly number[]) {
+  constructor(init: GovernorInit, send: (message: FromGovernor) => void) {
     this.#init = init;
-    this.#peers = peers;
-    this.#table = { words: init.table, layout: TABLE_LAYOUT };
-    this.#connections = ConnectionTable.attach(init.table);
+    this.#send = send;
+    const connections = ConnectionTable.attach(init.table);
     const mailboxes = Mailboxes.attach(init.mailboxes);
-    const count = peers.length;
-    this.#writers = peers.map((_, index) => mailboxes.writer(mailboxes.governor, index));
-    this.#rings = wholeMachine(count);
-    this.#random = seededRandom(init.seed);
+    this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
-    this.#rounds = new Array(count).fill(0);
-    this.#gave = peers.map(() => new Array(count).fill(0));
+    this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
+      send({ kind: 'left', worker }),
+    );
+    const slots = mailboxes.workers;
+    this.#victims = withSpares(init.rings, slots).map((rings) => ({
+      ...{ rings, rounds: 0, gave: new Array(slots).fill(0) },
+      ...{ rest: 0, backoff: 1 },
+    }));
+    this.#random = seededRandom(init.seed);
     this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
     this.#boundaries = new Float64Array(this.#taken.buffer);
     installSafepoint();
-    this.#watcher = createWatcher(peers, init.tickMs * 1000, () => this.#onStall());
+    this.#watcher = createWatcher(slots, init.tickMs * 1000, () => this.#onStall());
   }
 
-  /** Nothing is put into the mailbox of `worker` after this. */
-  forget(worker: number): void {
-    this.#ended.add(worker);
+  /** The loop of `worker` is `peer` from now on; 0: it has none. */
+  watch(worker: number, peer: number): void {
+    this.#watcher.set(worker, peer);
+    if (worker >= this.#init.rings.length) this.#asked = false;
   }
 
   stop(): void {
@@ -105,32 +122,59 @@ class Governor {
 
   #onStall(): void {
     this.#ready = [];
-    for (let worker = 0; worker < this.#peers.length; worker++) {
-      if (this.#watcher.stalled(worker) && !this.#ended.has(worker)) this.#rescue(worker);
+    this.#wished = false;
+    for (let worker = 0; worker < this.#victims.length; worker++) {
+      if (this.#watcher.stalled(worker) && this.#board.peer(worker) !== 0) this.#rescue(worker);
     }
+    this.#wishes = this.#wished ? this.#wishes + 1 : 0;
+    if (this.#wishes >= WISHES_MIN) this.#wantSpare();
     this.#watcher.continue();
   }
 
-  #rescue(victim: number): void {
-    const ready = this.#look(victim);
+  #rescue(worker: number): void {
+    const victim = this.#victims[worker] as Victim;
+    if (victim.rest > 0) {
+      victim.rest--;
+      return;
+    }
+    const ready = this.#look(worker);
     if (ready === null) return;
-    const waiting = ready.movable + ready.queued;
+    const waiting = ready.movable + ready.queued + ready.mail;
     if (waiting === 0) return;
-    const gave = this.#gave[victim] as number[];
-    const round = (this.#rounds[victim] as number) + 1;
     const move = chooseMove({
-      giver: victim,
+      giver: worker,
       events: waiting + 1, // and the one that it is busy with
-      rings: this.#rings[victim] as Rings,
-      outstanding: (worker) => this.#outstanding(worker),
-      roundsSinceGave: (worker) => round - (gave[worker] as number),
-      accepts: (worker) => this.#accepts(worker),
+      rings: victim.rings,
+      outstanding: (other) => this.#outstanding(other),
+      roundsSinceGave: (other) => victim.rounds + 1 - (victim.gave[other] as number),
+      accepts: (other) => this.#accepts(other),
       random: this.#random,
     });
-    if (move === null) return;
-    this.#rounds[victim] = round;
-    gave[move.recipient] = round;
-    this.#make(victim, move.recipient, move.count);
+    if (move === null) {
+      this.#wished ||= !this.#init.rings.some((_, other) => this.#accepts(other));
+      return;
+    }
+    victim.rounds++;
+    victim.gave[move.recipient] = victim.rounds;
+    const taken = this.#make(worker, move.recipient, move.count);
+    victim.backoff = taken !== 0 ? 1 : Math.min(2 * victim.backoff, BACKOFF_MAX);
+    victim.rest = victim.backoff - 1;
+  }
+
+  #wantSpare(): void {
+    if (this.#asked) return;
+    for (let spare = this.#init.rings.length; spare < this.#victims.length; spare++) {
+      if (this.#board.peer(spare) !== 0) continue;
+      this.#asked = true;
+      this.#wishes = 0;
+      this.#send({ kind: 'want-spare' });
+      return;
+    }
+  }
+
+  /** Main cannot give it one now. */
+  refused(): void {
+    this.#asked = false;
   }
 
   /**
@@ -138,40 +182,42 @@ class Governor {
    * no reason at all. Whatever is wrong with moving shows soonest under this.
    */
   chaos(): void {
-    const workers = this.#peers.length;
+    const workers = this.#victims.length;
     const victim = below(this.#random, workers);
     const recipient = below(this.#random, workers);
-    if (victim === recipient || this.#ended.has(victim) || this.#ended.has(recipient)) return;
+    if (victim === recipient || !this.#board.receives(recipient)) return;
+    if (this.#board.peer(victim) === 0) return;
     const count = 1 + below(this.#random, this.#init.batchMax);
     this.#make(victim, recipient, count, below(this.#random, CHAOS_DESCRIPTORS));
   }
 
-  #make(victim: number, recipient: number, wanted: number, idleFrom = -1): void {
-    const to = this.#writers[recipient] as MailboxWriter;
-    const back = this.#writers[victim] as MailboxWriter;
-    const max = Math.min(wanted, this.#init.batchMax, to.free(), back.free());
+  /** Returns how much was taken, or -1 if the victim was not paused. */
+  #make(victim: number, recipient: number, wanted: number, idleFrom = -1): number {
     const row = this.#board.governor(victim);
-    if (max === 0) {
-      row.refused();
-      return;
-    }
-    const taken = take(
-      this.#peers[victim] as number,
-      victim + 1,
-      this.#table,
-      this.#watcher.neverFd,
-      max,
-      PAUSE_TIMEOUT_US,
-      idleFrom,
-      this.#taken,
-      this.#stats,
-    );
+    const { batchMax } = this.#init;
+    const room = Math.min(this.#outbox.room(recipient), this.#outbox.room(victim));
+    const max = Math.min(wanted, batchMax, room);
+    const taken =
+      max === 0
+        ? -1
+        : take(
+            this.#board.peer(victim),
+            victim,
+            this.#shared,
+            this.#watcher.neverFd,
+            max,
+            PAUSE_TIMEOUT_US,
+            idleFrom,
+            this.#taken,
+            this.#stats,
+          );
     if (taken < 0) {
       row.refused();
-      return;
+      return 0;
     }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
     row.paused(taken, mismatches, failures, pauseNs / 1000);
+    let connections = 0;
     for (let i = 0; i < taken; i++) {
       const at = i * WORDS_TAKEN;
       const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] = this.#taken.subarray(
@@ -180,41 +226,46 @@ class Governor {
       );
       const boundary = this.#boundaries[at / 2 + 3] as number;
       // There is room: it was checked above, and nobody else puts into these rings.
-      to.put({
-        ...{ kind: kind as Entry['kind'], fd, listener, boundary },
-        generation: this.#connections.send(fd, listener, boundary),
-      });
-      if (oldFd < 0) continue;
-      back.put({ kind: EntryKind.DROP, fd: oldFd, listener, generation, boundary });
+      if (oldFd === FROM_MAIL) {
+        const entry = { kind: kind as EntryKind, fd, listener, generation, boundary };
+        this.#outbox.forward(recipient, entry);
+        continue;
+      }
+      this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary);
+      if (oldFd === FROM_QUEUE) continue;
+      this.#outbox.drop(victim, oldFd, generation);
+      connections++;
     }
-    if (taken === 0) return;
-    wake(this.#peers[recipient] as number);
-    wake(this.#peers[victim] as number);
+    if (taken === 0) return 0;
+    this.#outbox.deliver(recipient);
+    if (connections > 0) this.#outbox.deliver(victim);
     this.#ready[victim] = null;
     this.#ready[recipient] = null;
+    return taken;
   }
 
   #look(worker: number): Ready | null {
-    this.#ready[worker] ??= peek(this.#peers[worker] as number, worker + 1, this.#table);
+    this.#ready[worker] ??= peek(this.#board.peer(worker), worker, this.#shared);
     return this.#ready[worker] ?? null;
   }
 
   #outstanding(worker: number): number {
     const ready = this.#look(worker);
     if (ready === null) return Number.POSITIVE_INFINITY;
-    const busy = inPoll(this.#peers[worker] as number) ? 0 : 1;
-    return ready.movable + ready.queued + ready.other + busy;
+    const busy = inPoll(this.#board.peer(worker)) ? 0 : 1;
+    return ready.movable + ready.queued + ready.mail + ready.other + busy;
   }
 
+  /** Not one that stands still, even if nothing waits for it yet. */
   #accepts(worker: number): boolean {
-    return !this.#ended.has(worker) && !this.#watcher.stalled(worker);
+    return this.#board.receives(worker) && !this.#watcher.still(worker);
   }
 }
 
 const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
-const reply = (message: FromGovernor) => control.postMessage(message);
+const send = (message: FromGovernor) => control.postMessage(message);
 let governor: Governor | null = null;
-let chaos = false;
+let chaos = init.chaos;
 
 function unrest(): void {
   if (!chaos) return;
@@ -224,14 +275,15 @@ function unrest(): void {
 
 function receive(message: ToGovernor): void {
   switch (message.kind) {
-    case 'watch':
-      governor = new Governor(init, message.peers);
-      chaos = init.chaos;
+    case 'start':
+      governor = new Governor(init, send);
       unrest();
       break;
-    case 'ended':
-      governor?.forget(message.worker);
-      reply(message);
+    case 'peer':
+      governor?.watch(message.worker, message.peer);
+      break;
+    case 'no-spare':
+      governor?.refused();
       break;
     case 'stop':
       chaos = false;
@@ -242,6 +294,6 @@ function receive(message: ToGovernor): void {
 
 setThreadName(`${init.name}-gov`);
 selfCheck().then((unfit) => {
-  reply({ kind: 'checked', unfit });
+  send({ kind: 'checked', unfit });
   control.on('message', receive);
 });

@@ -11,6 +11,7 @@
  */
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
+import { resolveListenerOptions } from '../listener-options.js';
 import { close as closeFd, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
 
@@ -20,9 +21,15 @@ interface Handle {
   open(fd: number): number;
   onconnection: (this: Handle, status: number, client: unknown) => void;
   listen(backlog: number): number;
+  getsockname?(out: object): number;
   close(callback?: () => void): void;
   ref(): void;
   unref(): void;
+}
+
+/** What node:cluster makes handles with; under this name in Node 20 to 26. */
+interface NetInternals {
+  _createServerHandle(address: string, port: number, addressType: number): Handle | number;
 }
 
 /** What this file uses of net.Server beyond its public interface. */
@@ -69,15 +76,33 @@ interface Held {
   readonly listener: number;
   readonly handle: Handle;
   readonly backlog: number;
+  readonly moves: boolean;
   /** Handles over sockets whose workers ceased to listen, by descriptor. */
   readonly extras: Map<number, Handle>;
 }
 
 /** Type of a stream handle that is no server: TCPConstants.SOCKET and PipeConstants.SOCKET. */
 const CONNECTED = 0;
+/** TCPConstants.SERVER. */
+const LISTENING = 1;
 
 const prototype = net.Server.prototype as Server;
 const scheduleImmediate = setImmediate;
+const scheduleInterval = setInterval;
+const cancelInterval = clearInterval;
+/** The longest interval there is: 24 days. */
+const FOREVER_MS = 2 ** 31 - 1;
+
+/**
+ * Whether connections may move, as far as `listen({ gyre: { move: false } })` says.
+ *
+ * @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID`
+ */
+function mayMove(first: unknown): boolean {
+  const gyre = (first as { gyre?: unknown } | null | undefined)?.gyre;
+  if (gyre === undefined) return true;
+  return resolveListenerOptions('listen({ gyre })', gyre).move;
+}
 
 /** `exclusive` as the application wrote it: node sets it itself for `reusePort`. */
 function wantsExclusive(first: unknown): boolean {
@@ -97,6 +122,8 @@ export class Listening {
   readonly #byListener = new Map<number, Held>();
   readonly #listenerOf = new WeakMap<net.Server, number>();
   readonly #exclusive = new WeakSet<Server>();
+  /** Servers whose application said that their connections must not move. */
+  readonly #staying = new WeakSet<net.Server>();
   #pending = 0;
   #ready = false;
 
@@ -113,6 +140,8 @@ export class Listening {
     prototype.listen = function (this: Server, ...args: unknown[]) {
       if (wantsExclusive(args[0])) self.#exclusive.add(this);
       else self.#exclusive.delete(this);
+      if (mayMove(args[0])) self.#staying.delete(this);
+      else self.#staying.add(this);
       const settle = self.#watch(this);
       try {
         return listen.apply(this, args);
@@ -150,10 +179,10 @@ export class Listening {
     handle.onconnection = (status, client) => first.onconnection.call(first, status, client);
     if (held.server._unref) handle.unref();
     held.extras.set(fd, handle);
-    this.#events.accepting(fd, held.listener, true);
+    this.#accepting(held, fd, true);
   }
 
-  /** Main's number of the listener that `server` accepts for, if it is main's. */
+  /** Main's number of the listener that `server` accepts for; null if its connections stay. */
   listenerOf(server: net.Server): number | null {
     return this.#listenerOf.get(server) ?? null;
   }
@@ -205,7 +234,7 @@ export class Listening {
     const handle = held?.extras.get(fd);
     if (held === undefined || handle === undefined) return; // closed meanwhile, with its server
     held.extras.delete(fd);
-    this.#events.accepting(fd, held.listener, false);
+    this.#accepting(held, fd, false);
     handle.close();
     this.#transport?.release(null, [fd]);
   }
@@ -260,10 +289,13 @@ export class Listening {
       this.#originalSetUp.call(server, where, port, addressType, backlog, fd, flags);
       return;
     }
-    this.#originalSetUp.call(server, null, null, null, reply.backlog, reply.fd, flags);
+    const standsBy = reply.fd < 0;
+    if (standsBy) server._handle = standByHandle(reply.address);
+    const from = standsBy ? undefined : reply.fd;
+    this.#originalSetUp.call(server, null, null, null, reply.backlog, from, flags);
     if (server._handle === null) {
       // A socket that cannot listen (a connected one, say): node has closed it and emits why.
-      transport.release(reply.grant, [reply.fd]);
+      transport.release(reply.grant, standsBy ? [] : [reply.fd]);
       return;
     }
     server._connectionKey = connectionKey(args, reply.address);
@@ -271,15 +303,16 @@ export class Listening {
   }
 
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, fd, backlog }: Opened): void {
-    const held: Held = { server, listener, handle, backlog, extras: new Map() };
+  #hold(server: Server, handle: Handle, { grant, listener, fd, backlog, ...opened }: Opened): void {
+    const moves = opened.moves && !this.#staying.has(server);
+    const held: Held = { server, listener, handle, backlog, moves, extras: new Map() };
     this.#held.set(grant, held);
     this.#byListener.set(listener, held);
-    this.#listenerOf.set(server, listener);
+    if (moves) this.#listenerOf.set(server, listener);
     this.#servers.add(server);
-    this.#events.accepting(fd, listener, true);
+    this.#accepting(held, fd, true);
     const before = () => {
-      for (const each of [fd, ...held.extras.keys()]) this.#events.accepting(each, listener, false);
+      for (const each of [fd, ...held.extras.keys()]) this.#accepting(held, each, false);
     };
     const after = () => {
       this.#held.delete(grant);
@@ -287,7 +320,11 @@ export class Listening {
       this.#listenerOf.delete(server);
       this.#servers.delete(server);
       for (const extra of held.extras.values()) extra.close();
-      this.#transport?.release(grant, [fd, ...held.extras.keys()]);
+      const fds = [fd, ...held.extras.keys()];
+      this.#transport?.release(
+        grant,
+        fds.filter((each) => each >= 0),
+      );
     };
     onClose(handle, after, before);
     for (const method of ['ref', 'unref'] as const) {
@@ -297,6 +334,10 @@ export class Listening {
         for (const extra of held.extras.values()) extra[method]();
       };
     }
+  }
+
+  #accepting({ listener, moves }: Held, fd: number, on: boolean): void {
+    if (moves && fd >= 0) this.#events.accepting(fd, listener, on);
   }
 
   /** A socket that this thread opened itself: main only hears of it. */
@@ -334,6 +375,33 @@ function onClose(handle: Handle, after: () => void, before?: () => void): void {
     original.call(this, callback);
     after();
   };
+}
+
+/**
+ * A handle that accepts nothing by itself, for a server to which connections are given. It
+ * has no socket, and keeps the thread alive as one that listens does.
+ */
+function standByHandle(address: ListenAddress): Handle {
+  const bound = (net as unknown as NetInternals)._createServerHandle('127.0.0.1', 0, 4);
+  if (typeof bound === 'number') return failingHandle(bound);
+  const Stream = bound.constructor as new (type: number) => Handle;
+  bound.close();
+  const handle = new Stream(LISTENING);
+  const alive = scheduleInterval(() => {}, FOREVER_MS);
+  const close = handle.close;
+  return Object.assign(handle, {
+    listen: () => 0,
+    getsockname: (out: object) => {
+      if (address.family !== 'unix') Object.assign(out, address);
+      return 0;
+    },
+    close(this: Handle, callback?: () => void) {
+      cancelInterval(alive);
+      close.call(this, callback);
+    },
+    ref: () => void alive.ref(),
+    unref: () => void alive.unref(),
+  });
 }
 
 /** A handle on which `listen` fails, so that node makes and emits the error. */

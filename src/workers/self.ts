@@ -7,12 +7,14 @@ import type { Socket } from 'node:net';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
-  /** 0 to `count` - 1. */
+  /** 0 to `count` - 1; of a spare, `count` or more. */
   readonly index: number;
   /** CPU that this thread is pinned to, or null if it is not. */
   readonly cpu: number | null;
-  /** How many workers the runtime was started with. */
+  /** How many workers the runtime was started with, spares not counted. */
   readonly count: number;
+  /** Whether it is a spare, which serves only while every worker stands still. */
+  readonly spare: boolean;
 }
 
 /** What an application may say about its own connections. */

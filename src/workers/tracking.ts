@@ -10,13 +10,18 @@
  *     accepted --> FRESH -- first byte --> IN_MESSAGE -- last response done --> BETWEEN
  *                                              ^------------ first byte -----------'
  *
- * A connection stays for ever (HELD, or no entry at all) when it is not HTTP/1 over
- * plain TCP, or once it was upgraded, or when the application says `hold(socket)`.
+ * Of a connection that is not HTTP/1 nobody here sees a message begin. It is FRESH too, and
+ * moves while the kernel says that nothing was read or written; from then on only when its
+ * application says `release(socket)`. These stay for ever: what `hold(socket)` was said of;
+ * Unix sockets, of which the kernel does not count bytes; TLS, whose server would report a
+ * client that gave up (`tlsClientError`) when an unread one goes; all connections of a server
+ * that must not move.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import type { ConnectionTable } from '../scheduler/connection-table.js';
+import { atBoundary } from '../native.js';
+import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { type HttpServer, Waiting } from './waiting.js';
 
@@ -68,9 +73,23 @@ export interface Adoption {
   readonly boundary: number;
 }
 
+/** What is told of this worker's connections. */
+export interface Counts {
+  /** The application keeps one more, or one less. */
+  held(by: 1 | -1): void;
+  /** One more, with this descriptor. */
+  opened(fd: number): void;
+}
+
+/** Without loading node's TLS for it. */
+function isTls(server: Server): boolean {
+  return 'setSecureContext' in server;
+}
+
 export class Tracking {
   readonly #table: ConnectionTable;
   readonly #worker: number;
+  readonly #counts: Counts;
   readonly #listenerOf: (server: Server) => number | null;
   readonly #byFd = new Map<number, Track>();
   readonly #waiting = new Waiting();
@@ -78,14 +97,19 @@ export class Tracking {
   readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
   readonly #onBegin: (this: Parser) => void;
 
-  /** @param listenerOf number of the listener that a server accepts for; null: not main's. */
+  /**
+   * @param listenerOf number of the listener that a server accepts for; null: it is not
+   *   main's, or its connections must not move.
+   */
   constructor(
     table: ConnectionTable,
     worker: number,
+    counts: Counts,
     listenerOf: (server: Server) => number | null,
   ) {
     this.#table = table;
     this.#worker = worker;
+    this.#counts = counts;
     this.#listenerOf = listenerOf;
     const waiting = this.#waiting;
     this.#onBegin = function onMessageBegin() {
@@ -123,22 +147,23 @@ export class Tracking {
     if (listener === null) return;
     const { fd } = handle;
     const consumedBefore = adoption?.boundary ?? 0;
-    // Only a plain HTTP/1 connection has its parser on the accepted socket itself. Of any
-    // other, only its application knows when it stands between messages: release().
-    let state: ConnectionState = ConnectionState.IN_MESSAGE;
-    if (parser) state = consumedBefore > 0 ? ConnectionState.BETWEEN : ConnectionState.FRESH;
-    else if (adoption !== null) state = ConnectionState.BETWEEN;
+    // Only a plain HTTP/1 connection has its parser on the accepted socket itself.
+    let state: ConnectionState =
+      consumedBefore > 0 ? ConnectionState.BETWEEN : ConnectionState.FRESH;
+    if (!parser && isTls(server)) state = ConnectionState.IN_MESSAGE;
     const early = this.#early.get(tracked);
     if (early === 'hold') state = ConnectionState.HELD;
     else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
       ...{ fd, generation, socket: tracked, consumedBefore },
-      ...{ open: 0, held: early === 'hold' },
+      ...{ open: 0, held: false },
       waiting: parser !== null && parser !== undefined && consumedBefore > 0,
     };
+    if (early === 'hold') this.#setHeld(track, true);
     tracked[TRACK] = track;
     this.#byFd.set(fd, track);
+    this.#counts.opened(fd);
     if (parser) parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
     this.#forgetOnClose(handle, track);
     if (track.waiting) this.#waiting.begin(tracked);
@@ -157,8 +182,8 @@ export class Tracking {
       this.#early.set(socket, 'hold');
       return;
     }
-    track.held = true;
-    this.#table.hold(track.fd);
+    if (!this.#table.hold(track.fd)) return; // it is somebody else's by now
+    this.#setHeld(track, true);
   }
 
   /**
@@ -173,7 +198,7 @@ export class Tracking {
     if (track !== undefined) {
       if (track.open > 0) return false;
       if (!this.#table.release(track.fd, track.consumedBefore + socket.bytesRead)) return false;
-      track.held = false;
+      this.#setHeld(track, false);
       return true;
     }
     if (server === undefined || this.#listenerOf(server) === null) return false;
@@ -192,9 +217,35 @@ export class Tracking {
     return true;
   }
 
-  /** The connection of this worker that has descriptor `fd`. */
-  socketOf(fd: number): Socket | undefined {
-    return this.#byFd.get(fd)?.socket;
+  /** How many connections are followed. */
+  get size(): number {
+    return this.#byFd.size;
+  }
+
+  /** Descriptors of these. */
+  descriptors(): IterableIterator<number> {
+    return this.#byFd.keys();
+  }
+
+  /**
+   * Offers the connection with descriptor `fd` to `give`, if it stands between two messages
+   * and the kernel agrees, and says what became of it. When `give` returns true, somebody
+   * else has a duplicate of it, and the wrapper here goes; the peer notices nothing.
+   */
+  give(fd: number, give: (giving: Giving) => boolean): 'given' | 'kept' | 'mismatch' | 'busy' {
+    const track = this.#byFd.get(fd);
+    const giving = track === undefined ? null : this.#table.tryGive(fd);
+    if (track === undefined || giving === null) return 'busy';
+    if (!atBoundary(fd, giving.boundary, giving.state === ConnectionState.FRESH)) {
+      this.#table.keep(fd, ConnectionState.IN_MESSAGE);
+      return 'mismatch';
+    }
+    if (!give(giving)) {
+      this.#table.keep(fd, giving.state);
+      return 'kept';
+    }
+    track.socket.destroy();
+    return 'given';
   }
 
   #onFinish = (message: unknown): void => {
@@ -213,6 +264,12 @@ export class Tracking {
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   };
 
+  #setHeld(track: Track, held: boolean): void {
+    if (track.held === held) return;
+    track.held = held;
+    this.#counts.held(held ? 1 : -1);
+  }
+
   /**
    * The entry must go before the descriptor does: the kernel may give the number to
    * anybody at once. The 'close' event comes later than that.
@@ -223,6 +280,7 @@ export class Tracking {
       this.#byFd.delete(track.fd);
       this.#table.close(track.fd);
       track.socket[TRACK] = undefined;
+      this.#setHeld(track, false);
       if (track.waiting) this.#waiting.end(track.socket);
     };
     for (const method of ['close', 'reset'] as const) {

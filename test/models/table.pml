@@ -1,7 +1,8 @@
 /*
  * The connection table, the kernel's descriptors and mailboxes, as in
  * src/scheduler/connection-table.ts and native/taking.cc: two workers accept, serve and
- * close; a governor pauses worker 0 and moves connections to worker 1.
+ * close; a governor pauses worker 0 and moves connections to worker 1; and worker 0 gives
+ * one away by itself.
  *
  * Claims: a connection is taken between two messages only, and from its owner only; one
  * worker reads it at a time; a DROP closes only what was taken; and in the end each
@@ -16,7 +17,7 @@
 #define MOVES   2
 #define SERVES  1         /* messages of each worker */
 
-mtype = { UNTRACKED, FRESH, BETWEEN, IN_MESSAGE, TAKEN };
+mtype = { UNTRACKED, FRESH, BETWEEN, IN_MESSAGE, TAKEN, GIVING };
 mtype = { CONNECTION, DROP };
 
 byte kernel[NUMBERS];     /* socket that a number refers to; 0: none */
@@ -75,6 +76,8 @@ inline close(fd) {
 proctype Worker(byte me) provided (_pid != 1 || !paused) {
   byte fd, mine, version, serves;
   byte number, which, at;
+  bool gave;
+  mtype was;
   do
   :: atomic { mine == 0 && accepted < SOCKETS && nfull(mail[me]) ->
        accepted++; mine = accepted; lowest(fd, mine); holder[mine] = me };
@@ -100,6 +103,45 @@ proctype Worker(byte me) provided (_pid != 1 || !paused) {
         state[fd] = BETWEEN
      :: else
      fi
+  :: me == 0 && mine != 0 && !gave && nfull(mail[1]) ->
+     gave = true;
+     was = state[fd];
+     if
+     :: was == FRESH || was == BETWEEN ->
+        /* Compare and exchange. */
+        atomic {
+          if
+          :: state[fd] == was -> which = 1;
+#ifndef M_GIVE_UNMARKED
+             state[fd] = GIVING
+#endif
+          :: else -> which = 0
+          fi
+        };
+        if
+        :: which == 1 ->
+           if
+           :: consumed[mine] == boundary[fd] ->
+              /* dup(2); then the wrapper is dropped, and the entry before its descriptor. */
+              atomic { lowest(number, kernel[fd]); at = boundary[fd] };
+              mail[1]!CONNECTION(number, 0, at);
+              state[fd] = UNTRACKED;
+              owner[fd] = NOBODY;
+              atomic {
+                assert(kernel[fd] != PLUG);
+                if
+                :: holder[kernel[fd]] == me -> holder[kernel[fd]] = NOBODY
+                :: else
+                fi;
+                kernel[fd] = 0; mine = 0; version = 0; fd = 0
+              }
+           :: else -> state[fd] = IN_MESSAGE
+           fi
+        :: else
+        fi
+     :: else
+     fi;
+     atomic { number = 0; which = 0; at = 0; was = 0 }
   :: mine != 0 -> close(fd)                /* a time-out, or the peer has gone */
   :: mine == 0 && mail[me]?[CONNECTION] ->
      mail[me]?CONNECTION(number, which, at);
@@ -121,7 +163,7 @@ proctype Worker(byte me) provided (_pid != 1 || !paused) {
      :: else
      fi;
      atomic { number = 0; which = 0; at = 0 }
-  :: !governing && empty(mail[me]) && (mine == 0 || kernel[fd] != PLUG) -> break
+  :: !governing && (me == 0 || finished[0]) && empty(mail[me]) && (mine == 0 || kernel[fd] != PLUG) -> break
   od;
   finished[me] = true
 }

@@ -26,6 +26,7 @@ export interface Facts {
   readonly pid: number;
   readonly addresses: readonly ListenAddress[];
   readonly workers: readonly WorkerInfo[];
+  readonly spares: readonly WorkerInfo[];
   readonly snapshot: Snapshot;
   /** What each open descriptor refers to, sorted. */
   readonly descriptors: readonly string[];
@@ -137,6 +138,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
       pid: process.pid,
       addresses: runtime.addresses,
       workers: runtime.workers,
+      spares: runtime.spares,
       snapshot: runtime.snapshot(),
       descriptors: [...descriptors().values()].sort(),
       move: runtime.capabilities.move,

@@ -32,6 +32,9 @@ import { descriptors, ROOT, Running } from '../support/app.js';
 const { EADDRINUSE, ECANCELED, EINVAL, EMFILE } = constants.errno;
 
 /** A ledger, and what it told the workers. */
+/** Workers from this number on are spares. */
+const SPARE = 100;
+
 class Ledger {
   readonly listeners: Listeners;
   readonly sent: { worker: number; message: ToWorker }[] = [];
@@ -39,6 +42,8 @@ class Ledger {
 
   constructor(t: Test, balanced = true) {
     this.listeners = new Listeners(balanced, 511, {
+      isSpare: (worker) => worker >= SPARE,
+      moves: () => true,
       send: (worker, message) => this.sent.push({ worker, message }),
       granted: (worker, address) => this.granted.push({ worker, address }),
     });

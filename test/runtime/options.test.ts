@@ -12,7 +12,12 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createRuntime, GyreError, type RuntimeOptions } from '../../src/index.js';
 import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/native.js';
-import { DEFAULTS, resolveOptions, SCHEDULER_DEFAULTS } from '../../src/runtime/options.js';
+import {
+  DEFAULTS,
+  listenerAt,
+  resolveOptions,
+  SCHEDULER_DEFAULTS,
+} from '../../src/runtime/options.js';
 import { app, descriptors, get, portOf, ROOT, Running, start, threads } from '../support/app.js';
 
 const CPUS = affinity();
@@ -94,6 +99,10 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     right: [undefined, 'auto', 'inline', 1, 2, 1024],
     wrong: [...NOT_NUMBERS, 0, -1, 1.5, 1025, Infinity, -Infinity, '', 'all', UNPRINTABLE],
   },
+  spares: {
+    right: [undefined, 'auto', 0, 1, 1023],
+    wrong: [...NOT_NUMBERS, -1, 1.5, 1024, Infinity, '', 'all', UNPRINTABLE],
+  },
   pin: {
     right: [undefined, 'soft', 'hard', 'off', [0], [1, 0], [8191]],
     wrong: [
@@ -155,11 +164,33 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     right: [undefined, 1, TIMER_MS_MAX, Infinity],
     wrong: [...NOT_NUMBERS, 0, 0.5, -1, -Infinity, TIMER_MS_MAX + 1],
   },
+  listeners: {
+    right: [
+      ...[
+        undefined,
+        {},
+        { 80: {} },
+        { ':80': { move: false } },
+        { '127.0.0.1:80': { move: true } },
+      ],
+      ...[{ '[::1]:80': {} }, { '[fe80::1%eth0]:80': {} }, { ':65535': { move: undefined } }],
+    ],
+    wrong: [
+      ...NOT_OBJECTS,
+      ...[{ '': {} }, { host: {} }, { 'host:80': {} }, { ':65536': {} }, { '::1:80': {} }],
+      ...[null, 1, [], new Map()].map((options) => ({ 80: options })),
+      ...[null, 1, 'true'].map((move) => ({ 80: { move } })),
+    ],
+  },
   scheduler: {
-    right: [undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
+    right: [
+      ...[undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
+      ...[0, 0.5, 1000, Infinity].map((roundMs) => ({ roundMs })),
+    ],
     wrong: [
       ...NOT_OBJECTS,
       ...[null, 1, 'true'].flatMap((value) => [{ move: value }, { chaos: value }]),
+      ...[...NOT_NUMBERS, -1, 1000.5, -Infinity].map((roundMs) => ({ roundMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 1001, Infinity].map((tickMs) => ({ tickMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 257, Infinity].map((batchMax) => ({ batchMax })),
       ...[...NOT_NUMBERS, -1, 1.5, 2 ** 32, Infinity].map((seed) => ({ seed })),
@@ -213,6 +244,7 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
   t.same(rest, {
     ...DEFAULTS,
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
+    listeners: new Map(),
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);
@@ -226,6 +258,21 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
   given.pin.push(1);
   given.env.A = '2';
   t.same([resolved.args, resolved.pin, resolved.env], [['a'], [0], { A: '1' }], 'a copy');
+});
+
+t.test('what is said of an address is found by it, or by its port', async (t) => {
+  const { listeners } = resolveOptions({
+    entry: 'a.js',
+    listeners: { 80: { move: false }, '127.0.0.1:0443': { move: false }, '[::1]:80': {} },
+  });
+  const tcp = (family: 'IPv4' | 'IPv6', address: string, port: number) =>
+    listenerAt(listeners, { family, address, port })?.move;
+  t.equal(tcp('IPv4', '10.0.0.1', 80), false, 'by its port');
+  t.equal(tcp('IPv6', '::', 80), false);
+  t.equal(tcp('IPv6', '::1', 80), true, 'what is said of the address itself comes first');
+  t.equal(tcp('IPv4', '127.0.0.1', 443), false);
+  t.equal(tcp('IPv4', '10.0.0.1', 443), undefined);
+  t.equal(listenerAt(listeners, { family: 'unix', path: '/80' }), undefined);
 });
 
 t.test('whatever it is given: frozen and valid options, or a GyreError', async (t) => {

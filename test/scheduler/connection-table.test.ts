@@ -1,6 +1,10 @@
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
-import { type Connection, ConnectionTable } from '../../src/scheduler/connection-table.js';
+import {
+  type Connection,
+  ConnectionTable,
+  type Giving,
+} from '../../src/scheduler/connection-table.js';
 import {
   CONNECTION,
   CONNECTION_WORDS,
@@ -144,6 +148,8 @@ interface SteppingTable {
       between(fd: number, boundary: number): Stepping<void>;
       hold(fd: number): Stepping<boolean>;
       release(fd: number, boundary: number): Stepping<boolean>;
+      tryGive(fd: number): Stepping<Giving | null>;
+      keep(fd: number, state: State): Stepping<void>;
       close(fd: number): Stepping<void>;
       read(fd: number): Stepping<Connection>;
     };
@@ -214,7 +220,10 @@ class World {
     if (state !== State.FRESH && state !== State.BETWEEN) return null;
     const socket = this.kernel[fd] ?? null;
     const checks = this.omitted.kernelCheck ?? true;
-    if (checks && socket?.consumed !== this.#boundary(fd)) return null;
+    if (checks && socket?.consumed !== this.#boundary(fd)) {
+      this.table.words[fd * CONNECTION_WORDS + CONNECTION.STATE] = State.IN_MESSAGE;
+      return null;
+    }
     if (socket === null || socket === PLUG) throw new Error('took what is no connection');
     if (socket.inMessage) throw new Error(`took ${socket.name} in a message`);
     if (socket.held) throw new Error(`took ${socket.name}, which is held`);
@@ -344,6 +353,60 @@ const releases: Setup = (compiled, omitted) => {
   });
 };
 
+/** Its owner gives a connection away, just when it may be taken. */
+const gives: Setup = (compiled, omitted) => {
+  const world = new World(compiled, omitted);
+  const { table, kernel } = world;
+  function* owner(): Thread {
+    const only = truth('0 only');
+    kernel[0] = only;
+    const generation = yield* table.open(0, 0, 0, 0, State.FRESH);
+    yield* world.message(0, only);
+    const giving = yield* table.tryGive(0);
+    if (giving !== null) {
+      yield;
+      if (noticed(kernel[0]) === PLUG) throw new Error('gave what was taken');
+      if (giving.boundary !== only.consumed) throw new Error(`at ${giving.boundary}`);
+      if (only.moved) throw new Error('gave what was taken');
+      only.moved = true; // a duplicate is in a mailbox
+      yield* world.closeNumber(0);
+    }
+    yield () => !world.governing;
+    yield* world.obey(0, 0, generation);
+  }
+  return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
+    if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
+  });
+};
+
+/** What nobody was told of was read: then it is offered and kept, or only held. */
+const unnoticed = (offered: boolean): Setup => {
+  return (compiled, omitted) => {
+    const world = new World(compiled, omitted);
+    const { table, kernel } = world;
+    function* owner(): Thread {
+      const only = truth('0 only');
+      kernel[0] = only;
+      const generation = yield* table.open(0, 0, 0, 0, State.FRESH);
+      yield;
+      if (noticed(kernel[0]) === only) only.consumed += 10;
+      if (offered && (yield* table.tryGive(0)) !== null) {
+        yield* table.keep(0, State.IN_MESSAGE);
+        yield* world.message(0, only);
+      }
+      if (yield* table.hold(0)) only.held = true;
+      else if (noticed(kernel[0]) !== PLUG) throw new Error('neither held nor taken');
+      yield () => !world.governing;
+      yield* world.obey(0, 0, generation);
+    }
+    return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
+      if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
+    });
+  };
+};
+const keeps = unnoticed(true);
+const holds = unnoticed(false);
+
 /** One worker closes a connection, and another gets its number. */
 const twoOwners: Setup = (compiled, omitted) => {
   const world = new World(compiled, omitted);
@@ -427,7 +490,7 @@ const adoption: Setup = (compiled, omitted) => {
   return { ...scenario, state: () => `${state()} ${[dead, handle, consumed, entry, sending]}` };
 };
 
-const SETUPS = { oneOwner, releases, twoOwners, adoption };
+const SETUPS = { oneOwner, releases, gives, keeps, holds, twoOwners, adoption };
 
 t.test('wherever the governor pauses its owner, what it takes is whole and free', async (t) => {
   const compiled = stepping<SteppingTable>('connection-table', 'every access');
@@ -480,8 +543,18 @@ const MUTANTS: Record<string, { setup: Setup; edits?: readonly Edit[]; omitted?:
     setup: releases,
     edits: [
       [
-        'return Atomics.compareExchange(this.words, at, from, to) === from;',
+        'if (Atomics.compareExchange(this.words, at, from, to) === from) return true;',
         'Atomics.store(this.words, at, to); return true;',
+      ],
+    ],
+  },
+  'hold() tries only once': { setup: holds, edits: [['tries < 2', 'tries < 1']] },
+  'what is being given away is not marked': {
+    setup: gives,
+    edits: [
+      [
+        'Atomics.compareExchange(this.words, at + CONNECTION.STATE, state, giving) !== state',
+        'giving === 99',
       ],
     ],
   },

@@ -6,6 +6,7 @@ import {
   BELL_BITS,
   bellRow,
   bellWords,
+  busyWord,
   CAPACITY_MAX,
   difference,
   ENTRY_WORDS,
@@ -262,16 +263,20 @@ interface Plan {
   readonly start?: number;
   /** Who may die at any step: main then does its duties. */
   readonly mortal?: 'giver 0' | 'recipient';
+  /** How often the governor pauses the recipient, at any step, and takes out what waits. */
+  readonly recalls?: number;
 }
 
 /** The threads around one recipient, with a latch for its wake-up. */
 function post({ Mailboxes }: SteppingMailbox, plan: Plan): Scenario {
-  const { capacity, puts, max, start = 0, mortal } = plan;
+  const { capacity, puts, max, start = 0, mortal, recalls = 0 } = plan;
   const boxes = Mailboxes.create(1, capacity, null, start);
   const { words } = boxes;
   const { taken, take } = collector();
+  const recalled: number[][] = [];
   let latch = false;
   let dead = false;
+  let paused = false;
 
   const headAt = (giver: number) => headWord(1, capacity, giver, 0);
   const published = (giver: number) => difference(words[tailWord(headAt(giver))] as number, start);
@@ -281,7 +286,7 @@ function post({ Mailboxes }: SteppingMailbox, plan: Plan): Scenario {
   const shared = [bellRow(1, 0)];
   for (const giver of puts.keys()) {
     const head = headAt(giver);
-    shared.push(head, tailWord(head));
+    shared.push(head, busyWord(head), tailWord(head));
     for (let i = 0; i < capacity * ENTRY_WORDS; i++) shared.push(entryWord(head, capacity, 0) + i);
   }
 
@@ -312,6 +317,35 @@ function post({ Mailboxes }: SteppingMailbox, plan: Plan): Scenario {
       if ((yield* reader.drain(take, max)) === max) next = taken.at(-1)?.[0] ?? 0;
     }
   }
+  /** As native/mail.cc does it. */
+  function* governor(): Thread {
+    for (let left = recalls; left > 0; left--) {
+      yield;
+      paused = true;
+      for (const giver of puts.keys()) {
+        const head = headAt(giver);
+        yield;
+        const tail = words[tailWord(head)] as number;
+        let at = words[head] as number;
+        if (at !== tail && words[busyWord(head)] !== 0) at = (at + 1) | 0;
+        for (; at !== tail; at = (at + 1) | 0) {
+          yield;
+          const kind = entryWord(head, capacity, at) + MAILBOX_ENTRY.KIND;
+          if (words[kind] !== EntryKind.CONNECTION) continue;
+          recalled.push([giver, words[kind + 1] as number]);
+          words[kind] = EntryKind.NOTHING;
+        }
+      }
+      yield;
+      paused = false;
+    }
+  }
+  function* whileRunning(thread: Thread): Thread {
+    for (let next = thread.next(); !next.done; next = thread.next()) {
+      const { value: condition } = next;
+      yield () => !paused && (condition?.() ?? true);
+    }
+  }
   function* untilDeath(thread: Thread): Thread {
     for (let next = thread.next(); !next.done; next = thread.next()) {
       const { value: condition } = next;
@@ -333,16 +367,29 @@ function post({ Mailboxes }: SteppingMailbox, plan: Plan): Scenario {
   const givers = puts.map((count, giver) => giving(giver, count));
   let recipient = taking(false);
   if (mortal === 'recipient') recipient = untilDeath(recipient);
+  if (recalls > 0) recipient = whileRunning(recipient);
   if (mortal === 'giver 0') givers[0] = untilDeath(givers[0] as Thread);
   return {
-    threads: [...givers, recipient, ...(mortal ? [main()] : [])],
+    threads: [
+      ...[...givers, recipient],
+      ...(mortal ? [main()] : []),
+      ...(recalls > 0 ? [governor()] : []),
+    ],
     state() {
       const used = shared.map((at) => words[at]);
-      return `${used}|${taken.join(' ')}|${latch}|${dead}`;
+      return `${used}|${taken.join(' ')}|${recalled.join(' ')}|${latch}|${dead}|${paused}`;
     },
     end() {
       for (const [giver, count] of puts.entries()) {
-        const got = taken.filter((from) => from[0] === giver).map(([, n]) => n);
+        const from = (list: readonly (readonly number[])[]) =>
+          list.filter(([who]) => who === giver).map(([, n]) => n as number);
+        const got = from(taken);
+        const back = from(recalled);
+        if (recalls > 0) {
+          if (`${got}` !== `${got.toSorted((a, b) => a - b)}`) throw new Error(`order: ${got}`);
+          got.push(...back);
+          got.sort((a, b) => a - b);
+        }
         // The entry that the dead one was taking is seen again, next to itself.
         const repeated = got.filter((n, i) => n === got[i - 1]).length;
         if (repeated > (mortal === 'recipient' ? 1 : 0)) throw new Error(`twice: ${got}`);
@@ -362,6 +409,8 @@ const PLANS: Record<string, Plan> = {
   'two givers, one entry at a time': { capacity: 2, puts: [2, 1], max: 1, grain: 'atomics' },
   'two givers': { capacity: 2, puts: [2, 1], max: 9, grain: 'atomics' },
   'a giver that dies': { capacity: 2, puts: [2, 1], max: 9, mortal: 'giver 0', grain: 'atomics' },
+  'a recipient that is paused': { capacity: 2, puts: [3], max: 9, recalls: 2, grain: 'atomics' },
+  'two givers and a pause': { capacity: 2, puts: [2, 1], max: 1, recalls: 1, grain: 'atomics' },
   'a recipient that dies': {
     capacity: 2,
     puts: [2],
@@ -438,6 +487,24 @@ const MUTANTS: Record<string, { readonly plan: string; readonly edits: readonly 
   'a giver wakes only when its own bit was clear and others rang': {
     plan: 'a ring of two that fills up',
     edits: [["=== 0 ? 'wake'", "> 0 ? 'wake'"]],
+  },
+  'the entry at hand is not kept from the governor': {
+    plan: 'a recipient that is paused',
+    edits: [['Atomics.store(words, busyWord(headAt), 1);', '']],
+  },
+  'it is kept from the governor only when it was looked at': {
+    plan: 'a recipient that is paused',
+    edits: [
+      ['Atomics.store(words, busyWord(headAt), 1);', ''],
+      [
+        'try {\n        if (entry.kind',
+        'try {\n        Atomics.store(words, busyWord(headAt), 1);\n        if (entry.kind',
+      ],
+    ],
+  },
+  'what was taken back is delivered as well': {
+    plan: 'two givers and a pause',
+    edits: [['if (entry.kind !== EntryKind.NOTHING) take', 'take']],
   },
   'a reader that takes over believes the bell': {
     plan: 'a recipient that dies',

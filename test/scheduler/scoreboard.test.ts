@@ -8,6 +8,10 @@ import {
   gaveWord,
   governorRow,
   HEADER,
+  NEWCOMERS,
+  NEWCOMERS_MAX,
+  newcomersRow,
+  PAUSE_BUCKETS,
   ROW_BYTES,
   ROW_WORDS,
   SUPERVISOR,
@@ -35,6 +39,18 @@ function* allWords(workers: number): Generator<{ word: number; writer: string; n
     }
     for (const [name, at] of Object.entries(GOVERNOR)) {
       yield { word: governorRow(index) + at, writer: 'governor', name: `${name} ${index}` };
+    }
+    for (let word = 0; word < ROW_WORDS; word++) {
+      yield {
+        ...{ word: newcomersRow(index) + word, writer: `worker ${index}` },
+        name: `NEWCOMERS ${index} ${word}`,
+      };
+    }
+    for (let bucket = 1; bucket < PAUSE_BUCKETS; bucket++) {
+      yield {
+        ...{ word: governorRow(index) + GOVERNOR.PAUSES_BY_US + bucket, writer: 'governor' },
+        name: `PAUSES_BY_US ${index} ${bucket}`,
+      };
     }
     for (let to = 0; to < workers; to++) {
       const word = gaveWord(workers, index, to);
@@ -82,9 +98,13 @@ t.test('a new board says that no worker has started', async (t) => {
   t.equal(board.workers, 3);
   t.same(board.read(2), {
     ...{ index: 2, state: 'empty', cpu: null, tid: null },
-    ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0 },
+    ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0, held: 0 },
+    ...{ outstanding: 0, rounds: 0, given: 0 },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
+    pausesByUs: new Array(PAUSE_BUCKETS).fill(0),
   });
+  t.equal(board.peer(2), 0);
+  t.equal(board.receives(2), false);
 });
 
 t.test('what each writer writes is what readers read, and only in its own row', async (t) => {
@@ -96,7 +116,7 @@ t.test('what each writer writes is what readers read, and only in its own row', 
     t.equal(board.read(1).state, state);
   }
   supervisor.cpu(7);
-  own.tid(4242);
+  own.begin(4242);
   for (let i = 0; i < 5; i++) own.accepted();
   own.closed();
   t.match(board.read(1), { cpu: 7, tid: 4242, accepted: 5, connections: 4 });
@@ -106,6 +126,67 @@ t.test('what each writer writes is what readers read, and only in its own row', 
   t.equal(board.read(1).cpu, null);
   t.match(board.read(0), { state: 'empty', accepted: 0 });
   t.match(board.read(2), { state: 'empty', accepted: 0 });
+  own.begin(4243);
+  t.match(board.read(1), { tid: 4243, accepted: 5, connections: 0 }, 'its successor has none');
+});
+
+t.test('a worker is given something while it serves and its loop can be woken', async (t) => {
+  const board = Scoreboard.create(2, misalignmentOf);
+  const supervisor = board.supervise(1);
+  supervisor.peer(77);
+  t.equal(board.peer(1), 77);
+  for (const state of WORKER_STATES) {
+    supervisor.state(state);
+    t.equal(board.receives(1), state === 'serving', state);
+  }
+  supervisor.state('serving');
+  supervisor.peer(0);
+  t.equal(board.receives(1), false);
+});
+
+t.test('rounds are counted from the giving', async (t) => {
+  const board = Scoreboard.create(3, misalignmentOf);
+  const own = board.own(0);
+  own.round();
+  own.gave(2, 5);
+  for (let i = 0; i < 4; i++) own.round();
+  t.equal(own.roundsSinceGave(2), 4);
+  t.equal(own.roundsSinceGave(1), 5, 'never: since the first');
+  t.match(board.read(0), { rounds: 5, given: 5 });
+  board.words[workerRow(0) + WORKER.ROUNDS] = INT32_MAX;
+  own.gave(1, 1);
+  own.round();
+  t.equal(own.roundsSinceGave(1), 1, 'across the largest Int32');
+});
+
+t.test('a row of newcomers has the last descriptors that were opened', async (t) => {
+  const board = Scoreboard.create(2, misalignmentOf);
+  const own = board.own(1);
+  const row = newcomersRow(1);
+  const fds = () => [...board.words.subarray(row + NEWCOMERS.FDS, row + ROW_WORDS)];
+  for (let fd = 100; fd < 103; fd++) own.opened(fd);
+  t.equal(board.words[row + NEWCOMERS.OPENED], 3);
+  t.same(fds().slice(0, 4), [100, 101, 102, 0]);
+  board.words[row + NEWCOMERS.OPENED] = INT32_MAX;
+  for (let fd = 200; fd < 200 + NEWCOMERS_MAX; fd++) own.opened(fd);
+  const kept = fds().filter((fd) => fd >= 200);
+  t.ok(kept.length >= NEWCOMERS_MAX - 1, 'across the largest Int32 at most one is lost');
+  t.equal(difference(board.words[row] as number, INT32_MAX), NEWCOMERS_MAX);
+});
+
+t.test('pauses are counted by how long they were', async (t) => {
+  const board = Scoreboard.create(1, misalignmentOf);
+  const governor = board.governor(0);
+  for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9]) governor.paused(1, 0, 0, us);
+  const { pauses, rescued, pausesByUs } = board.read(0);
+  t.same({ pauses, rescued }, { pauses: 9, rescued: 9 });
+  const expected = new Array(PAUSE_BUCKETS).fill(0);
+  expected[0] = 3;
+  expected[1] = 2;
+  expected[2] = 1;
+  expected[PAUSE_BUCKETS - 2] = 1;
+  expected[PAUSE_BUCKETS - 1] = 2;
+  t.same(pausesByUs, expected);
 });
 
 t.test('a counter goes on past the largest Int32, and differences stay right', async (t) => {

@@ -13,6 +13,8 @@ const listen: ListenRequest = {
 };
 const sent: { worker: number; message: ToWorker }[] = [];
 const listeners = new Listeners(true, 511, {
+  isSpare: () => false,
+  moves: () => true,
   send: (worker, message) => sent.push({ worker, message }),
   granted: () => {},
 });

@@ -1,0 +1,93 @@
+/**
+ * The standby workers. One is started when the governor finds that every worker stands
+ * still, and ends when it was of no use for a while. Main thread only.
+ *
+ * A spare runs the same program as the workers. It accepts nothing by itself; connections
+ * come from the governor, and it gives them back when a worker can serve them (see
+ * src/workers/rounds.ts).
+ */
+import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { WorkerHandle } from './worker-handle.js';
+
+/** How long a spare that is given nothing stays. No evidence for more or less. */
+const IDLE_MS = 60_000;
+
+/** Spares in a row that may end by themselves before no more are started. */
+const FAILURES_MAX = 3;
+
+export interface SparesEvents {
+  /** Starts the worker that has slot `index`. @throws GyreError if it cannot */
+  spawn(index: number): WorkerHandle;
+  /** It must be given nothing more. */
+  retiring(index: number): void;
+}
+
+export class Spares {
+  readonly #first: number;
+  readonly #board: Scoreboard;
+  readonly #events: SparesEvents;
+  /** By slot; the first slot is the one after the workers'. */
+  readonly #handles: (WorkerHandle | null)[];
+  readonly #timers = new Map<WorkerHandle, NodeJS.Timeout>();
+  readonly #retired = new WeakSet<WorkerHandle>();
+  #failures = 0;
+  #closed = false;
+
+  constructor(first: number, max: number, board: Scoreboard, events: SparesEvents) {
+    this.#first = first;
+    this.#board = board;
+    this.#events = events;
+    this.#handles = new Array(max).fill(null);
+  }
+
+  /** Those that run now. */
+  get handles(): WorkerHandle[] {
+    return this.#handles.filter((handle) => handle !== null);
+  }
+
+  /** The one that has slot `index`, counted with the workers. */
+  at(index: number): WorkerHandle | null {
+    return this.#handles[index - this.#first] ?? null;
+  }
+
+  /** Starts one. False if none can be had now. */
+  start(): boolean {
+    const slot = this.#handles.indexOf(null);
+    if (slot < 0 || this.#closed || this.#failures >= FAILURES_MAX) return false;
+    const handle = this.#events.spawn(this.#first + slot);
+    this.#handles[slot] = handle;
+    handle.on('message', ({ kind }) => {
+      if (kind !== 'ready') return;
+      this.#failures = 0;
+      this.#watch(handle);
+    });
+    handle.on('exit', () => {
+      this.#handles[slot] = null;
+      clearTimeout(this.#timers.get(handle));
+      this.#timers.delete(handle);
+      if (!this.#retired.has(handle)) this.#failures++;
+    });
+    return true;
+  }
+
+  /** No more are started. */
+  close(): void {
+    this.#closed = true;
+    for (const timer of this.#timers.values()) clearTimeout(timer);
+  }
+
+  /** Retires `handle` when it was given nothing for a while and has nothing left. */
+  #watch(handle: WorkerHandle, received = 0): void {
+    const timer = setTimeout(() => {
+      const now = this.#board.read(handle.index);
+      if (now.received !== received || now.connections > 0) {
+        this.#watch(handle, now.received);
+        return;
+      }
+      this.#retired.add(handle);
+      this.#events.retiring(handle.index);
+      handle.drain();
+    }, IDLE_MS);
+    this.#timers.set(handle, timer.unref());
+  }
+}

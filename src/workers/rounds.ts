@@ -1,0 +1,183 @@
+/**
+ * The rounds of a worker that can still act: after a long iteration of its loop it gives half
+ * of what waits to a neighbour, before it goes on. Worker's thread only; called from
+ * native/loop.cc just before the loop looks for events.
+ *
+ * A spare's rounds are different: after each iteration it gives every connection that
+ * stands between two messages back to a worker that has nothing to do. So connections are with
+ * a spare only while the workers cannot serve them.
+ */
+import { acceptOne, duplicate, inPoll, type NativeRounds, type NativeTable } from '../native.js';
+import type { ConnectionTable } from '../scheduler/connection-table.js';
+import { frontier } from '../scheduler/frontier.js';
+import { EntryKind, newcomersRow } from '../scheduler/layout.js';
+import { chooseMove } from '../scheduler/move.js';
+import type { Rings } from '../scheduler/neighbourhood.js';
+import { below, type Random } from '../scheduler/random.js';
+import type { Scoreboard, WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Outbox } from './outbox.js';
+import type { Tracking } from './tracking.js';
+
+export interface RoundsInit {
+  readonly worker: number;
+  readonly spare: boolean;
+  /** Workers that accept by themselves: numbers below this one. */
+  readonly workers: number;
+  readonly rings: Rings;
+  /** Length of an iteration after which it looks. */
+  readonly roundMs: number;
+  readonly batchMax: number;
+  readonly random: Random;
+}
+
+/** Words before the descriptors in what native/loop.cc writes. */
+const COUNTS = 5;
+
+export class Rounds {
+  readonly #init: RoundsInit;
+  readonly #board: Scoreboard;
+  readonly #row: WorkerWriter;
+  readonly #table: ConnectionTable;
+  readonly #tracking: Tracking;
+  readonly #outbox: Outbox;
+  readonly #waiting: Int32Array;
+
+  constructor(
+    init: RoundsInit,
+    board: Scoreboard,
+    row: WorkerWriter,
+    table: ConnectionTable,
+    tracking: Tracking,
+    outbox: Outbox,
+  ) {
+    this.#init = init;
+    this.#board = board;
+    this.#row = row;
+    this.#table = table;
+    this.#tracking = tracking;
+    this.#outbox = outbox;
+    // Twice as many as it could give: the older half stays.
+    this.#waiting = new Int32Array(COUNTS + 2 * init.batchMax);
+  }
+
+  /** What the loop must be told. */
+  settings(table: NativeTable): NativeRounds {
+    const { worker, spare, roundMs } = this.#init;
+    return {
+      ...{ table, owner: worker + 1, out: this.#waiting },
+      busyUs: spare ? 0 : Math.round(roundMs * 1000),
+      eventsMin: spare ? 0 : 2,
+      outstandingIndex: this.#row.outstandingIndex,
+      newcomersIndex: newcomersRow(worker),
+      onRound: spare ? this.#giveBack : this.#round,
+    };
+  }
+
+  #round = (): void => {
+    const { worker, rings, random, batchMax } = this.#init;
+    const [movable = 0, queued = 0] = this.#waiting;
+    this.#row.round();
+    const move = chooseMove({
+      giver: worker,
+      events: movable + queued,
+      rings,
+      outstanding: (other) => this.#outstanding(other),
+      roundsSinceGave: (other) => this.#row.roundsSinceGave(other),
+      accepts: (other) => this.#board.receives(other),
+      random,
+    });
+    if (move === null) return;
+    const { recipient } = move;
+    const max = Math.min(move.count, batchMax, this.#outbox.room(recipient));
+    let given = this.#giveConnections(recipient, max);
+    if (given < max) given += this.#giveAccepted(recipient, max - given);
+    if (given === 0) {
+      this.#row.refused();
+      return;
+    }
+    this.#row.gave(recipient, given);
+    this.#outbox.deliver(recipient);
+  };
+
+  /** The latest first: those would wait longest here. */
+  #giveConnections(recipient: number, max: number): number {
+    const connections = this.#waiting[3] as number;
+    let given = 0;
+    for (let i = connections - 1; i >= 0 && given < max; i--) {
+      const result = this.#give(this.#waiting[COUNTS + i] as number, recipient);
+      if (result === 'failed') break;
+      if (result === 'given') given++;
+    }
+    return given;
+  }
+
+  #give(fd: number, recipient: number): 'given' | 'failed' | 'stays' {
+    let failed = false;
+    const result = this.#tracking.give(fd, ({ listener, boundary }) => {
+      const copy = duplicate(fd);
+      if (copy < 0) {
+        failed = true;
+        return false;
+      }
+      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary);
+      return true;
+    });
+    if (result === 'mismatch') this.#row.mismatched();
+    if (!failed) return result === 'given' ? 'given' : 'stays';
+    this.#row.failed();
+    return 'failed';
+  }
+
+  #giveAccepted(recipient: number, max: number): number {
+    const [, , , connections = 0, listeners = 0] = this.#waiting;
+    let given = 0;
+    for (let i = 0; i < listeners && given < max; i++) {
+      const listening = this.#waiting[COUNTS + connections + i] as number;
+      const { listener } = this.#table.read(listening);
+      while (given < max) {
+        const fd = acceptOne(listening);
+        if (fd < 0) break; // the queue is empty; or EMFILE, which the next accept() reports
+        this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0);
+        given++;
+      }
+    }
+    return given;
+  }
+
+  /** What `other` has to do, as far as can be seen without asking it. */
+  #outstanding(other: number): number {
+    if (inPoll(this.#board.peer(other))) return 0;
+    return Math.max(1, this.#board.outstanding(other));
+  }
+
+  #giveBack = (): void => {
+    if (this.#tracking.size === 0) return;
+    const { workers, random, batchMax } = this.#init;
+    const idle: number[] = [];
+    for (let worker = 0; worker < workers; worker++) {
+      if (this.#board.receives(worker) && inPoll(this.#board.peer(worker))) idle.push(worker);
+    }
+    if (idle.length === 0) return;
+    this.#row.round();
+    const given = new Map<number, number>();
+    let left = batchMax;
+    for (const fd of [...this.#tracking.descriptors()]) {
+      const best = frontier(idle, [
+        (worker) => given.get(worker) ?? 0,
+        (worker) => -this.#row.roundsSinceGave(worker),
+        (worker) => this.#board.connections(worker),
+      ]);
+      const recipient = best[below(random, best.length)] as number;
+      if (this.#outbox.room(recipient) === 0) break;
+      const result = this.#give(fd, recipient);
+      if (result === 'failed') break;
+      if (result !== 'given') continue;
+      given.set(recipient, (given.get(recipient) ?? 0) + 1);
+      if (--left === 0) break;
+    }
+    for (const [recipient, count] of given) {
+      this.#row.gave(recipient, count);
+      this.#outbox.deliver(recipient);
+    }
+  };
+}
