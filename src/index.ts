@@ -49,7 +49,7 @@ export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
  *
  * @param root a copy of another machine's `/sys`, all of whose CPUs count as usable
  * @throws GyreError `ERR_GYRE_OPTION_INVALID` if `root` is no path, `ERR_GYRE_TOPOLOGY` if it
- *   describes no CPU.
+ *   describes no CPU, or without it, if this system has no sysfs.
  */
 export function topology(root?: string | URL): Topology {
   return readTopology(sysfsRoot(root));

@@ -47,6 +47,7 @@ function planOf(topology: Topology, { workers, placement, sysfs }: Flags): Plan 
 
 /** What the command writes, to stdout unless `--svg` names a file for it. */
 function show(flags: Flags): void {
+  process.stdout.on('error', () => process.exit()); // nobody reads any more
   const topology = readTopology(flags.sysfs);
   const plan = planOf(topology, flags);
   const cpu = flags.cpu ?? null;

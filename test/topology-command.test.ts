@@ -205,6 +205,16 @@ t.test('a directory may hold anything: nothing is waited for', async (t) => {
   t.same(packages, [{ id: 0, cpus: [0, 1] }]);
 });
 
+t.test('who stops reading stops it, without an error', async (t) => {
+  const dir = tree(t, 'epyc without SMT');
+  const script = 'set -o pipefail; "$@" | head -c 1';
+  const args = [process.execPath, CLI, 'topology', '--json', '--sysfs', dir];
+  const { status, stdout, stderr } = spawnSync('bash', ['-c', script, 'bash', ...args], {
+    encoding: 'utf8',
+  });
+  t.same({ status, stdout, stderr }, { status: 0, stdout: '{', stderr: '' });
+});
+
 t.test('topology() is this machine, or a copied one', async (t) => {
   t.same(
     topology().cpus.map(({ id }) => id),

@@ -279,8 +279,11 @@ t.test('garbage never throws anything but a coded error, and never hangs', async
   const names = [...new Set(['dumbledore', 'xeon', 'hybrid'] as const)];
   const mutation = fc.record({
     name: fc.constantFrom(...names),
-    // Which files are replaced, and by what.
-    picks: fc.array(fc.tuple(fc.nat(), file), { minLength: 1, maxLength: 40 }),
+    // Which files are replaced, and by what, or cut after how many characters.
+    picks: fc.array(fc.tuple(fc.nat(), fc.oneof(file, fc.nat(12))), {
+      minLength: 1,
+      maxLength: 40,
+    }),
     affinity: fc.option(fc.uniqueArray(fc.nat(30), { maxLength: 10 })),
     // All files of one name, as a broken kernel would have it.
     everywhere: fc.option(fc.tuple(fc.nat(), file)),
@@ -292,7 +295,10 @@ t.test('garbage never throws anything but a coded error, and never hangs', async
       const files = { ...(trees[name] as Files) };
       const paths = Object.keys(files);
       const at = (pick: number) => paths[pick % paths.length] as string;
-      for (const [pick, text] of picks) files[at(pick)] = text;
+      for (const [pick, text] of picks) {
+        const path = at(pick);
+        files[path] = typeof text === 'string' ? text : (files[path] as string).slice(0, text);
+      }
       if (everywhere !== null) {
         const last = at(everywhere[0]).split('/').at(-1) as string;
         for (const path of paths) if (path.endsWith(`/${last}`)) files[path] = everywhere[1];
