@@ -53,13 +53,25 @@ export interface Benchmark<M extends string> {
   readonly pinning: string;
   /** Flags, all integers from 1, with their defaults; `rounds` is one of them. */
   readonly flags: Readonly<Record<string, number>> & { readonly rounds: number };
+  /** Those flags that may be any number above 0. */
+  readonly fractions?: readonly string[];
   readonly metrics: Readonly<Record<M, Metric>>;
   readonly variants: readonly string[];
   readonly comparisons: readonly Comparison<NoInfer<M>>[];
   /** Throws a {@link CannotRun} where this machine cannot run it. */
   check?(): void;
-  /** Measures `variant` once, in a process that has not run before. */
-  measure(variant: string, flags: Readonly<Record<string, number>>): Promise<Measured<NoInfer<M>>>;
+  /** Why this machine cannot run one of the variants, which is then left out; or null. */
+  missing?(variant: string): string | null;
+  /**
+   * Measures `variant` once, in a process that has not run before.
+   *
+   * @param round from 0; a seed from it makes all variants of a round face the same.
+   */
+  measure(
+    variant: string,
+    flags: Readonly<Record<string, number>>,
+    round: number,
+  ): Promise<Measured<NoInfer<M>>>;
 }
 
 interface Settings {
@@ -82,8 +94,15 @@ export interface Report {
     variant: string;
     samples: readonly number[];
   })[];
+  /** Variants that were not run, and why. */
+  readonly leftOut: readonly LeftOut[];
   /** Why rounds were discarded. */
   readonly discarded: readonly string[];
+}
+
+export interface LeftOut {
+  readonly variant: string;
+  readonly reason: string;
 }
 
 export interface Machine {
@@ -135,8 +154,10 @@ function parseFlags<M extends string>(benchmark: Benchmark<M>): Settings {
   }
   const flags = numeric.map((name) => {
     const value = Number(given[name] ?? benchmark.flags[name]);
-    if (Number.isInteger(value) && value > 0) return [name, value] as const;
-    throw new CannotRun(`--${name} is an integer from 1, not '${given[name]}'`, 2);
+    const fraction = benchmark.fractions?.includes(name) && Number.isFinite(value);
+    if ((fraction || Number.isInteger(value)) && value > 0) return [name, value] as const;
+    const expected = benchmark.fractions?.includes(name) ? 'a number above 0' : 'an integer from 1';
+    throw new CannotRun(`--${name} is ${expected}, not '${given[name]}'`, 2);
   });
   const only = typeof given.only === 'string' ? given.only.split(',') : benchmark.variants;
   const unknown = only.filter((variant) => !benchmark.variants.includes(variant));
@@ -186,6 +207,7 @@ async function measureRound<R>(
       results.set(variant, await measure(variant));
     } catch (error) {
       if (!(error instanceof VoidRun)) throw error;
+      process.stderr.write(`void, ${variant}: ${error.message}\n`);
       return `${variant}: ${error.message}`;
     }
   }
@@ -214,9 +236,10 @@ async function measureAll<M extends string>(
 ): Promise<Report> {
   const machine = describeMachine();
   const rounds = flags.rounds as number;
-  const { samples, discarded } = await interleave(rounds, only, (variant, round) => {
+  const { present, leftOut } = sortOut(benchmark, only);
+  const { samples, discarded } = await interleave(rounds, present, (variant, round) => {
     process.stderr.write(`${benchmark.name}: round ${round + 1} of ${rounds}, ${variant}\n`);
-    return benchmark.measure(variant, flags);
+    return benchmark.measure(variant, flags, round);
   });
   const of = (variant: string, metric: M) =>
     (samples.get(variant) ?? []).map((measured) => measured[metric]);
@@ -228,26 +251,45 @@ async function measureAll<M extends string>(
     machine,
     flags,
     ratios: benchmark.comparisons
-      .filter((pair) => only.includes(pair.of) && only.includes(pair.to))
+      .filter((pair) => present.includes(pair.of) && present.includes(pair.to))
       .map((pair) => ({
         ...pair,
         ...spreadOf(pairRatios(of(pair.of, pair.metric), of(pair.to, pair.metric))),
       })),
     results: metrics.flatMap((metric) =>
-      only.map((variant) => ({
+      present.map((variant) => ({
         ...{ metric, unit: benchmark.metrics[metric].unit, variant },
         ...spreadOf(of(variant, metric)),
         samples: of(variant, metric),
       })),
     ),
+    leftOut,
     discarded,
   };
 }
 
+/** @throws CannotRun when none of `variants` can be run. */
+function sortOut<M extends string>(
+  benchmark: Benchmark<M>,
+  variants: readonly string[],
+): { present: string[]; leftOut: LeftOut[] } {
+  const present: string[] = [];
+  const leftOut: LeftOut[] = [];
+  for (const variant of variants) {
+    const reason = benchmark.missing?.(variant) ?? null;
+    if (reason === null) present.push(variant);
+    else leftOut.push({ variant, reason });
+  }
+  if (present.length === 0) throw new CannotRun(leftOut.map(sayLeftOut).join('; '));
+  return { present, leftOut };
+}
+
+const sayLeftOut = ({ variant, reason }: LeftOut) => `${variant} is left out: ${reason}`;
+
 const HEAD = ['median', 'q1', 'q3', 'min', 'max'] as const;
 
 /** A table with its first column to the left and all others to the right. */
-function table(rows: readonly (readonly string[])[]): string {
+export function table(rows: readonly (readonly string[])[]): string {
   const widths = (rows[0] ?? []).map((_, column) =>
     Math.max(...rows.map((row) => row[column]?.length ?? 0)),
   );
@@ -274,6 +316,7 @@ function show<M extends string>(report: Report, metrics: Readonly<Record<M, Metr
     `pinning: ${report.pinning}\n`,
     `${flags.join(' ')}\n`,
   ];
+  parts.push(...report.leftOut.map((each) => `${sayLeftOut(each)}\n`));
   if (report.discarded.length > 0) {
     parts.push(`${report.discarded.length} rounds discarded: ${report.discarded.join('; ')}\n`);
   }

@@ -3,171 +3,185 @@
  * or not earlier ones were answered, over keep-alive connections, and each latency counts
  * from the moment the request was due. Nothing packaged does all of that.
  *
- * A program of its own: `node poisson.js '{"port":…}'` prints one line of JSON.
+ * It runs as a process of its own on the servers' CPUs, so it says what it used of them
+ * and how late it was itself.
+ *
+ * The file is both ends: {@link runPoisson} is for the benchmarks.
  */
-import http from 'node:http';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { type Arrival, type Load, schedule, uniform } from './arrivals.js';
+import { type Answered, Connection, requestFor } from './connection.js';
+import { CannotRun, VoidRun } from './harness.js';
+import { type Percentiles, Recorder } from './latencies.js';
+import { now, startPacer } from './pacer.js';
 
-export interface Load {
-  readonly port: number;
-  readonly seconds: number;
-  /** Requests at the start that are not counted, in seconds. */
-  readonly warmup: number;
-  readonly connections: number;
-  readonly fastPerSecond: number;
-  readonly slowPerSecond: number;
-  readonly slowMs: number;
-  readonly seed: number;
-}
-
-export interface Latencies {
-  readonly requests: number;
+export interface Outcome {
+  readonly fast: Percentiles;
+  readonly slow: Percentiles;
+  /** How much later than due a request was noticed here: a part of each latency. */
+  readonly late: Percentiles;
+  /** CPU time of the generator while it measured, in % of one CPU. */
+  readonly cpuPercent: number;
   readonly errors: number;
-  /** Of the fast requests, in ms. */
-  readonly p50: number;
-  readonly p95: number;
-  readonly p99: number;
-  readonly p999: number;
-  readonly max: number;
+  /** The first error, for a person to read. */
+  readonly error: string | null;
 }
 
-/** Uniform in [0, 1): mulberry32, after Tommy Ettinger. */
-function uniform(seed: number): () => number {
-  let state = seed | 0;
-  return () => {
-    state = (state + 0x6d2b79f5) | 0;
-    let z = Math.imul(state ^ (state >>> 15), 1 | state);
-    z = (z + Math.imul(z ^ (z >>> 7), 61 | z)) ^ z;
-    return ((z ^ (z >>> 14)) >>> 0) / 2 ** 32;
-  };
+/** From the last arrival. Nothing here should be in flight so long: what is has failed. */
+const GRACE_MS = 30_000;
+/** Between making the schedule and the first arrival: the pacer must be running. */
+const HEAD_START_MS = 200;
+interface Plan {
+  readonly port: number;
+  readonly load: Load;
 }
 
-interface Due {
-  readonly atMs: number;
-  readonly slow: boolean;
-}
+class Generator {
+  readonly #load: Load;
+  readonly #arrivals: readonly Arrival[];
+  readonly #random: () => number;
+  readonly #requests: { readonly fast: Buffer; readonly slow: Buffer };
+  readonly #fast = new Recorder();
+  readonly #slow = new Recorder();
+  readonly #late = new Recorder();
+  #connections: Connection[] = [];
+  #idle: Connection[] = [];
+  /** Arrivals that were due, and those of them that were sent. */
+  #due = 0;
+  #sent = 0;
+  #answered = 0;
+  #errors = 0;
+  #error: string | null = null;
+  #startsAt = 0;
+  #usedBefore = process.cpuUsage();
+  #finish = () => {};
 
-/** Arrivals of both kinds, in order. */
-function schedule(load: Load): Due[] {
-  const random = uniform(load.seed);
-  const due: Due[] = [];
-  for (const slow of [false, true]) {
-    const rate = slow ? load.slowPerSecond : load.fastPerSecond;
-    for (let at = 0; rate > 0; ) {
-      at += (-Math.log(1 - random()) / rate) * 1000;
-      if (at >= (load.warmup + load.seconds) * 1000) break;
-      due.push({ atMs: at, slow });
+  constructor(load: Load) {
+    this.#load = load;
+    this.#arrivals = schedule(load);
+    this.#random = uniform(load.seed + 1);
+    this.#requests = {
+      fast: requestFor(load.fastMs === 0 ? '/' : `/burn/${load.fastMs}`),
+      slow: requestFor(`/burn/${load.slowMs}`),
+    };
+  }
+
+  async run(port: number): Promise<Outcome> {
+    // All connections exist, and work, before the first arrival, as those of a load balancer do.
+    this.#connections = await Promise.all(
+      Array.from({ length: this.#load.connections }, () => this.#open(port)),
+    );
+    this.#idle = [...this.#connections];
+    this.#startsAt = now() + HEAD_START_MS;
+    const dues = Float64Array.from(this.#arrivals, ({ dueMs }) => dueMs);
+    const pacer = startPacer(this.#startsAt, dues);
+    pacer.on('message', () => this.#tick());
+    const { warmup, seconds } = this.#load;
+    const measuresAt = this.#startsAt + warmup * 1000;
+    setTimeout(() => {
+      this.#usedBefore = process.cpuUsage();
+    }, measuresAt - now());
+    const finished = new Promise<void>((resolve) => {
+      this.#finish = resolve;
+      setTimeout(resolve, measuresAt + seconds * 1000 + GRACE_MS - now()).unref();
+    });
+    await finished;
+    const used = process.cpuUsage(this.#usedBefore);
+    const cpuPercent = (used.user + used.system) / 10 / (now() - measuresAt);
+    for (const connection of this.#connections) connection.destroy();
+    await pacer.terminate();
+    const unanswered = this.#arrivals.length - this.#answered;
+    if (unanswered > 0) this.#fail(unanswered, new Error(`no answer in ${GRACE_MS} ms`));
+    return {
+      fast: this.#fast.percentiles(),
+      slow: this.#slow.percentiles(),
+      late: this.#late.percentiles(),
+      cpuPercent,
+      errors: this.#errors,
+      error: this.#error,
+    };
+  }
+
+  async #open(port: number): Promise<Connection> {
+    const connection = await Connection.open(port, (error) => this.#fail(1, error));
+    await new Promise<void>((resolve, reject) => {
+      connection.send(requestFor('/'), (error) => (error === null ? resolve() : reject(error)));
+    });
+    return connection;
+  }
+
+  #fail(count: number, error: Error): void {
+    this.#errors += count;
+    this.#error ??= error.message;
+  }
+
+  #counts({ dueMs }: Arrival): boolean {
+    return dueMs >= this.#load.warmup * 1000;
+  }
+
+  #tick(): void {
+    const sinceStart = now() - this.#startsAt;
+    for (; this.#due < this.#arrivals.length; this.#due++) {
+      const arrival = this.#arrivals[this.#due] as Arrival;
+      if (arrival.dueMs > sinceStart) break;
+      if (this.#counts(arrival)) this.#late.record(sinceStart - arrival.dueMs);
+    }
+    this.#dispatch();
+  }
+
+  /** Sends what is due on idle connections, chosen at random. */
+  #dispatch(): void {
+    while (this.#sent < this.#due && this.#idle.length > 0) {
+      const arrival = this.#arrivals[this.#sent++] as Arrival;
+      const at = Math.floor(this.#random() * this.#idle.length);
+      const connection = this.#idle[at] as Connection;
+      this.#idle[at] = this.#idle.at(-1) as Connection;
+      this.#idle.pop();
+      const request = arrival.slow ? this.#requests.slow : this.#requests.fast;
+      connection.send(request, this.#onAnswer(arrival, connection));
     }
   }
-  return due.sort((a, b) => a.atMs - b.atMs);
-}
 
-function percentile(sorted: readonly number[], p: number): number {
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * p))] ?? Number.NaN;
-}
-
-/** A connection that carries one request at a time. */
-function request(port: number, agent: http.Agent, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const sent = http.get({ host: '127.0.0.1', port, path, agent }, (response) => {
-      if (response.statusCode !== 200) reject(new Error(`status ${response.statusCode}`));
-      response.resume();
-      response.on('end', resolve);
-      response.on('error', reject);
-    });
-    sent.on('error', reject);
-  });
-}
-
-async function generate(load: Load): Promise<Latencies> {
-  const random = uniform(load.seed + 1);
-  const agents = Array.from(
-    { length: load.connections },
-    () => new http.Agent({ keepAlive: true, maxSockets: 1 }),
-  );
-  // All connections exist before the first arrival, as those of a load balancer do.
-  await Promise.all(agents.map((agent) => request(load.port, agent, '/')));
-  const idle = [...agents];
-  const waiting: Due[] = [];
-  const latencies: number[] = [];
-  let errors = 0;
-  let open = 0;
-  let finished = () => {};
-  const startedAt = performance.now();
-
-  const dispatch = () => {
-    while (waiting.length > 0 && idle.length > 0) {
-      const due = waiting.shift() as Due;
-      const agent = idle.splice(Math.floor(random() * idle.length), 1)[0] as http.Agent;
-      open++;
-      const done = (failed: boolean) => {
-        const ms = performance.now() - startedAt - due.atMs;
-        if (failed) errors++;
-        else if (!due.slow && due.atMs >= load.warmup * 1000) latencies.push(ms);
-        idle.push(agent);
-        open--;
-        dispatch();
-        finished();
-      };
-      request(load.port, agent, due.slow ? `/burn/${load.slowMs}` : '/').then(
-        () => done(false),
-        () => done(true),
-      );
-    }
-  };
-  const arrivals = schedule(load);
-  let next = 0;
-  await new Promise<void>((resolve) => {
-    const tick = () => {
-      const now = performance.now() - startedAt;
-      for (; next < arrivals.length && (arrivals[next] as Due).atMs <= now; next++) {
-        waiting.push(arrivals[next] as Due);
+  #onAnswer(arrival: Arrival, connection: Connection): Answered {
+    return (error) => {
+      if (error !== null) this.#fail(1, error);
+      else if (this.#counts(arrival)) {
+        const recorder = arrival.slow ? this.#slow : this.#fast;
+        recorder.record(now() - this.#startsAt - arrival.dueMs);
       }
-      dispatch();
-      if (next === arrivals.length) resolve();
-      else setTimeout(tick, 1);
+      this.#idle.push(connection);
+      this.#answered++;
+      this.#dispatch();
+      if (this.#answered === this.#arrivals.length) this.#finish();
     };
-    tick();
-  });
-  await new Promise<void>((resolve) => {
-    finished = () => {
-      if (open === 0 && waiting.length === 0) resolve();
-    };
-    finished();
-  });
-  for (const agent of agents) agent.destroy();
-  return summarize(latencies, errors);
+  }
 }
-
-function summarize(latencies: number[], errors: number): Latencies {
-  const sorted = latencies.sort((a, b) => a - b);
-  return {
-    ...{ requests: sorted.length, errors, max: sorted.at(-1) ?? Number.NaN },
-    ...{ p50: percentile(sorted, 0.5), p95: percentile(sorted, 0.95) },
-    ...{ p99: percentile(sorted, 0.99), p999: percentile(sorted, 0.999) },
-  };
-}
-
-/** What a fast request takes a server, in ms; some of it is the client's. */
-const FAST_MS = 0.1;
 
 /**
- * The same arrivals at one queue with `servers` servers, first come first served: what
- * moving connections without cost could reach.
+ * Loads the server at `port` from another process.
+ *
+ * @throws VoidRun if any request failed.
  */
-export function oneQueue(load: Load, servers: number): Latencies {
-  const freeAt = new Array<number>(servers).fill(0);
-  const latencies: number[] = [];
-  for (const { atMs, slow } of schedule(load)) {
-    const first = freeAt.indexOf(Math.min(...freeAt));
-    const endMs = Math.max(atMs, freeAt[first] as number) + (slow ? load.slowMs : FAST_MS);
-    freeAt[first] = endMs;
-    if (!slow && atMs >= load.warmup * 1000) latencies.push(endMs - atMs);
-  }
-  return summarize(latencies, 0);
+export async function runPoisson(port: number, load: Load): Promise<Outcome> {
+  const plan: Plan = { port, load };
+  const child = spawn(process.execPath, [__filename, JSON.stringify(plan)], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let text = '';
+  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
+    text += chunk;
+  });
+  const [code] = await once(child, 'close');
+  if (code !== 0) throw new CannotRun(`the load generator ended with code ${code}`);
+  const outcome = JSON.parse(text) as Outcome;
+  if (outcome.errors > 0) throw new VoidRun(`${outcome.errors} failed: ${outcome.error}`);
+  return outcome;
 }
 
 if (require.main === module) {
-  generate(JSON.parse(process.argv[2] as string) as Load).then((latencies) => {
-    process.stdout.write(`${JSON.stringify(latencies)}\n`);
+  const { port, load } = JSON.parse(process.argv[2] as string) as Plan;
+  new Generator(load).run(port).then((outcome) => {
+    process.stdout.write(`${JSON.stringify(outcome)}\n`);
   });
 }

@@ -9,7 +9,19 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { SchedulerOptions } from '../src/runtime/options.js';
+import type { Snapshot } from '../src/runtime/runtime.js';
+import { turnsPerMs } from './calibration.js';
 import { CannotRun, ROOT } from './harness.js';
+import {
+  type Command,
+  goServer,
+  missingGo,
+  missingNewerNode,
+  missingWatt,
+  newerNode,
+  watt,
+} from './rivals.js';
 
 const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
 const APPS = path.join(ROOT, 'bench', 'apps');
@@ -19,44 +31,99 @@ const START_MS = 30_000;
 /** Between two attempts to connect to a server that does not listen yet. */
 const RETRY_MS = 1;
 
+/** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
+const TICK_US = 10_000;
+
+/** Names of the governor's threads, of a runtime whose name is the default. */
+const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
+
 export type AppName = 'hello' | 'express' | 'stall';
 
-/** One way to run an application: arguments for node, and whether it says when it serves. */
+/** One way to run an application. */
 interface System {
-  readonly args: (app: string, workers: number) => readonly string[];
-  /** Writes `{"event":"listening"}` to stderr when all its workers listen. */
-  readonly announces: boolean;
+  readonly command: (app: AppName, workers: number) => Command;
+  /**
+   * How it is known that all its workers listen. announced: it writes
+   * `{"event":"listening"}` to stderr. sockets: there is one listening socket for each.
+   * answered: it has but one.
+   */
+  readonly ready: 'announced' | 'sockets' | 'answered';
+  /** Why this machine cannot run it, or null. Absent: any can. */
+  readonly missing?: () => string | null;
+  /** It answers {@link Server.snapshot}. */
+  readonly hosted?: boolean;
 }
 
-const cluster = (policy: 'rr' | 'none'): System => ({
-  args: (app, workers) => [path.join(APPS, 'cluster.js'), app, String(workers), policy],
-  announces: true,
+const pathOf = (app: AppName) => path.join(APPS, `${app}.js`);
+
+const script = (name: string, ...more: string[]): System => ({
+  command: (app, workers) => ({
+    file: process.execPath,
+    args: [path.join(APPS, `${name}.js`), pathOf(app), String(workers), ...more],
+  }),
+  ready: 'announced',
 });
 const gyre = (...flags: string[]): System => ({
-  args: (app, workers) => [CLI, 'run', app, '--json', '--workers', `${workers}`, ...flags],
-  announces: true,
+  command: (app, workers) => ({
+    file: process.execPath,
+    args: [CLI, 'run', pathOf(app), '--json', '--workers', `${workers}`, ...flags],
+  }),
+  ready: 'announced',
+});
+const hosted = (scheduler: SchedulerOptions): System => ({
+  ...script('host', JSON.stringify({ scheduler, require: ['move'] })),
+  hosted: true,
 });
 
 /**
- * - gyre: as it comes, each worker pinned to a CPU
- * - gyre-unpinned: the same without pins
- * - gyre-move, gyre-move-unpinned: each of them with moving on
+ * - gyre: as it comes, each worker pinned to a CPU, connections moving
+ * - gyre-still: the same with moving off
+ * - gyre-unpinned: as it comes, but without pins
+ * - gyre-spares-N: as it comes, but with at most N spares
+ * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
+ * - hosted-chaos: connections move at random, idle ones too, as fast as they can
  * - cluster-rr: node:cluster whose primary accepts and hands connections out in turn
  * - cluster-none: node:cluster whose workers all accept from one socket
  * - single: plain node, one process, one thread
+ * - threads: plain worker threads, each with an SO_REUSEPORT socket
+ * - transfer: node's own transfer of a new connection to the thread that has fewest
+ * - watt: Platformatic Watt, as many workers
+ * - go: a net/http server in Go, with as many processors as workers
  */
 export const SYSTEMS = {
-  gyre: gyre('--no-move'),
-  'gyre-unpinned': gyre('--no-move', '--pin', 'off'),
-  'gyre-move': gyre(),
-  'gyre-move-unpinned': gyre('--pin', 'off'),
+  gyre: gyre(),
+  'gyre-still': gyre('--no-move'),
+  'gyre-unpinned': gyre('--pin', 'off'),
   'gyre-spares-0': gyre('--spares', '0'),
-  'cluster-rr': cluster('rr'),
-  'cluster-none': cluster('none'),
-  single: { args: (app: string) => [app], announces: false },
+  'gyre-spares-1': gyre('--spares', '1'),
+  'gyre-spares-2': gyre('--spares', '2'),
+  'gyre-spares-8': gyre('--spares', '8'),
+  hosted: hosted({ move: true }),
+  'hosted-still': hosted({ move: false }),
+  'hosted-chaos': hosted({ move: true, chaos: true }),
+  'cluster-rr': script('cluster', 'rr'),
+  'cluster-none': script('cluster', 'none'),
+  single: {
+    command: (app) => ({ file: process.execPath, args: [pathOf(app)] }),
+    ready: 'answered',
+  },
+  threads: script('threads'),
+  transfer: {
+    command: (app, workers) => ({ ...script('transfer').command(app, workers), file: newerNode() }),
+    ready: 'announced',
+    missing: missingNewerNode,
+  },
+  watt: { command: watt, ready: 'sockets', missing: missingWatt },
+  go: { command: goServer, ready: 'answered', missing: missingGo },
 } as const satisfies Record<string, System>;
 
 export type SystemName = keyof typeof SYSTEMS;
+
+/** Why this machine cannot run a system, or null. */
+export function missingSystem(name: SystemName): string | null {
+  const { missing }: System = SYSTEMS[name];
+  return missing?.() ?? null;
+}
 
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
@@ -64,6 +131,12 @@ process.on('exit', () => {
 });
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => process.exit(1));
+}
+
+/** Ends `child`, which leads a process group of its own, when this process ends. */
+export function endsWithUs(child: ChildProcess): void {
+  running.add(child);
+  child.once('exit', () => running.delete(child));
 }
 
 function killGroup({ pid }: ChildProcess): void {
@@ -75,7 +148,7 @@ function killGroup({ pid }: ChildProcess): void {
 }
 
 /** A port that nobody listens on now. */
-async function freePort(): Promise<number> {
+export async function freePort(): Promise<number> {
   const server = net.createServer().listen(0);
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
@@ -85,7 +158,7 @@ async function freePort(): Promise<number> {
 }
 
 /** Status and body of one GET on a connection of its own. */
-function get(port: number): Promise<{ status: number; body: string }> {
+export function get(port: number): Promise<{ status: number; body: string }> {
   return new Promise((resolve, reject) => {
     const request = http.get({ host: '127.0.0.1', port, agent: false }, (response) => {
       let body = '';
@@ -98,6 +171,27 @@ function get(port: number): Promise<{ status: number; body: string }> {
     });
     request.on('error', reject);
   });
+}
+
+/** Listening TCP sockets of this port (proc(5): net/tcp; state 0A is LISTEN). */
+function listeningSockets(port: number): number {
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
+  const rows = ['tcp', 'tcp6'].flatMap((file) =>
+    readFileSync(`/proc/net/${file}`, 'utf8').split('\n').slice(1),
+  );
+  return rows.filter((row) => {
+    const [, local, , state] = row.trim().split(/\s+/);
+    return state === '0A' && local?.endsWith(`:${wanted}`);
+  }).length;
+}
+
+/** A thread as /proc shows it (proc(5): comm, schedstat, status). */
+export interface Thread {
+  /** Cut at 15 bytes. */
+  readonly name: string;
+  readonly cpuUs: number;
+  /** Times it slept and was woken. */
+  readonly wakeups: number;
 }
 
 export class Server {
@@ -115,37 +209,53 @@ export class Server {
   }
 
   /** Resolves when every worker of it listens and it has given the right answer. */
-  static async start(system: SystemName, app: AppName, workers: number): Promise<Server> {
-    const { args, announces } = SYSTEMS[system];
+  static async start(name: SystemName, app: AppName, workers: number): Promise<Server> {
+    const { command, ready, hosted = false }: System = SYSTEMS[name];
+    const starts = command(app, workers);
     const port = await freePort();
+    // Before the clock starts.
+    const burnPerMs = app === 'stall' ? { BURN_PER_MS: turnsPerMs(starts) } : {};
     const startedAt = performance.now();
-    const child = spawn(process.execPath, args(path.join(APPS, `${app}.js`), workers), {
+    const child = spawn(starts.file, starts.args, {
       cwd: ROOT,
-      env: { ...process.env, PORT: String(port), NODE_ENV: 'production' },
-      stdio: ['ignore', 'ignore', 'pipe'],
+      env: {
+        ...process.env,
+        ...{ PORT: String(port), NODE_ENV: 'production', ...burnPerMs, ...starts.env },
+      },
+      stdio: ['ignore', 'ignore', 'pipe', ...(hosted ? (['ipc'] as const) : [])],
       detached: true, // a process group of its own, which ends as one
     });
     running.add(child);
     let stderr = '';
-    const listens = new Promise<number>((resolve, reject) => {
+    const announced = new Promise<number>((resolve, reject) => {
       child.stderr?.setEncoding('utf8').on('data', (text: string) => {
         stderr += text;
         if (stderr.includes('"event":"listening"')) resolve(performance.now());
       });
+      child.once('error', (error) => reject(new CannotRun(`${name}: ${error.message}`)));
       child.once('exit', (code) => {
-        reject(new CannotRun(`${system} ended with code ${code} before it served:\n${stderr}`));
+        reject(new CannotRun(`${name} ended with code ${code} before it served:\n${stderr}`));
       });
     });
-    listens.catch(() => {}); // awaited below, when the first answer is there
+    announced.catch(() => {}); // awaited below, when the first answer is there
     try {
       const answeredAt = await Server.#firstAnswer(child, port, startedAt);
-      // A single process that answers listens.
-      const allAt = announces ? await listens : answeredAt;
+      let allAt = answeredAt; // a single process that answers listens
+      if (ready === 'announced') allAt = await announced;
+      else if (ready === 'sockets') allAt = await Server.#allSockets(port, workers, startedAt);
       return new Server(child, port, [answeredAt - startedAt, allAt - startedAt]);
     } catch (error) {
       killGroup(child);
       throw error;
     }
+  }
+
+  static async #allSockets(port: number, workers: number, startedAt: number): Promise<number> {
+    while (listeningSockets(port) < workers) {
+      if (performance.now() - startedAt > START_MS) throw new CannotRun('not all workers listen');
+      await sleep(RETRY_MS);
+    }
+    return performance.now();
   }
 
   static async #firstAnswer(child: ChildProcess, port: number, startedAt: number): Promise<number> {
@@ -178,12 +288,12 @@ export class Server {
     return found;
   }
 
-  /** CPU time that its processes have used, in clock ticks (proc(5): stat, 14 and 15). */
-  cpuTicks(): number {
+  /** CPU time that its processes have used, in whole ticks (proc(5): stat, 14 and 15). */
+  cpuUs(): number {
     return this.pids().reduce((sum, pid) => {
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return sum + Number(afterName[11]) + Number(afterName[12]);
+      return sum + (Number(afterName[11]) + Number(afterName[12])) * TICK_US;
     }, 0);
   }
 
@@ -200,6 +310,33 @@ export class Server {
       pssKb += Number(/^Pss:\s*(\d+)/m.exec(rollup)?.[1]);
     }
     return { rssMb: rssKb / 1024, pssMb: pssKb / 1024 };
+  }
+
+  /** What each of the server's first process's threads has done since it began. */
+  threads(): Thread[] {
+    const tasks = `/proc/${this.#child.pid}/task`;
+    return readdirSync(tasks).map((tid) => {
+      const read = (file: string) => readFileSync(`${tasks}/${tid}/${file}`, 'utf8');
+      const switches = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(read('status'))?.[1];
+      return {
+        name: read('comm').trim(),
+        cpuUs: Number(read('schedstat').split(' ')[0]) / 1000,
+        wakeups: Number(switches),
+      };
+    });
+  }
+
+  /** The threads of a gyre's governor: the one that decides, and the one that watches. */
+  governor(): Thread[] {
+    return this.threads().filter(({ name }) => GOVERNOR.includes(name));
+  }
+
+  /** The scoreboard of a hosted gyre. */
+  async snapshot(): Promise<Snapshot> {
+    const answer = once(this.#child, 'message');
+    this.#child.send('snapshot');
+    const [snapshot] = await answer;
+    return snapshot as Snapshot;
   }
 
   async stop(): Promise<void> {

@@ -2,90 +2,82 @@
  * Question: when a few requests burn CPU, how long do the others wait?
  *
  * Fast and slow requests arrive by a Poisson process on keep-alive connections, and
- * latency counts from the moment a request was due (poisson.ts). Beside the servers
- * stands the limit: one queue in front of as many processors as there are workers, simulated
- * with the same arrivals, which no server that does not interrupt a request can beat.
+ * latency counts from the moment a request was due (poisson.ts). All variants of a round
+ * face the same arrivals. Beside the servers stands the limit: one queue in front of as
+ * many processors as there are workers, simulated with the same arrivals, which no server that
+ * does not interrupt a request can beat.
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import path from 'node:path';
-import { CannotRun, run, VoidRun } from './harness.js';
-import { type Latencies, type Load, oneQueue } from './poisson.js';
-import { type SystemName, withServer } from './server.js';
+import { type Load, oneQueue } from './arrivals.js';
+import { CannotRun, run } from './harness.js';
+import type { Percentiles } from './latencies.js';
+import { runPoisson } from './poisson.js';
+import { missingSystem, type SystemName, withServer } from './server.js';
 
-const GENERATOR = path.join(__dirname, 'poisson.js');
+/** What is no server: the simulation. */
+const LIMIT = 'limit';
 
-/** Turns of the loop in apps/stall.js that take a ms here, measured once for all variants. */
-function turnsPerMs(): number {
-  let x = 1;
-  const turn = (turns: number) => {
-    for (let left = turns; left > 0; left--) x = (Math.imul(x, 1664525) + 1013904223) | 0;
-  };
-  turn(1e7); // until it is compiled
-  const rates = Array.from({ length: 5 }, () => {
-    const startedAt = performance.now();
-    turn(2e7);
-    return 2e7 / (performance.now() - startedAt);
+/** How many spares there may be; as it comes it is 4 on two CPUs. */
+const SPARES = ['gyre-spares-0', 'gyre-spares-1', 'gyre-spares-2', 'gyre-spares-8'];
+
+const RIVALS = ['gyre-still', 'cluster-rr', 'cluster-none', 'threads', 'transfer', 'watt', 'go'];
+
+/** What a simulated generator uses of the CPUs, and how late it is. */
+const NOTHING = { cpuPercent: 0, late: 0 };
+
+async function latencies(variant: string, load: Load, workers: number) {
+  if (variant === LIMIT) return { ...oneQueue(load, workers), ...NOTHING };
+  return withServer(variant as SystemName, 'stall', workers, async ({ port }) => {
+    const { fast, slow, late, cpuPercent } = await runPoisson(port, load);
+    return { fast, slow, late: late.p99, cpuPercent };
   });
-  return Math.round(Math.max(...rates));
 }
 
-async function generate(load: Load): Promise<Latencies> {
-  const child = spawn(process.execPath, [GENERATOR, JSON.stringify(load)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk;
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new CannotRun(`the load generator ended with code ${code}`);
-  return JSON.parse(text) as Latencies;
+function shown(fast: Percentiles, slow: Percentiles) {
+  const { p50, p90, p95, p99, p999, max } = fast;
+  return { p50, p90, p95, p99, p999, max, slow50: slow.p50, slow95: slow.p95 };
 }
-
-process.env.BURN_PER_MS = String(turnsPerMs());
-let seed = 0;
 
 run({
   name: 'stall',
   question: 'when a few requests burn CPU, how long do the others wait?',
-  pinning: 'gyre and gyre-move: each worker on one CPU; the others and the load: none',
+  pinning: 'gyre and gyre-still: each worker on one CPU; the others and the load: none',
   flags: {
     rounds: 5,
     ...{ seconds: 8, warmup: 1, connections: 64, workers: 2 },
     ...{ fast: 1500, slow: 8, ms: 50 },
   },
+  fractions: ['slow'],
   metrics: {
     p50: { unit: 'ms', digits: 2 },
+    p90: { unit: 'ms', digits: 2 },
     p95: { unit: 'ms', digits: 2 },
     p99: { unit: 'ms', digits: 2 },
     p999: { unit: 'ms', digits: 2 },
+    max: { unit: 'ms', digits: 2 },
+    slow50: { unit: 'ms, slow requests, p50', digits: 1 },
+    slow95: { unit: 'ms, slow requests, p95', digits: 1 },
+    late: { unit: 'ms that the generator was late, p99', digits: 2 },
+    generator: { unit: '% of one CPU, used by the generator', digits: 1 },
   },
-  variants: ['gyre-move', 'cluster-rr', 'gyre', 'cluster-none', 'gyre-move-unpinned', 'limit'],
-  comparisons: (['p50', 'p95', 'p99', 'p999'] as const).flatMap((metric) =>
-    ['cluster-rr', 'cluster-none', 'gyre', 'limit'].map((to) => ({ metric, of: 'gyre-move', to })),
+  variants: ['gyre', ...RIVALS, 'gyre-unpinned', ...SPARES, 'single', LIMIT],
+  comparisons: (['p50', 'p90', 'p95', 'p99', 'p999'] as const).flatMap((metric) =>
+    [...RIVALS, 'gyre-unpinned', ...SPARES, LIMIT].map((to) => ({ metric, of: 'gyre', to })),
   ),
-  measure: async (variant, flags) => {
-    const {
-      seconds = 0,
-      warmup = 0,
-      connections = 0,
-      workers = 0,
-      fast = 0,
-      slow = 0,
-      ms = 0,
-    } = flags;
-    const load = {
-      ...{ seconds, warmup, connections, fastPerSecond: fast, slowPerSecond: slow, slowMs: ms },
-      seed: ++seed,
+  missing: (variant) => (variant === LIMIT ? null : missingSystem(variant as SystemName)),
+  measure: async (variant, flags, round) => {
+    const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
+    const { fast = 0, slow = 0, ms = 0 } = flags;
+    const load: Load = {
+      ...{ seconds, warmup, connections, seed: round + 1 },
+      ...{ fastPerSecond: fast, fastMs: 0, slowPerSecond: slow, slowMs: ms },
     };
-    const { p50, p95, p99, p999, errors } =
-      variant === 'limit'
-        ? oneQueue({ ...load, port: 0 }, workers)
-        : await withServer(variant as SystemName, 'stall', workers, ({ port }) =>
-            generate({ ...load, port }),
-          );
-    if (errors > 0) throw new VoidRun(`${variant}: ${errors} requests failed`);
-    return { p50, p95, p99, p999 };
+    const measured = await latencies(variant, load, workers);
+    if (measured.slow.count === 0) {
+      throw new CannotRun(`no slow request came in ${seconds} s: --seconds has to be more`, 2);
+    }
+    return {
+      ...shown(measured.fast, measured.slow),
+      ...{ late: measured.late, generator: measured.cpuPercent },
+    };
   },
 });

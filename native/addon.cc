@@ -128,13 +128,13 @@ Value MisalignmentOf(const CallbackInfo& info) {
 }
 
 // A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
-// eleven fields of TableLayout in their order.
+// twelve fields of TableLayout in their order.
 Table TableOf(const Napi::Value& value) {
   auto object = value.As<Napi::Object>();
   auto words = object.Get("words").As<Napi::Int32Array>();
   auto layout = object.Get("layout").As<Napi::Int32Array>();
   Table table;
-  static_assert(sizeof(table.layout) == 11 * sizeof(int32_t), "eleven fields");
+  static_assert(sizeof(table.layout) == 12 * sizeof(int32_t), "twelve fields");
   memcpy(&table.layout, layout.Data(), sizeof(table.layout));
   table.words = words.Data();
   table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;

@@ -98,15 +98,20 @@ class Entry {
 // Input and nothing else: a connection that failed or hung up is left to its owner.
 bool OnlyInput(uint32_t events) { return (events & (EPOLLIN | EPOLLERR | EPOLLHUP)) == EPOLLIN; }
 
-// Moves what `fd` refers to under a new number, and leaves `never_fd`'s socket under
-// the old one: an event that the victim fetched before the pause reads EAGAIN.
+// Moves what `fd` refers to under a new number below `fd_end`, and leaves `never_fd`'s socket
+// under the old one: an event that the victim fetched before the pause reads EAGAIN.
 // An old number that is registered in the victim's epoll set stays so, because libuv
 // believes it is and would abort if EPOLL_CTL_MOD failed. One that is not, because the
 // loop has not begun to watch it, is left to libuv, which will register it. Returns the
 // new number or -errno, and then everything is as it was.
-int Replace(int epoll_fd, int fd, int never_fd) {
+int Replace(int epoll_fd, int fd, int fd_end, int never_fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
   if (copy < 0) return -errno;
+  // It is the lowest free number, and so says how many are in use.
+  if (copy >= fd_end) {
+    close(copy);
+    return -EMFILE;
+  }
   epoll_event event = {};
   event.events = EPOLLIN;
   event.data.fd = fd;
@@ -155,7 +160,7 @@ class Taking {
       result_->mismatches++;
       return;
     }
-    int copy = Replace(peer_->epoll_fd, fd, never_fd_);
+    int copy = Replace(peer_->epoll_fd, fd, shared_.table.layout.fd_end, never_fd_);
     if (copy < 0) {
       result_->failures++;
       stop_ = copy == -EMFILE || copy == -ENFILE;

@@ -16,6 +16,7 @@ struct TableLayout {
   int32_t entry_words;
   int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
   int32_t fresh, between, in_message, listening, taken;   // values of the state word
+  int32_t fd_end;  // moving makes no descriptor from here on
 };
 
 struct Table {

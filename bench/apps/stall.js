@@ -1,18 +1,11 @@
 'use strict';
 // Answers at once, except under /burn/N: that computes for N ms of an otherwise idle CPU.
-// BURN_PER_MS, turns of the loop below in a ms, is measured once for all variants.
+// Keep-alive connections stay open while a benchmark lasts, as behind a load balancer.
 const http = require('node:http');
-
-const perMs = Number(process.env.BURN_PER_MS ?? 100_000);
-
-function burn(ms) {
-  let x = 1;
-  for (let turns = ms * perMs; turns > 0; turns--) x = (Math.imul(x, 1664525) + 1013904223) | 0;
-  return x;
-}
+const burn = require('./burn.js');
 
 http
-  .createServer((request, response) => {
+  .createServer({ keepAliveTimeout: 600_000 }, (request, response) => {
     if (request.url.startsWith('/burn/')) burn(Number(request.url.slice(6)));
     response.end('hello world\n');
   })

@@ -74,6 +74,9 @@ export interface Connection {
 /** What its owner is about to give away. */
 export type Giving = Pick<Connection, 'state' | 'listener' | 'boundary'>;
 
+/** Descriptors that moving leaves to accept(2), files and all else. No evidence for more or less. */
+const DESCRIPTORS_LEFT = 32;
+
 const NO_WORKER = -1;
 
 const NOBODYS: Connection = {
@@ -109,6 +112,15 @@ export class ConnectionTable {
     }
     const tracked = Math.floor(Math.min(descriptorsMax, DESCRIPTORS_MAX));
     return new ConnectionTable(allocateWords(tracked * CONNECTION_WORDS, misalignmentOf));
+  }
+
+  /**
+   * Moving makes descriptors below this number only. A connection has two from when it is given
+   * until its owner has dropped the wrapper, and where the last ones are in use libuv resets
+   * connections that it could have served.
+   */
+  get movableMax(): number {
+    return this.descriptorsMax - DESCRIPTORS_LEFT;
   }
 
   /** The table that another thread created. */
@@ -266,20 +278,19 @@ export class ConnectionTable {
 
 /** A table as native/taking.h takes it: its words, and where in them everything is. */
 export function nativeTable(table: ConnectionTable): { words: Words; layout: Int32Array } {
-  return { words: table.words, layout: NATIVE_LAYOUT };
+  const layout = Int32Array.of(
+    CONNECTION_WORDS,
+    CONNECTION.OWNER,
+    CONNECTION.STATE,
+    CONNECTION.LISTENER,
+    CONNECTION.GENERATION,
+    CONNECTION.BOUNDARY,
+    ConnectionState.FRESH,
+    ConnectionState.BETWEEN,
+    ConnectionState.IN_MESSAGE,
+    ConnectionState.LISTENING,
+    ConnectionState.TAKEN,
+    table.movableMax,
+  );
+  return { words: table.words, layout };
 }
-
-/** TableLayout's fields, in their order. */
-const NATIVE_LAYOUT = Int32Array.of(
-  CONNECTION_WORDS,
-  CONNECTION.OWNER,
-  CONNECTION.STATE,
-  CONNECTION.LISTENER,
-  CONNECTION.GENERATION,
-  CONNECTION.BOUNDARY,
-  ConnectionState.FRESH,
-  ConnectionState.BETWEEN,
-  ConnectionState.IN_MESSAGE,
-  ConnectionState.LISTENING,
-  ConnectionState.TAKEN,
-);

@@ -7,7 +7,7 @@
  * stands between two messages back to a worker that has nothing to do. So connections are with
  * a spare only while the workers cannot serve them.
  */
-import { acceptOne, duplicate, inPoll, type NativeRounds, type NativeTable } from '../native.js';
+import { acceptOne, close, duplicate, inPoll, type NativeRounds, type NativeTable } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';
@@ -115,8 +115,9 @@ export class Rounds {
     let failed = false;
     const result = this.#tracking.give(fd, ({ listener, boundary }) => {
       const copy = duplicate(fd);
-      if (copy < 0) {
-        failed = true;
+      failed = copy < 0 || copy >= this.#table.movableMax;
+      if (failed) {
+        if (copy >= 0) close(copy);
         return false;
       }
       this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary);

@@ -128,6 +128,24 @@ t.test('a flag that no benchmark has, or a bad value, starts nothing', async (t)
     t.equal(status, 2, args.join(' '));
     t.equal(stdout, '');
   }
+  t.equal(bench('stall', ['--slow', '0', '--only', 'limit']).status, 2);
+});
+
+t.test('a variant that cannot run here is left out by name, and the others run', async (t) => {
+  const args = ['--rounds', '1', '--slow', '2.5'];
+  const without = { PATH: '/nonexistent' };
+  const some = bench('stall', [...args, '--json', '--only', 'limit,go'], without);
+  t.equal(some.status, 0, some.stderr);
+  const { flags, leftOut, ratios, results } = JSON.parse(some.stdout);
+  t.equal(flags.slow, 2.5);
+  t.match(leftOut, [{ variant: 'go', reason: /install golang-go/ }]);
+  t.same(ratios, []);
+  t.ok(results.every(({ variant }: { variant: string }) => variant === 'limit'));
+  const shown = bench('stall', [...args, '--only', 'limit,go'], without);
+  t.match(shown.stdout, 'go is left out: no Go here');
+  const none = bench('stall', [...args, '--only', 'go'], without);
+  t.equal(none.status, 1);
+  t.match(none.stderr, 'go is left out: no Go here');
 });
 
 t.test('without the load generator a benchmark says how to get it', async (t) => {

@@ -5,7 +5,9 @@
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { access } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import workerThreads from 'node:worker_threads';
 import type { Test } from 'tap';
 import {
   createRuntime,
@@ -15,11 +17,13 @@ import {
   type Snapshot,
   type WorkerInfo,
 } from '../../src/index.js';
-import { descriptors } from '../support/app.js';
+import { descriptors, threads } from '../support/app.js';
 
 type Question =
   | { readonly ask: 'facts' }
-  | { readonly ask: 'close'; readonly drainMs: number | null };
+  | { readonly ask: 'close'; readonly drainMs: number | null }
+  /** Lets go of the only thing that keeps the process then. */
+  | { readonly ask: 'leave' };
 
 /** What a host tells of itself. */
 export interface Facts {
@@ -30,6 +34,10 @@ export interface Facts {
   readonly snapshot: Snapshot;
   /** What each open descriptor refers to, sorted. */
   readonly descriptors: readonly string[];
+  /** The descriptors' numbers. */
+  readonly numbers: readonly number[];
+  /** Names of its kernel threads, sorted. */
+  readonly threads: readonly string[];
   readonly move: { readonly available: boolean; readonly reason?: string };
   /** Uncaught errors of workers, by message. */
   readonly errors: readonly string[];
@@ -44,19 +52,25 @@ export interface HostOptions {
   /** What to run the host under, before the path of node: `strace` and its arguments. */
   readonly under?: readonly string[];
   readonly env?: NodeJS.ProcessEnv;
+  /** Options of node itself. */
+  readonly flags?: readonly string[];
 }
 
-/** Sum of one count over all workers. */
-export function total(facts: Facts, count: 'received' | 'connections' | 'accepted' | 'failures') {
-  return facts.snapshot.workers.reduce((sum, row) => sum + row[count], 0);
+type Count = 'received' | 'connections' | 'accepted' | 'failures' | 'refused' | 'mismatches';
+
+/** Sum of one count over all workers, and the spares that run. */
+export function total({ snapshot }: Facts, count: Count): number {
+  return [...snapshot.workers, ...snapshot.spares].reduce((sum, row) => sum + row[count], 0);
 }
 
 export class Host {
   stderr = '';
   readonly child: ChildProcess;
   readonly #waiting = new Map<number, Waiting>();
-  #pid: number | null = null;
-  #last = 0;
+  readonly #closed: Promise<unknown>;
+  /** Before there was a runtime in it. */
+  #bare: Facts | null = null;
+  #last = 1;
   #over = false;
 
   private constructor(child: ChildProcess) {
@@ -68,6 +82,7 @@ export class Host {
       this.#waiting.get(id)?.resolve(facts);
       this.#waiting.delete(id);
     });
+    this.#closed = once(child, 'close');
     child.on('close', (code, signal) => {
       this.#over = true;
       const error = new Error(`the host ended with ${signal ?? code}:\n${this.stderr}`);
@@ -77,20 +92,22 @@ export class Host {
 
   /** Resolves when every worker of it listens. */
   static async start(t: Test, runtime: RuntimeOptions, options: HostOptions = {}): Promise<Host> {
-    const { under = [], env = {} } = options;
-    const command = [...under, process.execPath, __filename, JSON.stringify(runtime)];
+    const { under = [], env = {}, flags = [] } = options;
+    const program = [process.execPath, ...flags, __filename, JSON.stringify(runtime)];
+    const command = [...under, ...program];
     const child = spawn(command[0] as string, command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
       env: { ...process.env, ...env },
     });
     const host = new Host(child);
-    const closed = once(child, 'close');
     t.teardown(async () => {
       // Not what it runs under, which would leave it behind.
       if (!host.#over) process.kill(host.pid, 'SIGKILL');
-      await closed;
+      await host.#closed;
     });
-    host.#pid = (await host.#answer(0)).pid; // it says so by itself
+    // These two it says by itself.
+    host.#bare = await host.#answer(0);
+    await host.#answer(1);
     return host;
   }
 
@@ -107,20 +124,42 @@ export class Host {
     }
   }
 
-  /** Closes the runtime, and resolves with what is left then. */
-  close(drainMs: number | null = null): Promise<Facts> {
-    return this.#ask({ ask: 'close', drainMs });
+  /**
+   * Closes the runtime, and checks that its process is what it was before, and ends.
+   * @param errors those of its workers that the test has caused
+   */
+  async close(t: Test, drainMs: number | null = null, errors: readonly string[] = []) {
+    const bare = this.#bare as Facts;
+    let last = await this.#ask({ ask: 'close', drainMs });
+    // The kernel lists a thread a moment longer than it runs.
+    if (last.threads.length > bare.threads.length) {
+      last = await this.factsWhen(({ threads }) => threads.length <= bare.threads.length);
+    }
+    t.same(
+      last.workers.map(({ state }) => state),
+      last.workers.map(() => 'exited'),
+      'every worker has ended',
+    );
+    t.same(last.descriptors, bare.descriptors, 'the process has the descriptors it began with');
+    t.same(last.threads, bare.threads, 'and its threads');
+    t.same(last.errors, errors, 'no worker failed');
+    this.#send(++this.#last, { ask: 'leave' });
+    t.same(await this.#closed, [0, null], 'nothing keeps the process alive');
   }
 
   /** Of the runtime's process, whatever that runs under. */
   get pid(): number {
-    return this.#pid ?? (this.child.pid as number);
+    return this.#bare?.pid ?? (this.child.pid as number);
   }
 
   #ask(question: Question): Promise<Facts> {
     const id = ++this.#last;
-    this.child.send({ id, question });
+    this.#send(id, question);
     return this.#answer(id);
+  }
+
+  #send(id: number, question: Question): void {
+    this.child.send({ id, question });
   }
 
   #answer(id: number): Promise<Facts> {
@@ -133,29 +172,48 @@ export class Host {
 /** The other end. */
 async function serve(options: RuntimeOptions): Promise<void> {
   const errors: string[] = [];
-  const tell = (id: number, runtime: Runtime) => {
+  const tell = (id: number, runtime: Runtime | null) => {
+    const open = descriptors();
     const facts: Facts = {
       pid: process.pid,
-      addresses: runtime.addresses,
-      workers: runtime.workers,
-      spares: runtime.spares,
-      snapshot: runtime.snapshot(),
-      descriptors: [...descriptors().values()].sort(),
-      move: runtime.capabilities.move,
+      addresses: runtime?.addresses ?? [],
+      workers: runtime?.workers ?? [],
+      spares: runtime?.spares ?? [],
+      snapshot: runtime?.snapshot() ?? { takenAtMs: 0, workers: [], spares: [] },
+      descriptors: [...open.values()].sort(),
+      numbers: [...open.keys()],
+      threads: threads()
+        .map(({ name }) => name)
+        .sort(),
+      move: runtime?.capabilities.move ?? { available: false },
       errors,
     };
     process.send?.({ id, facts });
   };
+  await warmUp();
+  tell(0, null);
   const runtime = await createRuntime(options);
   runtime.on('error', ({ message }) => errors.push(message));
   process.on('message', async ({ id, question }: { id: number; question: Question }) => {
+    if (question.ask === 'leave') {
+      process.disconnect();
+      return;
+    }
     if (question.ask === 'close') {
       const { drainMs } = question;
       await runtime.close(drainMs === null ? {} : { drainMs });
     }
     tell(id, runtime);
   });
-  tell(0, runtime);
+  tell(1, runtime);
+}
+
+/** What a process has for good after its first file access and its first worker thread. */
+async function warmUp(): Promise<void> {
+  process.stdout.write('');
+  process.stderr.write('');
+  await access('.');
+  await once(new workerThreads.Worker('', { eval: true }), 'exit');
 }
 
 if (require.main === module) serve(JSON.parse(process.argv[2] as string));

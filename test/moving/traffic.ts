@@ -20,6 +20,8 @@ const { bodyOf } = require(app('pattern.js')) as {
 /** No answer for so long is a lost one. Nothing here is slow but the machine. */
 const LOST_MS = 30_000;
 
+const REQUESTS_MAX = 40;
+
 /**
  * How a connection ends.
  *
@@ -27,7 +29,7 @@ const LOST_MS = 30_000;
  * - half: the client says that it will send no more, and then reads the answers
  * - said: the last request says `Connection: close`
  * - told: the last answer says it
- * - killed: the server destroys it within the last answer
+ * - killed: the server destroys it within the last answer, perhaps before it has the request
  * - aborted, reset: the client destroys it, at any place of either direction
  */
 type Ending = 'idle' | 'half' | 'said' | 'told' | 'killed' | 'aborted' | 'reset';
@@ -62,6 +64,8 @@ export interface TrafficOptions {
   readonly burnMs?: number;
   /** Longest pause between two writes of one connection, in ms. */
   readonly pauseMs?: number;
+  /** Most requests on one connection; by default 40. */
+  readonly requestsMax?: number;
   /** Connections that the server resets because the test makes it die do not count. */
   readonly mayReset?: boolean;
 }
@@ -114,10 +118,11 @@ function makeRequest(random: Random, number: string, { last, burnMs }: Shape): R
   const query = new URLSearchParams();
   const headers = [`x-number: ${number}`, 'Host: localhost'];
   const cut = last === 'killed';
-  const method = cut ? 'GET' : oneOf(random, ['GET', 'GET', 'GET', 'POST', 'POST', 'PUT', 'HEAD']);
+  const methods = ['GET', 'GET', 'GET', 'POST', 'POST', 'PUT', ...(cut ? [] : ['HEAD'])];
+  const method = oneOf(random, methods);
   const hasBody = method === 'POST' || method === 'PUT' || chance(random, 3);
   // A server that ends the connection while the client still sends resets it.
-  const early = hasBody && last === null && chance(random, 5);
+  const early = hasBody && (last === null || cut) && chance(random, cut ? 50 : 5);
   const status = !cut && chance(random, 6) ? oneOf(random, [304, 204, 404]) : 200;
   const bodiless = status === 304 || status === 204;
   const size = bodiless ? 0 : sizeBelow(random, 1024 * 1024);
@@ -163,7 +168,7 @@ function makeRequest(random: Random, number: string, { last, burnMs }: Shape): R
   };
 }
 
-/** The connection ended and should not have. */
+/** The connection ended, or was refused, and should not have been. */
 class EndedEarly extends Error {}
 
 /** Reads answers, in order, and compares each byte with what it should be. */
@@ -268,6 +273,9 @@ class Reader {
       }),
     );
     const { number, method, size, length, hash } = expected;
+    // A thread that ends handles what it had read, but JavaScript runs there only in part:
+    // node then misses headers, the host's among them.
+    if (status === 400 && !headers.has('x-number')) throw new EndedEarly(`${number}: ${first}`);
     const same = (name: string, value: string | undefined) => {
       if (headers.get(name) === value) return;
       throw new Error(`answer ${number}: ${name} is ${headers.get(name)}, not ${value}; ${first}`);
@@ -458,7 +466,7 @@ class Life {
 
   async #talk(): Promise<void> {
     const random = this.#random;
-    const count = 1 + below(random, 40);
+    const count = 1 + below(random, this.#tally.options.requestsMax ?? REQUESTS_MAX);
     const depth = oneOf(random, [1, 1, 2, 4, 8]);
     for (let i = 1; i <= count && !this.#ended; i++) {
       const last = i === count || this.#tally.stopping;
@@ -469,6 +477,11 @@ class Life {
       if (last && this.#aborts) {
         await this.#abortWithin(Buffer.concat([head, body]), expected);
         return;
+      }
+      if (expected.killed !== null && expected.length === null) {
+        // The server resets the connection then, and with it answers that are on their way.
+        await this.#send(false);
+        await this.#until(() => this.#reader.outstanding === 0);
       }
       this.#reader.expect(expected);
       this.#unsent.push(head);

@@ -1,0 +1,85 @@
+/**
+ * Question: what does it cost to move a connection, and how long does a move pause the
+ * worker that it takes from?
+ *
+ * Chaos: connections move at random, idle ones too, as fast as they can, under fast
+ * requests. Stalls: they move away from a worker that burns CPU, as in the stall
+ * benchmark. The cost of a move is what the whole server used more of the CPUs, per move, than
+ * a server with moving off did for the same arrivals right before. Under stalls there
+ * are few moves and most of the CPU time is the burning, so there it is a rough figure.
+ */
+import type { Load } from './arrivals.js';
+import { run, VoidRun } from './harness.js';
+import { runPoisson } from './poisson.js';
+import { type Server, type SystemName, withServer } from './server.js';
+
+const LOADS = {
+  chaos: { system: 'hosted-chaos', burns: false },
+  stalls: { system: 'hosted', burns: true },
+} as const satisfies Record<string, { system: SystemName; burns: boolean }>;
+
+/** Sums over all workers; the scoreboard counts modulo 2^32, which no run here reaches. */
+async function counts(server: Server) {
+  const { workers } = await server.snapshot();
+  const sum = (key: 'received' | 'rescued' | 'pauses' | 'pauseUs') =>
+    workers.reduce((total, row) => total + row[key], 0);
+  return {
+    ...{ received: sum('received'), rescued: sum('rescued') },
+    ...{ pauses: sum('pauses'), pauseUs: sum('pauseUs') },
+    ...{ cpuUs: server.cpuUs(), governorUs: governorUs(server) },
+  };
+}
+
+function governorUs(server: Server): number {
+  return server.governor().reduce((sum, { cpuUs }) => sum + cpuUs, 0);
+}
+
+/** What grew in the course of a load. */
+function growth(system: SystemName, workers: number, load: Load) {
+  return withServer(system, 'stall', workers, async (server) => {
+    const before = await counts(server);
+    await runPoisson(server.port, load);
+    const after = await counts(server);
+    const keys = Object.keys(before) as (keyof typeof before)[];
+    return Object.fromEntries(keys.map((key) => [key, after[key] - before[key]])) as typeof before;
+  });
+}
+
+run({
+  name: 'moving',
+  question: 'what does it cost to move a connection, and how long does it pause a worker?',
+  pinning: 'each gyre worker to one CPU; the governor and the load not',
+  flags: {
+    rounds: 5,
+    ...{ seconds: 5, connections: 64, workers: 2 },
+    ...{ fast: 1500, slow: 8, ms: 50 },
+  },
+  fractions: ['slow'],
+  metrics: {
+    moves: { unit: 'moves/s', digits: 1 },
+    perPause: { unit: 'moves per pause', digits: 2 },
+    pause: { unit: 'µs per pause, mean', digits: 1 },
+    governor: { unit: 'µs of CPU of the governor per move', digits: 1 },
+    cost: { unit: 'µs of CPU of all threads per move', digits: 0 },
+  },
+  variants: Object.keys(LOADS),
+  comparisons: [],
+  async measure(variant, flags, round) {
+    const { seconds = 0, connections = 0, workers = 0, fast = 0, slow = 0, ms = 0 } = flags;
+    const { system, burns } = LOADS[variant as keyof typeof LOADS];
+    const load: Load = {
+      ...{ warmup: 0, seconds, connections, seed: round + 1 },
+      ...{ fastPerSecond: fast, fastMs: 0, slowPerSecond: burns ? slow : 0, slowMs: ms },
+    };
+    const still = await growth('hosted-still', workers, load);
+    const moving = await growth(system, workers, load);
+    if (moving.received === 0 || moving.pauses === 0) throw new VoidRun('nothing moved');
+    return {
+      moves: moving.received / seconds,
+      perPause: moving.rescued / moving.pauses,
+      pause: moving.pauseUs / moving.pauses,
+      governor: moving.governorUs / moving.received,
+      cost: (moving.cpuUs - still.cpuUs) / moving.received,
+    };
+  },
+});

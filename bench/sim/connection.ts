@@ -1,0 +1,21 @@
+/**
+ * A simulated keep-alive connection: one request at a time, and a worker that owns it.
+ */
+import type { Request } from './arrivals.js';
+
+export class Connection {
+  /** Index of the worker that owns it. While it is being moved: of the recipient. */
+  owner: number;
+  /** The request that it carries. */
+  request: Request | null = null;
+  /** What is left of serving that. */
+  leftMs = 0;
+  /** A worker has begun with its request: it is inside a message. */
+  begun = false;
+  /** It is in somebody's mailbox. */
+  moving = false;
+
+  constructor(owner: number) {
+    this.owner = owner;
+  }
+}

@@ -1,0 +1,261 @@
+/**
+ * One simulated run: a load, a machine, and a policy. Pure: the same parameters give the
+ * same result, bit for bit. The requests depend on the seed and the load only, so that
+ * policies are compared on the same ones.
+ */
+import { type Rings, wholeMachine } from '../../src/scheduler/neighbourhood.js';
+import { below, seededRandom } from '../../src/scheduler/random.js';
+import { arrivals, exponential, type Load, type Request, uniform } from './arrivals.js';
+import { Clock } from './clock.js';
+import { Connection } from './connection.js';
+import { type Governing, Governor, type Tally } from './governor.js';
+import { Latencies } from './latencies.js';
+import { Machine, type Sharing, type Thread } from './machine.js';
+import { idler, POLICIES, type Policy, type PolicyName, steal } from './policy.js';
+import { type Loop, Worker } from './worker.js';
+
+export const CHOICES = ['idle', 'any'] as const;
+
+export interface Parameters extends Load, Sharing, Governing {
+  readonly seed: number;
+  /** Requests are counted that arrive in this time, after the warm-up. */
+  readonly seconds: number;
+  readonly warmupSeconds: number;
+  readonly policy: PolicyName;
+  readonly cpus: number;
+  /** One per CPU, or more. */
+  readonly workers: number;
+  readonly spares: number;
+  readonly connections: number;
+  /** A request takes a connection that carries none; otherwise any, and waits for it. */
+  readonly choice: (typeof CHOICES)[number];
+  /**
+   * How unequal connections are, where any may be taken: the busiest share q of them carries
+   * the share q^(1 / (1 + skew)) of the requests.
+   */
+  readonly skew: number;
+  /** The share of the workers, the first ones, that own all connections at the start. */
+  readonly crowd: number;
+  /** Share of each CPU's time that other programs use, in bursts. */
+  readonly company: number;
+  readonly companyMs: number;
+  /** CPU time to return from epoll, and to adopt one connection. */
+  readonly pollMs: number;
+  readonly adoptMs: number;
+  /** How long a request runs before another's turn, where that is possible at all. */
+  readonly quantumMs: number;
+  /** By worker. Without it: everybody else. */
+  readonly rings?: readonly Rings[];
+  distance?(from: number, to: number): number;
+}
+
+export interface Result {
+  readonly fast: Latencies;
+  readonly slow: Latencies;
+  readonly tally: Tally | null;
+  /** Requests that arrived, and that were served, counted or not. */
+  readonly arrived: number;
+  readonly served: number;
+}
+
+/** What node takes from epoll at once. */
+const BATCH_MAX = 1024;
+
+/**
+ * The load is the stall bench's. lookMs is a 64th of what one poll over 64 efds was measured
+ * to take (6 µs), and a quantum what Go's scheduler allows. A slice is about what Linux takes
+ * on 8 CPUs. All other costs are estimates without evidence: compare runs that differ in them
+ * before relying on one.
+ */
+export const DEFAULTS: Parameters = {
+  ...{ seed: 1, seconds: 60, warmupSeconds: 1, policy: 'gyre' },
+  ...{ cpus: 2, workers: 2, spares: 0, connections: 64, choice: 'idle' },
+  ...{ skew: 0, crowd: 1 },
+  ...{ fastPerSecond: 1500, fastMs: 0.3, fastShape: 'exponential', slowPerSecond: 8, slowMs: 50 },
+  ...{ company: 0, companyMs: 0.2, sliceMs: 3, granularityMs: 1 },
+  ...{ pollMs: 0.005, adoptMs: 0.06, quantumMs: 10 },
+  ...{ tickMs: 1, stallTicks: 2, roundMs: 1, lookMs: 0.0001, batchMax: 64 },
+  ...{ pauseMs: 0.06, takeMs: 0.005, giveMs: 0.06 },
+  ...{ governors: 1, amount: 'half', accept: 'not-still' },
+  ...{ trigger: 'all-still', triggerMs: 5, giveBack: 'between' },
+};
+
+export function simulate(parameters: Parameters): Result {
+  return new Simulation(parameters).run();
+}
+
+class Simulation {
+  readonly #p: Parameters;
+  readonly #policy: Policy;
+  readonly #clock = new Clock();
+  readonly #machine: Machine;
+  readonly #random: () => number;
+  readonly #workers: Worker[];
+  readonly #regular: readonly Worker[];
+  readonly #governor: Governor | null;
+  /** Connections without a request, and requests without a connection. */
+  readonly #idle: Connection[];
+  readonly #waiting: Request[] = [];
+  readonly #backlog = new Map<Connection, Request[]>();
+  readonly #connections: readonly Connection[];
+  readonly #fast = new Latencies();
+  readonly #slow = new Latencies();
+  #arrived = 0;
+  #served = 0;
+
+  constructor(p: Parameters) {
+    this.#p = p;
+    this.#policy = POLICIES[p.policy];
+    this.#random = seededRandom(p.seed + 1);
+    this.#machine = new Machine(this.#clock, p.cpus, p);
+    const policy = this.#policy;
+    const loop: Loop = {
+      ...{ pollMs: p.pollMs, adoptMs: p.adoptMs },
+      batchMax: policy.oneQueue ? 1 : BATCH_MAX,
+      quantumMs: policy.timeSliced ? p.quantumMs : Number.POSITIVE_INFINITY,
+    };
+    const environment = {
+      clock: this.#clock,
+      machine: this.#machine,
+      loop,
+      events: this.#events(),
+    };
+    const queue: Connection[] = [];
+    const spares = policy.moves ? p.spares : 0;
+    this.#workers = Array.from({ length: p.workers + spares }, (_, index) => {
+      const thread = this.#machine.thread(index < p.workers ? index % p.cpus : null);
+      return new Worker(index, thread, policy.oneQueue ? queue : [], environment);
+    });
+    this.#regular = this.#workers.slice(0, p.workers);
+    this.#governor = policy.moves
+      ? new Governor(p, {
+          ...{ clock: this.#clock, machine: this.#machine, workers: this.#workers },
+          random: seededRandom(p.seed + 2),
+          regular: p.workers,
+          rings: p.rings ?? wholeMachine(p.workers),
+          distance: (from, to) => p.distance?.(from, to) ?? 0,
+        })
+      : null;
+    const owners = Math.ceil(p.crowd * p.workers);
+    this.#connections = Array.from({ length: p.connections }, (_, index) => {
+      return new Connection(policy.dealt ? index % owners : below(this.#random, owners));
+    });
+    this.#idle = [...this.#connections];
+  }
+
+  run(): Result {
+    const { seed, seconds, warmupSeconds, cpus, company } = this.#p;
+    const endMs = (warmupSeconds + seconds) * 1000;
+    const requests = arrivals(this.#p, endMs, seed);
+    let over = false;
+    const next = () => {
+      const { value, done } = requests.next();
+      over = done === true;
+      if (value === undefined) return;
+      this.#clock.after(value.dueMs - this.#clock.nowMs, () => {
+        this.#arrived++;
+        this.#arrive(value);
+        next();
+      });
+    };
+    next();
+    for (let cpu = 0; cpu < cpus && company > 0; cpu++) this.#keepCompany(cpu);
+    this.#clock.run(() => over && this.#served === this.#arrived);
+    return {
+      ...{ fast: this.#fast, slow: this.#slow, tally: this.#governor?.tally ?? null },
+      ...{ arrived: this.#arrived, served: this.#served },
+    };
+  }
+
+  /** Another program's thread, which sleeps and runs. As many as there are CPUs. */
+  #keepCompany(cpu: number): void {
+    const { companyMs, company, seed } = this.#p;
+    const random = seededRandom(seed + 1000 + cpu);
+    const thread: Thread = this.#machine.thread(null);
+    const sleep = () => {
+      const ms = companyMs * (1 / company - 1) * exponential(random);
+      this.#clock.after(ms, () => {
+        this.#machine.run(thread, companyMs * exponential(random), sleep);
+      });
+    };
+    sleep();
+  }
+
+  #arrive(request: Request): void {
+    if (this.#p.choice === 'any') {
+      const at = this.#connections.length * uniform(this.#random) ** (1 + this.#p.skew);
+      const connection = this.#connections[Math.floor(at)] as Connection;
+      if (connection.request === null) this.#send(connection, request);
+      else this.#backlog.set(connection, [...(this.#backlog.get(connection) ?? []), request]);
+    } else if (this.#idle.length === 0) {
+      this.#waiting.push(request);
+    } else {
+      const at = below(this.#random, this.#idle.length);
+      const connection = this.#idle[at] as Connection;
+      this.#idle[at] = this.#idle.at(-1) as Connection;
+      this.#idle.pop();
+      this.#send(connection, request);
+    }
+  }
+
+  #send(connection: Connection, request: Request): void {
+    connection.request = request;
+    connection.leftMs = request.serviceMs;
+    const { place, oneQueue, steals } = this.#policy;
+    if (place !== undefined) connection.owner = place(this.#regular, this.#random);
+    if (connection.moving) return; // it is ready once it has been adopted
+    const worker = this.#workers[connection.owner] as Worker;
+    worker.ready.push(connection);
+    if (oneQueue) {
+      idler(this.#workers, this.#random, ({ thread }) => this.#machine.isFree(thread))?.wake();
+      return;
+    }
+    if (worker.inPoll) worker.wake();
+    else if (steals) this.#steal(idler(this.#workers, this.#random, () => true));
+    this.#governor?.notice(connection.owner);
+  }
+
+  #steal(thief: Worker | null): void {
+    if (thief === null) return;
+    for (const connection of steal(thief, this.#workers, this.#random)) {
+      connection.owner = thief.index;
+      connection.moving = true;
+      thief.mail.push(connection);
+    }
+    if (thief.mail.length > 0) thief.wake();
+  }
+
+  #events() {
+    return {
+      served: (connection: Connection, worker: Worker) => {
+        this.#record(connection.request as Request);
+        connection.request = null;
+        this.#reuse(connection);
+        this.#governor?.served(worker);
+      },
+      iterated: (worker: Worker, ms: number) => this.#governor?.iterated(worker, ms),
+      idle: (worker: Worker) => {
+        this.#governor?.idle(worker);
+        if (this.#policy.steals) this.#steal(worker);
+      },
+    };
+  }
+
+  #record({ dueMs, slow }: Request): void {
+    this.#served++;
+    if (dueMs < this.#p.warmupSeconds * 1000) return;
+    (slow ? this.#slow : this.#fast).add(this.#clock.nowMs - dueMs);
+  }
+
+  /** A connection has answered: it may carry the next request. */
+  #reuse(connection: Connection): void {
+    if (this.#p.choice === 'any') {
+      const request = this.#backlog.get(connection)?.shift();
+      if (request !== undefined) this.#send(connection, request);
+      return;
+    }
+    const request = this.#waiting.shift();
+    if (request === undefined) this.#idle.push(connection);
+    else this.#send(connection, request);
+  }
+}

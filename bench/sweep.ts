@@ -1,0 +1,31 @@
+/**
+ * The stall benchmark over the whole grid: slow requests of 5, 50 and 500 ms which
+ * together use 10, 30 and 60% of one CPU. --json, --rounds, --only, --fast and --seconds
+ * are handed on.
+ */
+import { parseArgs } from 'node:util';
+import { runSeries } from './series.js';
+
+const SLOW_MS = [5, 50, 500];
+const CPU_PERCENT = [10, 30, 60];
+/** Expected in a run, so that rare ones say something, too: it lasts longer if it must. */
+const SLOW_MIN = 10;
+const SECONDS = 8;
+
+const text = { type: 'string' } as const;
+const { values } = parseArgs({
+  options: { json: { type: 'boolean' }, rounds: text, only: text, fast: text, seconds: text },
+});
+const { json = false, seconds = SECONDS, ...handedOn } = values;
+const common = Object.entries(handedOn).flatMap(([name, value]) => [`--${name}`, value]);
+const cells = SLOW_MS.flatMap((ms) =>
+  CPU_PERCENT.map((percent) => ({ ms, slow: (percent * 10) / ms })),
+);
+runSeries(
+  cells.map(({ ms, slow }) => {
+    const lasts = Math.max(Number(seconds), Math.ceil(SLOW_MIN / slow));
+    const flags = ['--ms', `${ms}`, '--slow', `${slow}`, '--seconds', `${lasts}`];
+    return { name: 'stall', args: [...common, ...flags] };
+  }),
+  json,
+);

@@ -1,0 +1,65 @@
+/**
+ * Question: how long do requests wait that come through a load balancer's few long-lived
+ * connections?
+ *
+ * nginx stands in front, with a pool of 8 connections to the server, and as many clients.
+ * Where a connection stays with the worker that accepted it, 8 of them fall unevenly on
+ * the workers, for as long as the pool lives, and nginx prefers the one that it used last.
+ * Even: every request computes for 1 ms, so it is the sheer number that one worker has
+ * more of. Stalls: beside them a few burn CPU, as in the stall benchmark. Latency counts
+ * from the moment a request was due.
+ */
+import type { Load } from './arrivals.js';
+import { run } from './harness.js';
+import { checkNginx, withNginx } from './nginx.js';
+import { runPoisson } from './poisson.js';
+import { type SystemName, withServer } from './server.js';
+
+const SYSTEM_NAMES: readonly SystemName[] = ['gyre', 'gyre-still', 'cluster-rr', 'cluster-none'];
+const LOADS = ['even', 'stalls'] as const;
+
+run({
+  name: 'upstream',
+  question: "how long do requests wait that come through a balancer's few connections?",
+  pinning: 'gyre and gyre-still: each worker on one CPU; the others, nginx and the load: none',
+  flags: {
+    rounds: 5,
+    ...{ seconds: 8, warmup: 1, connections: 8, workers: 2 },
+    ...{ fast: 600, work: 1, slow: 4, ms: 50 }, // 0.8 of a CPU, should all fall on one worker
+  },
+  fractions: ['work', 'slow'],
+  metrics: {
+    p50: { unit: 'ms', digits: 2 },
+    p95: { unit: 'ms', digits: 2 },
+    p99: { unit: 'ms', digits: 2 },
+    p999: { unit: 'ms', digits: 2 },
+    late: { unit: 'ms that the generator was late, p99', digits: 2 },
+    generator: { unit: '% of one CPU, used by the generator', digits: 1 },
+  },
+  variants: LOADS.flatMap((load) => SYSTEM_NAMES.map((system) => `${system} ${load}`)),
+  comparisons: (['p50', 'p95', 'p99'] as const).flatMap((metric) =>
+    LOADS.flatMap((load) =>
+      SYSTEM_NAMES.slice(1).map((rival) => ({
+        ...{ metric, of: `gyre ${load}`, to: `${rival} ${load}` },
+      })),
+    ),
+  ),
+  check: checkNginx,
+  measure: (variant, flags, round) => {
+    const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
+    const { fast = 0, work = 0, slow = 0, ms = 0 } = flags;
+    const [system, kind] = variant.split(' ') as [SystemName, (typeof LOADS)[number]];
+    const load: Load = {
+      ...{ seconds, warmup, connections, seed: round + 1 },
+      ...{ fastPerSecond: fast, fastMs: work },
+      ...{ slowPerSecond: kind === 'stalls' ? slow : 0, slowMs: ms },
+    };
+    return withServer(system, 'stall', workers, (server) =>
+      withNginx(server.port, connections, async (port) => {
+        const { fast: waited, late, cpuPercent } = await runPoisson(port, load);
+        const { p50, p95, p99, p999 } = waited;
+        return { p50, p95, p99, p999, late: late.p99, generator: cpuPercent };
+      }),
+    );
+  },
+});
