@@ -63,6 +63,13 @@ function show(flags: Flags): void {
   else if (flags.svg === undefined) process.stdout.write(topologyText(topology, plan, cpu));
 }
 
+/** The flag of this command and of `run`. */
+export function placementOption(): Option {
+  return new Option('--placement <how>', 'spread workers over the machine, or keep them together')
+    .choices(['divergent', 'collaborative'])
+    .default('divergent');
+}
+
 /** Adds the command to `program`. */
 export function addTopologyCommand(program: Command): void {
   program
@@ -81,11 +88,7 @@ export function addTopologyCommand(program: Command): void {
         .argParser(numberIn(1, WORKERS_MAX, 'auto'))
         .default('auto'),
     )
-    .addOption(
-      new Option('--placement <how>', 'spread workers out, or keep them close together')
-        .choices(['divergent', 'collaborative'])
-        .default('divergent'),
-    )
+    .addOption(placementOption())
     .action((flags: Flags, command: Command) => {
       if (flags.svg === '-' && flags.json)
         command.error('error: --json and --svg - both write to stdout');
