@@ -159,18 +159,24 @@ function integer(text: string | null, min: number, max: number): number | null {
   return value >= min && value <= max ? value : null;
 }
 
-/** Ids from 0 to `end` - 1 in the kernel's list format (`0-3,8`), ascending; null if malformed. */
+/**
+ * Ids from 0 to `end` - 1 in the kernel's list format (`0-3,8`); null if malformed. The kernel's are
+ * ascending, and to insist on that bounds what a long line can cost.
+ */
 export function idList(text: string | null, end: number): number[] | null {
   if (text === null) return null;
-  const ids = new Set<number>();
+  const ids: number[] = [];
   const trimmed = text.trim();
+  let next = 0;
   for (const range of trimmed === '' ? [] : trimmed.split(',')) {
     const found = /^(\d{1,9})(?:-(\d{1,9}))?$/.exec(range);
     if (found === null) return null;
-    const last = Math.min(Number(found[2] ?? found[1]), end - 1);
-    for (let id = Number(found[1]); id <= last; id++) ids.add(id);
+    const [first, last] = [Number(found[1]), Number(found[2] ?? found[1])];
+    if (first < next || last < first) return null;
+    next = last + 1;
+    for (let id = first; id <= last && id < end; id++) ids.push(id);
   }
-  return [...ids].sort((a, b) => a - b);
+  return ids;
 }
 
 /** A size as sysfs writes it, `32K`. */
