@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "cpuid.h"
 #include "loop.h"
 #include "platform.h"
 #include "safepoint.h"
@@ -275,6 +276,13 @@ Value TakeOf(const CallbackInfo& info) {
   return Result(info, result.taken);
 }
 
+// cpuid(leaf, subleaf, out: Uint32Array[4]): 0 | -ENOSYS
+Value CpuidOf(const CallbackInfo& info) {
+  auto out = info[2].As<Napi::Uint32Array>();
+  return Result(info, Cpuid(info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Uint32Value(),
+                            out.Data()));
+}
+
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
   PrepareThread();
   exports.Set("linux", Napi::Boolean::New(env, GYRE_LINUX != 0));
@@ -306,6 +314,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"acceptOne", AcceptOneOf},
       {"createWatcher", CreateWatcherOf},
       {"take", TakeOf},
+      {"cpuid", CpuidOf},
   };
   for (const auto& entry : table) {
     exports.Set(entry.name, Napi::Function::New(env, entry.function, entry.name));

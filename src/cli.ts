@@ -17,6 +17,8 @@ import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
 import type { RuntimeOptions } from './runtime/options.js';
+import type { Placement } from './scheduler/placement.js';
+import { addTopologyCommand, placementOption } from './topology-command.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -37,6 +39,7 @@ const USAGE_CODES: ReadonlySet<string> = new Set([
 interface RunFlags {
   workers: number | 'auto' | 'inline';
   pin: 'soft' | 'hard' | 'off';
+  placement: Placement;
   spares: number | 'auto';
   move: boolean;
   json?: true;
@@ -117,9 +120,9 @@ async function flushed(): Promise<void> {
 
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
-  const { workers, spares, pin, move } = flags;
+  const { workers, spares, pin, placement, move } = flags;
   const options: RuntimeOptions = {
-    ...{ entry, args, workers, spares, pin },
+    ...{ entry, args, workers, spares, pin, placement },
     ...{ scheduler: { move }, handleSignals: true },
   };
   let runtime: Runtime;
@@ -170,6 +173,7 @@ program
       .choices(['soft', 'hard', 'off'])
       .default('soft'),
   )
+  .addOption(placementOption())
   .addOption(
     new Option('--spares <n>', 'most standby workers for when every worker stands still, or auto')
       .argParser(parseSpares)
@@ -189,5 +193,7 @@ Exit codes:
   130, 143   a second SIGINT or SIGTERM cut the drain short`,
   )
   .action(run);
+
+addTopologyCommand(program);
 
 program.parseAsync();

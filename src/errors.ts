@@ -15,6 +15,7 @@ export const ERROR_CODES = {
   ERR_GYRE_OPTION_CONFLICT: 'Two options, each valid, cannot be used together.',
   ERR_GYRE_CPUS:
     'More workers were asked for than CPUs they may be pinned to, or a CPU was named that this process may not use.',
+  ERR_GYRE_TOPOLOGY: 'No CPU is described where a machine should be.',
   ERR_GYRE_CAPABILITY: 'A capability that was required is missing on this system.',
   ERR_GYRE_ENTRY_MISSING: 'The entry does not exist or cannot be read.',
   ERR_GYRE_WORKER_FAILED: 'A worker threw, or its thread could not start; `cause` is the error.',

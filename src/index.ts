@@ -4,8 +4,10 @@
  * @module
  */
 import { inline } from './inline.js';
-import { type RuntimeOptions, resolveOptions } from './runtime/options.js';
+import { type RuntimeOptions, resolveOptions, sysfsRoot } from './runtime/options.js';
 import { type Runtime, startRuntime } from './runtime/runtime.js';
+import { readTopology } from './runtime/sysfs.js';
+import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
 export type { ListenerOptions } from './listener-options.js';
@@ -22,6 +24,7 @@ export type {
 } from './runtime/runtime.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { WorkerRow } from './scheduler/scoreboard.js';
+export type { Topology } from './scheduler/topology.js';
 
 /**
  * Starts `options.entry` in worker threads and resolves when every one of them
@@ -37,4 +40,17 @@ export type { WorkerRow } from './scheduler/scoreboard.js';
  */
 export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
   return startRuntime(resolveOptions(options), inline);
+}
+
+/**
+ * This machine as far as this process may use it: CPUs, cores, caches, memory nodes, and its
+ * scheduling groups. Blocks while it reads, some milliseconds or, with hundreds of CPUs, tens of
+ * them. docs/topology.md describes the fields.
+ *
+ * @param root a copy of another machine's `/sys`, all of whose CPUs count as usable
+ * @throws GyreError `ERR_GYRE_OPTION_INVALID` if `root` is no path, `ERR_GYRE_TOPOLOGY` if it
+ *   describes no CPU, or without it, if this system has no sysfs.
+ */
+export function topology(root?: string | URL): Topology {
+  return readTopology(sysfsRoot(root));
 }

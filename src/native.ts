@@ -54,6 +54,7 @@ interface Addon {
     out: Int32Array,
     stats: Float64Array,
   ): number;
+  cpuid(leaf: number, subleaf: number, out: Uint32Array): number;
 }
 
 /** A connection table and where its words are, as native/taking.h's TableLayout lists them. */
@@ -358,4 +359,11 @@ export function take(
   stats: Float64Array,
 ): number {
   return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
+}
+
+/** eax, ebx, ecx and edx of CPUID on the CPU that the caller is on; null where there is none. */
+export function cpuid(leaf: number, subleaf: number): [number, number, number, number] | null {
+  const registers = new Uint32Array(4);
+  if (addon === null || addon.cpuid(leaf, subleaf, registers) !== 0) return null;
+  return [...registers] as [number, number, number, number];
 }

@@ -30,6 +30,7 @@ t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
     ['run'],
     ['run', SERVER, '--wrokers', '2'],
     ['run', SERVER, '--pin', 'firmly'],
+    ['run', SERVER, '--placement', 'near'],
     ['run', SERVER, '--pin', 'hard', '--workers', '1024'],
     ['run', SERVER, '--pin', 'hard', '--workers', 'inline'],
     ['run', 'no-such-file.js'],
@@ -128,6 +129,20 @@ t.test('threads are bound to the CPUs it names, with --pin off to none', async (
     off.all.every(({ cpus }) => cpus === off.main),
     'no thread is bound',
   );
+});
+
+t.test('workers are where gyre topology says that they will be', async (t) => {
+  for (const placement of ['divergent', 'collaborative']) {
+    const flags = ['--placement', placement, '--workers', '3'];
+    const plan = gyre(t, ['topology', '--json', ...flags]);
+    t.same(await plan.ended(), { code: 0, signal: null });
+    const planned = JSON.parse(plan.stdout).workers.map(({ cpu }: { cpu: number }) => cpu);
+    const server = gyre(t, ['run', SERVER, ...flags]);
+    const [, , , cpus] = await server.says(SERVING);
+    t.equal(cpus, planned.join(', '), placement);
+    server.child.kill('SIGTERM');
+    await server.ended();
+  }
 });
 
 t.test('what is after -- are the arguments of the program', async (t) => {

@@ -9,6 +9,7 @@ import { GyreError } from '../errors.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
 import type { ListenAddress } from '../protocol.js';
 import { WORKERS_MAX } from '../scheduler/layout.js';
+import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 
 export interface RuntimeOptions {
@@ -44,6 +45,13 @@ export interface RuntimeOptions {
    * Default `'soft'`.
    */
   pin?: 'soft' | 'hard' | 'off' | readonly number[];
+  /**
+   * On which CPUs fewer workers than CPUs are bound, and in what order. `'divergent'`: spread
+   * over memory nodes, packages, cores and threads, so that each has as much of the machine to
+   * itself as there is. `'collaborative'`: close together, for workers that share much memory. No
+   * effect with `pin: 'off'` or a list of CPUs. Default `'divergent'`.
+   */
+  placement?: Placement;
   /** `process.argv.slice(2)` of the workers. Default: none. */
   args?: readonly string[];
   /** Added to the workers' `process.env`; `undefined` removes a name. Default: nothing. */
@@ -129,6 +137,7 @@ export const DEFAULTS = Object.freeze({
   workers: 'auto',
   spares: 'auto',
   pin: 'soft',
+  placement: 'divergent',
   name: 'gyre',
   backlog: 511,
   handleSignals: false,
@@ -177,6 +186,7 @@ export interface ResolvedOptions {
   readonly workers: number | 'auto' | 'inline';
   readonly spares: number | 'auto';
   readonly pin: 'soft' | 'hard' | 'off' | readonly number[];
+  readonly placement: Placement;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly name: string;
@@ -198,6 +208,7 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'workers',
   'spares',
   'pin',
+  'placement',
   'args',
   'env',
   'name',
@@ -270,20 +281,30 @@ export function durationMs(name: string, value: unknown, min: number): number {
   return invalid(name, `a number of ms from ${min} to ${TIMER_MS_MAX}, or Infinity`, value);
 }
 
-function resolveEntry(value: unknown): string {
-  let entry = value;
+/** An absolute path from a path or a `file:` URL. */
+function resolvePath(name: string, value: unknown): string {
+  let file = value;
   if (value instanceof URL || (typeof value === 'string' && value.startsWith('file:'))) {
     try {
-      entry = fileURLToPath(value);
+      file = fileURLToPath(value);
     } catch (cause) {
-      throw new GyreError('ERR_GYRE_OPTION_INVALID', `option entry: ${(cause as Error).message}`, {
-        cause,
-      });
+      throw new GyreError(
+        'ERR_GYRE_OPTION_INVALID',
+        `option ${name}: ${(cause as Error).message}`,
+        {
+          cause,
+        },
+      );
     }
   }
-  if (typeof entry !== 'string' || entry === '') return invalid('entry', 'a path or URL', value);
-  if (entry.includes('\0')) return invalid('entry', 'a path without NUL', value);
-  return path.resolve(entry);
+  if (typeof file !== 'string' || file === '') return invalid(name, 'a path or URL', value);
+  if (file.includes('\0')) return invalid(name, 'a path without NUL', value);
+  return path.resolve(file);
+}
+
+/** The argument of `topology()`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function sysfsRoot(value: unknown): string | undefined {
+  return value === undefined ? undefined : resolvePath('root', value);
 }
 
 function resolveWorkers(value: unknown): ResolvedOptions['workers'] {
@@ -421,9 +442,13 @@ export function resolveOptions(options: unknown): ResolvedOptions {
   const given = <K extends keyof typeof DEFAULTS>(key: K): unknown =>
     orDefault(options[key], DEFAULTS[key]);
 
-  const entry = resolveEntry(options.entry);
+  const entry = resolvePath('entry', options.entry);
   const workers = resolveWorkers(given('workers'));
   const pin = resolvePin(given('pin'));
+  const placement = given('placement');
+  if (placement !== 'divergent' && placement !== 'collaborative') {
+    return invalid('placement', `'divergent' or 'collaborative'`, placement);
+  }
   const name = given('name');
   if (typeof name !== 'string' || name.length < 1 || name.length > 64) {
     return invalid('name', 'a string of 1 to 64 characters', name);
@@ -437,6 +462,7 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     workers,
     spares: resolveSpares(given('spares'), workers),
     pin,
+    placement,
     name,
     handleSignals,
     args: stringList('args', orDefault(options.args, [])),

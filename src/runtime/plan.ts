@@ -3,7 +3,7 @@
  */
 import { GyreError } from '../errors.js';
 import { WORKERS_MAX } from '../scheduler/layout.js';
-import { place } from '../scheduler/placement.js';
+import { arrange, type Places, place } from '../scheduler/placement.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
 import type { ResolvedOptions } from './options.js';
@@ -16,6 +16,8 @@ export interface Machine {
   readonly parallelism: number;
   /** CPU quota in CPUs, or Infinity. */
   readonly quotaCpus: number;
+  /** Where its CPUs are; null if unknown: they are taken in ascending order. */
+  readonly topology: Places | null;
 }
 
 /**
@@ -25,7 +27,7 @@ export interface Machine {
  * @throws GyreError `ERR_GYRE_CPUS` or `ERR_GYRE_CAPABILITY`.
  */
 export function planWorkers(
-  options: Pick<ResolvedOptions, 'workers' | 'pin'>,
+  options: Pick<ResolvedOptions, 'workers' | 'pin' | 'placement'>,
   machine: Machine,
 ): readonly (number | null)[] {
   const { pin } = options;
@@ -68,7 +70,8 @@ export function planWorkers(
     );
   }
   if (pin === 'off' || !canPin) return new Array(workers).fill(null);
-  return place(workers, isList ? pin : inherited);
+  if (isList) return place(workers, pin);
+  return place(workers, arrange(options.placement, inherited, machine.topology, workers));
 }
 
 /**

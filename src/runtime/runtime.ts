@@ -11,7 +11,7 @@ import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type { ListenAddress, Reply, Request } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
-import { wholeMachine } from '../scheduler/neighbourhood.js';
+import { type Rings, ringsFor } from '../scheduler/neighbourhood.js';
 import { Scoreboard, type WorkerRow } from '../scheduler/scoreboard.js';
 import {
   type Capabilities,
@@ -26,6 +26,7 @@ import { durationMs, listenerAt, type ResolvedOptions } from './options.js';
 import { planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Spares } from './spares.js';
+import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
@@ -132,10 +133,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   constructor(
     options: ResolvedOptions,
     capabilities: Capabilities,
-    workers: number,
+    /** Of each worker: as many as there are. */
+    rings: readonly Rings[],
     inherited: readonly number[] | null,
   ) {
     super();
+    const workers = rings.length;
     this.#options = options;
     this.capabilities = capabilities;
     this.#count = workers;
@@ -157,7 +160,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       },
       retiring: (index) => this.#moving?.departs(index),
     });
-    this.#moving = this.#makeMoving(workers + spares);
+    this.#moving = this.#makeMoving(rings, workers + spares);
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -216,12 +219,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   /** @param slots workers and spares */
-  #makeMoving(slots: number): Moving | null {
+  #makeMoving(rings: readonly Rings[], slots: number): Moving | null {
     const { name, scheduler } = this.#options;
     const { move, ...rest } = scheduler;
     if (!move || !this.capabilities.move.available || slots < 2) return null;
     return new Moving(
-      { ...rest, name, slots, rings: wholeMachine(this.#count), scoreboard: this.#scoreboard },
+      { ...rest, name, slots, rings, scoreboard: this.#scoreboard },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
         wantSpare: () => this.#wantSpare(),
@@ -473,12 +476,10 @@ export async function startRuntime(
   requireCapabilities(capabilities, options.require);
   const inherited = capabilities.pin.available ? affinity() : null;
   const parallelism = os.availableParallelism();
-  const cpus = planWorkers(options, {
-    capabilities,
-    inherited,
-    parallelism,
-    quotaCpus: cpuQuota(),
-  });
+  const topology = inherited === null ? null : readTopology();
+  const quotaCpus = cpuQuota();
+  const machine = { capabilities, inherited, parallelism, quotaCpus, topology };
+  const cpus = planWorkers(options, machine);
 
   // Besides checking the entry this makes libuv start its thread pool, now, while
   // this thread has the mask that the pool's threads shall inherit. A worker's
@@ -486,7 +487,7 @@ export async function startRuntime(
   await checkEntry(options.entry);
   if (inherited !== null) widenInChildren(inherited);
 
-  const runtime = new GyreRuntime(options, capabilities, cpus.length, inherited);
+  const runtime = new GyreRuntime(options, capabilities, ringsFor(cpus, topology), inherited);
   await runtime.start(cpus, inline);
   return runtime;
 }

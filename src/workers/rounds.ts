@@ -7,7 +7,14 @@
  * stands between two messages back to a worker that has nothing to do. So connections are with
  * a spare only while the workers cannot serve them.
  */
-import { acceptOne, close, duplicate, inPoll, type NativeRounds, type NativeTable } from '../native.js';
+import {
+  acceptOne,
+  close,
+  duplicate,
+  inPoll,
+  type NativeRounds,
+  type NativeTable,
+} from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';

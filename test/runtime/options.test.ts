@@ -110,6 +110,10 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[[], [0, 0], [-1], [0.5], [8192], [Number.NaN], [Infinity], ['0'], [null], new Array(2)],
     ],
   },
+  placement: {
+    right: [undefined, 'divergent', 'collaborative'],
+    wrong: [null, '', 'near', true, 1, ['divergent']],
+  },
   args: {
     right: [undefined, [], ['a', ''], ['--', '-x']],
     wrong: [...NOT_LISTS, [1], ['a', null], [undefined], new Array(2)],

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { Capabilities } from '../../src/runtime/capabilities.js';
 import { type Machine, planWorkers } from '../../src/runtime/plan.js';
+import { machine as described, from } from '../support/described.js';
 
 const yes = { available: true };
 const ALL: Capabilities = { native: yes, pin: yes, reusePort: yes, counters: yes, move: yes };
@@ -13,56 +14,62 @@ const machine = (changes: Partial<Machine> = {}): Machine => ({
   inherited: [0, 1, 2, 3],
   parallelism: 4,
   quotaCpus: Number.POSITIVE_INFINITY,
+  topology: null,
   ...changes,
 });
+/** Options as far as they matter here. */
+const asked = (
+  workers: number | 'auto' | 'inline',
+  pin: 'soft' | 'hard' | 'off' | readonly number[],
+) => ({ workers, pin, placement: 'divergent' as const });
 
 t.test('auto is one worker for each CPU of the inherited mask, each on its own', async (t) => {
-  t.same(planWorkers({ workers: 'auto', pin: 'soft' }, machine()), [0, 1, 2, 3]);
-  t.same(planWorkers({ workers: 'auto', pin: 'hard' }, machine({ inherited: [5, 9] })), [5, 9]);
+  t.same(planWorkers(asked('auto', 'soft'), machine()), [0, 1, 2, 3]);
+  t.same(planWorkers(asked('auto', 'hard'), machine({ inherited: [5, 9] })), [5, 9]);
 });
 
 t.test('auto is no more than the CPU quota pays for, and never less than one', async (t) => {
   const plan = (quotaCpus: number) =>
-    planWorkers({ workers: 'auto', pin: 'soft' }, machine({ quotaCpus })).length;
+    planWorkers(asked('auto', 'soft'), machine({ quotaCpus })).length;
   t.same([0.1, 0.99, 1, 1.5, 2, 3.9, 4, 100].map(plan), [1, 1, 1, 1, 2, 3, 4, 4]);
 });
 
 t.test('with more workers than CPUs soft pins share, and hard pins are an error', async (t) => {
-  t.same(planWorkers({ workers: 6, pin: 'soft' }, machine()), [0, 1, 2, 3, 0, 1]);
-  t.throws(() => planWorkers({ workers: 5, pin: 'hard' }, machine()), { code: 'ERR_GYRE_CPUS' });
+  t.same(planWorkers(asked(6, 'soft'), machine()), [0, 1, 2, 3, 0, 1]);
+  t.throws(() => planWorkers(asked(5, 'hard'), machine()), { code: 'ERR_GYRE_CPUS' });
 });
 
 t.test('off pins nobody', async (t) => {
-  t.same(planWorkers({ workers: 3, pin: 'off' }, machine()), [null, null, null]);
+  t.same(planWorkers(asked(3, 'off'), machine()), [null, null, null]);
 });
 
 t.test('a list says where, and with auto how many', async (t) => {
-  t.same(planWorkers({ workers: 'auto', pin: [3, 1] }, machine()), [3, 1]);
-  t.same(planWorkers({ workers: 1, pin: [3, 1] }, machine()), [3]);
-  t.throws(() => planWorkers({ workers: 'auto', pin: [3, 7] }, machine()), {
+  t.same(planWorkers(asked('auto', [3, 1]), machine()), [3, 1]);
+  t.same(planWorkers(asked(1, [3, 1]), machine()), [3]);
+  t.throws(() => planWorkers(asked('auto', [3, 7]), machine()), {
     code: 'ERR_GYRE_CPUS',
   });
 });
 
 t.test('the quota limits auto only: who counts or lists has decided', async (t) => {
   const poor = machine({ quotaCpus: 0.5 });
-  t.same(planWorkers({ workers: 3, pin: 'soft' }, poor), [0, 1, 2]);
-  t.same(planWorkers({ workers: 'auto', pin: [3, 1] }, poor), [3, 1]);
+  t.same(planWorkers(asked(3, 'soft'), poor), [0, 1, 2]);
+  t.same(planWorkers(asked('auto', [3, 1]), poor), [3, 1]);
 });
 
 t.test('hard takes every CPU once, and not one more', async (t) => {
-  t.same(planWorkers({ workers: 4, pin: 'hard' }, machine()), [0, 1, 2, 3]);
+  t.same(planWorkers(asked(4, 'hard'), machine()), [0, 1, 2, 3]);
   const one = machine({ inherited: [7] });
-  t.same(planWorkers({ workers: 'auto', pin: 'hard' }, one), [7]);
-  t.throws(() => planWorkers({ workers: 2, pin: 'hard' }, one), { code: 'ERR_GYRE_CPUS' });
+  t.same(planWorkers(asked('auto', 'hard'), one), [7]);
+  t.throws(() => planWorkers(asked(2, 'hard'), one), { code: 'ERR_GYRE_CPUS' });
 });
 
 t.test('where threads cannot be pinned, soft does without and hard is an error', async (t) => {
   const unpinnable = machine({ capabilities: without('pin'), inherited: null });
-  t.same(planWorkers({ workers: 'auto', pin: 'soft' }, unpinnable), [null, null, null, null]);
-  t.same(planWorkers({ workers: 6, pin: 'soft' }, unpinnable), new Array(6).fill(null));
+  t.same(planWorkers(asked('auto', 'soft'), unpinnable), [null, null, null, null]);
+  t.same(planWorkers(asked(6, 'soft'), unpinnable), new Array(6).fill(null));
   for (const pin of ['hard', [0]] as const) {
-    t.throws(() => planWorkers({ workers: 'auto', pin }, unpinnable), {
+    t.throws(() => planWorkers(asked('auto', pin), unpinnable), {
       code: 'ERR_GYRE_CAPABILITY',
     });
   }
@@ -70,11 +77,32 @@ t.test('where threads cannot be pinned, soft does without and hard is an error',
 
 t.test('without the helper there is one worker, and more are an error', async (t) => {
   const bare = machine({ capabilities: without('native', 'pin'), inherited: null });
-  t.same(planWorkers({ workers: 'auto', pin: 'soft' }, bare), [null]);
-  t.same(planWorkers({ workers: 1, pin: 'soft' }, bare), [null]);
-  t.throws(() => planWorkers({ workers: 2, pin: 'soft' }, bare), { code: 'ERR_GYRE_CAPABILITY' });
+  t.same(planWorkers(asked('auto', 'soft'), bare), [null]);
+  t.same(planWorkers(asked(1, 'soft'), bare), [null]);
+  t.throws(() => planWorkers(asked(2, 'soft'), bare), { code: 'ERR_GYRE_CAPABILITY' });
 });
 
 t.test('inline is one worker that is never pinned', async (t) => {
-  t.same(planWorkers({ workers: 'inline', pin: 'soft' }, machine()), [null]);
+  t.same(planWorkers(asked('inline', 'soft'), machine()), [null]);
+});
+
+t.test('with fewer workers than CPUs they spread over the machine, or huddle', async (t) => {
+  const topology = described('dumbledore');
+  const inherited = from(0, 16);
+  // Packages in turn, each time another core; or both threads of a core, and then the next.
+  t.same(planWorkers(asked(4, 'soft'), machine({ inherited, topology })), [0, 4, 1, 5]);
+  const collaborating = { ...asked(4, 'hard'), placement: 'collaborative' as const };
+  t.same(planWorkers(collaborating, machine({ inherited, topology })), [0, 8, 1, 9]);
+  const quotaCpus = 2.5;
+  t.same(planWorkers(asked('auto', 'soft'), machine({ inherited, topology, quotaCpus })), [0, 4]);
+  t.same(planWorkers(asked(3, [9, 8, 1]), machine({ inherited, topology })), [9, 8, 1]);
+});
+
+t.test('CPUs that sysfs does not describe come last', async (t) => {
+  const topology = described('recombinator');
+  t.same(
+    planWorkers(asked(4, 'soft'), machine({ inherited: [0, 1, 6, 7], topology })),
+    [0, 1, 6, 7],
+  );
+  t.same(planWorkers(asked(2, 'soft'), machine({ inherited: [1, 6], topology })), [1, 6]);
 });
