@@ -121,7 +121,8 @@ for (const [how, route] of [
   ['an uncaught error', '/throw?'],
 ] as const) {
   t.test(`a worker that dies by ${how} takes no waiting connection with it`, async (t) => {
-    const runtime = await start(t, MORTAL, { workers: 2 });
+    // The governor would have emptied its queue by then.
+    const runtime = await start(t, MORTAL, { workers: 2, scheduler: { move: false } });
     runtime.on('error', () => {});
     const port = portOf(runtime);
     const pipe = await standStill(t, port, route);
