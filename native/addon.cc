@@ -143,7 +143,7 @@ Table TableOf(const Napi::Value& value) {
 
 // attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
 // where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex,
-// newcomersIndex, out, onRound } as in RoundSettings.
+// newcomersIndex, messagesIndex, out, onRound } as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
   RoundSettings settings;
   bool has_rounds = info[4].IsObject();
@@ -158,6 +158,7 @@ Value AttachLoopOf(const CallbackInfo& info) {
     settings.events_min = number("eventsMin").Int32Value();
     settings.outstanding_index = number("outstandingIndex").Uint32Value();
     settings.newcomers_index = number("newcomersIndex").Uint32Value();
+    settings.messages_index = number("messagesIndex").Uint32Value();
     settings.out = Napi::Value(rounds.Get("out")).As<Napi::Int32Array>();
     settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
   }

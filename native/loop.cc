@@ -56,7 +56,16 @@ struct LoopHooks::Rounds {
   napi_ref on_round;
   uint64_t ended_ns = 0;  // end of the iteration before; 0: there was none
   uint64_t idle_ns = 0;   // time that the loop had slept by then
+  uint64_t events = 0;    // events that it had handled by then
 };
+
+namespace {
+
+// What an event must take on average to be worth moving: twice what the move costs both
+// sides, see src/scheduler/move.ts. bench/moving measures some 150 µs for one.
+constexpr int64_t kWorthMovingNs = 300000;
+
+}  // namespace
 
 void CallIntoJs(napi_env env, napi_ref function) {
   napi_handle_scope scope;
@@ -140,7 +149,10 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   hooks->peer_->epoll_fd = uv_backend_fd(loop);
   hooks->peer_->async = async;
   hooks->peer_->loops = hooks->loops_;
-  if (rounds != nullptr) hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
+  if (rounds != nullptr) {
+    hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
+    hooks->peer_->messages = words.Data() + rounds->messages_index;
+  }
   SetPausable(hooks->peer_.get());
   AddPeer(hooks->peer_);
   return hooks;
@@ -188,10 +200,15 @@ void LoopHooks::OnIterationEnd() {
   // The loop is awake, so this is what it slept up to its last return from epoll.
   uint64_t idle = uv_metrics_idle_time(handles_->loop);
   auto busy = static_cast<int64_t>((now - own.ended_ns) - (idle - own.idle_ns));
+  uv_metrics_t metrics;
+  uv_metrics_info(handles_->loop, &metrics);
+  auto events = static_cast<int64_t>(metrics.events - own.events);
   bool first = own.ended_ns == 0;
   own.ended_ns = now;
   own.idle_ns = idle;
-  if (first || busy < own.busy_ns) {
+  own.events = metrics.events;
+  bool brief = own.busy_ns > 0 && (busy < own.busy_ns || busy < events * kWorthMovingNs);
+  if (first || brief) {
     if (*own.outstanding != 0) __atomic_store_n(own.outstanding, 0, __ATOMIC_RELAXED);
     return;
   }

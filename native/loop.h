@@ -22,12 +22,14 @@ void CallIntoJs(napi_env env, napi_ref function);
 struct RoundSettings {
   Table table;
   int32_t owner;
-  // It looks after an iteration that kept the loop busy for so long; 0: after every one.
+  // It looks after an iteration that kept the loop busy for so long, unless that was many
+  // short events; 0: after every one.
   int64_t busy_ns;
   // It calls `on_round` if at least so many events wait that could be given away; 0: always.
   int32_t events_min;
   uint32_t outstanding_index;  // of the word that gets how many wait
   uint32_t newcomers_index;    // of the row that says which connections are new
+  uint32_t messages_index;     // of the word that counts messages
   Napi::Int32Array table_words;
   // Int32Array: movable, queued, other, connections, listeners, and then the descriptors
   // of PeekOwn().

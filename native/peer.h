@@ -38,6 +38,8 @@ struct Peer {
   // Row in the scoreboard: how many connections it ever opened, and the descriptors of the
   // last kNewcomers. Null: it opens none that could move.
   const int32_t* newcomers = nullptr;
+  // How many messages have begun, in the scoreboard. Null: nobody counts them.
+  const int32_t* messages = nullptr;
 
   // Held while another thread uses `loop` or `async` or pauses the thread, and by
   // the thread itself for the moment in which it ceases to exist as a peer. The

@@ -37,6 +37,15 @@ uint64_t uv_hrtime(void);
 int uv_backend_fd(const uv_loop_t*);
 uint64_t uv_metrics_idle_time(uv_loop_t*);
 
+// libuv 1.45, which is in Node 20.3.
+typedef struct {
+  uint64_t loop_count;
+  uint64_t events;
+  uint64_t events_waiting;
+  uint64_t* reserved[13];
+} uv_metrics_t;
+int uv_metrics_info(uv_loop_t*, uv_metrics_t*);
+
 int uv_async_init(uv_loop_t*, uv_async_t*, uv_async_cb);
 int uv_async_send(uv_async_t*);
 int uv_check_init(uv_loop_t*, uv_check_t*);

@@ -8,7 +8,10 @@
 #include "uv_api.h"
 
 #if GYRE_LINUX
+#include <fcntl.h>
 #include <poll.h>
+#include <stdio.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <time.h>
@@ -41,6 +44,35 @@ bool InPoll(uint32_t peer_id) {
 namespace {
 // Ticks without anything ready before it goes back to sleep on the efds.
 constexpr int kIdleTicks = 4;
+// Ticks for which a thread may want a CPU and not get one: Linux lets another run for
+// some 4 ms.
+constexpr int kWaitsMax = 8;
+
+// CPU time that a thread of this process has used; pthread_getcpuclockid(3) makes the
+// clock's number of the thread's in this way.
+int64_t ThreadCpuNs(int tid) {
+  timespec used;
+  if (clock_gettime((~static_cast<clockid_t>(tid) << 3) | 6, &used) != 0) return 0;
+  return used.tv_sec * int64_t{1000000000} + used.tv_nsec;
+}
+
+// Whether a thread of this process runs or is ready to (proc(5), stat: state). If that cannot
+// be known it is taken to.
+bool WantsCpu(int tid) {
+  char path[48];
+  snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return true;
+  char text[64];
+  ssize_t length = read(fd, text, sizeof(text) - 1);
+  close(fd);
+  if (length <= 0) return true;
+  text[length] = 0;
+  // The name may contain anything, but is at most 15 bytes long.
+  const char* state = strrchr(text, ')');
+  return state == nullptr || state[1] == 0 || state[2] == 'R';
+}
+
 }  // namespace
 
 Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
@@ -51,9 +83,7 @@ Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Fun
   watcher->env_ = env;
   watcher->tick_us_ = tick_us;
   watcher->peers_.resize(slots);
-  watcher->loops_.assign(slots, 0);
-  watcher->opened_.assign(slots, 0);
-  watcher->ready_.assign(slots, 0);
+  watcher->seen_.resize(slots);
   watcher->still_.assign(slots, 0);
   watcher->stalled_.assign(slots, 0);
   watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -91,8 +121,7 @@ void Watcher::TakeChanges(pollfd* efds) {
   std::lock_guard<std::mutex> guard(lock_);
   for (auto& [slot, peer] : changes_) {
     efds[slot].fd = peer == nullptr ? -1 : peer->epoll_fd;
-    loops_[slot] = 0;
-    ready_[slot] = 0;
+    seen_[slot] = Seen();
     peers_[slot] = std::move(peer);
   }
   changes_.clear();
@@ -174,22 +203,38 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     if (peer == nullptr) continue;
     std::lock_guard<std::mutex> guard(peer->life);
     // A descriptor number that the peer's end set free must not be polled again.
-    if (!peer->alive) efds[i].fd = -1;
-    bool ready = peer->alive && poll(&efds[i], 1, 0) > 0;
-    int32_t loops = peer->alive ? __atomic_load_n(peer->loops, __ATOMIC_ACQUIRE) : 0;
-    if (peer->alive && peer->newcomers != nullptr) {
+    if (!peer->alive) {
+      efds[i].fd = -1;
+      continue;
+    }
+    Seen& seen = seen_[i];
+    bool ready = poll(&efds[i], 1, 0) > 0;
+    int32_t loops = __atomic_load_n(peer->loops, __ATOMIC_ACQUIRE);
+    auto progress = static_cast<uint32_t>(loops);
+    if (peer->messages != nullptr) {
+      progress += static_cast<uint32_t>(__atomic_load_n(peer->messages, __ATOMIC_ACQUIRE));
+    }
+    if (peer->newcomers != nullptr) {
       int32_t opened = __atomic_load_n(peer->newcomers, __ATOMIC_ACQUIRE);
-      if (loops != loops_[i]) opened_[i] = opened;
-      ready |= opened != opened_[i];
+      if (loops != seen.loops) seen.opened = opened;
+      ready |= opened != seen.opened;
     }
-    still_[i] = peer->alive && loops == loops_[i] && !Sleeps(peer->loop);
-    if (still_[i] && ready && ready_[i]) {
-      stalled_[i] = 1;
-      any_stalled = true;
-    }
-    ready_[i] = ready;
-    loops_[i] = loops;
+    seen.loops = loops;
     *any_ready |= ready;
+    int64_t cpu_ns = ThreadCpuNs(peer->tid);
+    if (progress != seen.progress || Sleeps(peer->loop)) {
+      seen.progress = progress;
+      seen.cpu_ns = cpu_ns;
+      seen.still_ticks = 0;
+      continue;
+    }
+    still_[i] = 1;
+    seen.still_ticks++;
+    bool stuck = cpu_ns - seen.cpu_ns >= tick_us_ * 500 || seen.still_ticks >= kWaitsMax ||
+                 !WantsCpu(peer->tid);
+    if (!ready || !stuck) continue;
+    stalled_[i] = 1;
+    any_stalled = true;
   }
   return any_stalled;
 }

@@ -20,11 +20,17 @@ namespace gyre {
 
 // Blocks over all efds while nothing is ready, which costs nothing at all; ticks
 // while anything is. In tick mode it sleeps on the clock and not on the efds, so that
-// events do not wake it. A worker whose loop counter did not change from one tick to the
-// next, and which does not sleep in epoll, stands still. When something was ready for
-// such a worker at both ticks, the watcher calls `on_stall` on the governor's own loop and
-// waits until Continue(). What is ready is its efd, or a connection that it has opened in
-// this very iteration, of which its efd does not know yet.
+// events do not wake it.
+//
+// A worker stands still when from one tick to the next it finished no iteration of its loop,
+// began no message, and does not sleep in epoll. It is stuck when besides it has used the CPU
+// for half a tick since, or waits for something else than a CPU; or has not got one for
+// kWaitsMax ticks. Otherwise somebody else has its CPU, and it goes on in a moment: to
+// move what waits for it would cost more than it brings.
+//
+// When something is ready for one that is stuck, the watcher calls `on_stall` on the
+// governor's own loop and waits until Continue(). What is ready is its efd, or a connection
+// that it has opened in this very iteration, of which its efd does not know yet.
 //
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
@@ -40,8 +46,8 @@ class Watcher {
   void Continue();
   void Stop();
 
-  // Of the peer in `slot`, at the last report: whether it stood still, and whether something
-  // waited for it.
+  // Of the peer in `slot`, at the last report: whether it stood still, and whether it was stuck
+  // and something waited for it.
   bool Still(size_t slot) const { return still_[slot] != 0; }
   bool Stalled(size_t slot) const { return stalled_[slot] != 0; }
   int never_fd() const { return never_[0]; }
@@ -59,9 +65,14 @@ class Watcher {
   std::mutex lock_;                             // guards changes_; held for moments
   std::vector<std::pair<size_t, std::shared_ptr<Peer>>> changes_;
   std::vector<std::shared_ptr<Peer>> peers_;    // watcher thread
-  std::vector<int32_t> loops_;           // watcher thread: counters at the last tick
-  std::vector<int32_t> opened_;          // watcher thread: connections when the loop last moved
-  std::vector<unsigned char> ready_;     // watcher thread: ready at the last tick
+  struct Seen {
+    uint32_t progress = 0;    // loop iterations and messages at the last tick
+    int32_t loops = 0;
+    int32_t opened = 0;       // connections when the loop counter last changed
+    int64_t cpu_ns = 0;       // CPU time of the thread when it last made progress or slept
+    int still_ticks = 0;      // since then
+  };
+  std::vector<Seen> seen_;                      // watcher thread
   // Watcher thread; read by the governor between a report and Continue().
   std::vector<unsigned char> still_;
   std::vector<unsigned char> stalled_;

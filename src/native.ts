@@ -82,6 +82,8 @@ export interface NativeRounds {
   readonly outstandingIndex: number;
   /** Of the row that says which connections are new. */
   readonly newcomersIndex: number;
+  /** Of the word that counts messages. */
+  readonly messagesIndex: number;
   /** Gets movable, queued, other, connections, listeners, and then descriptors of both. */
   readonly out: Int32Array;
   readonly onRound: () => void;

@@ -41,6 +41,7 @@
  * | WORKER     | REFUSED      | count      | 0        | its moves that were not made   |
  * | WORKER     | MISMATCHES   | count      | 0        | not at their boundary after all|
  * | WORKER     | FAILURES     | count      | 0        | system calls that failed       |
+ * | WORKER     | MESSAGES     | count      | 0        | HTTP messages that have begun  |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -135,6 +136,7 @@ export const WORKER = {
   REFUSED: 10,
   MISMATCHES: 11,
   FAILURES: 12,
+  MESSAGES: 13,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,

@@ -43,6 +43,8 @@ export interface WorkerRow {
   readonly connections: number;
   /** Connections it ever accepted itself, modulo 2^32, as are all counts below. */
   readonly accepted: number;
+  /** HTTP messages that have begun on connections of which it keeps track. */
+  readonly messages: number;
   /** Events that were ready and waiting when it last looked, after a long iteration. */
   readonly outstanding: number;
   /** Times it looked and had more than one event waiting. */
@@ -123,6 +125,7 @@ export class Scoreboard {
       heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
       connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
       accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
+      messages: Atomics.load(words, worker + WORKER.MESSAGES) >>> 0,
       outstanding: Atomics.load(words, worker + WORKER.OUTSTANDING),
       rounds: Atomics.load(words, worker + WORKER.ROUNDS) >>> 0,
       given: Atomics.load(words, worker + WORKER.GIVEN) >>> 0,
@@ -271,6 +274,14 @@ export class WorkerWriter {
   }
   get outstandingIndex(): number {
     return this.#row + WORKER.OUTSTANDING;
+  }
+
+  /** The word that counts messages, and where it is: so that one costs a load and a store. */
+  get messagesIndex(): number {
+    return this.#row + WORKER.MESSAGES;
+  }
+  get words(): Int32Array {
+    return this.#words;
   }
 
   /** A new thread has the row: what an earlier one had is no longer there. */

@@ -76,6 +76,7 @@ export class Rounds {
       eventsMin: spare ? 0 : 2,
       outstandingIndex: this.#row.outstandingIndex,
       newcomersIndex: newcomersRow(worker),
+      messagesIndex: this.#row.messagesIndex,
       onRound: spare ? this.#giveBack : this.#round,
     };
   }

@@ -20,6 +20,8 @@ const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
 const HALF = REQUEST.slice(0, 20);
 const REST = REQUEST.slice(20);
 
+const NO_COUNTS = { held() {}, opened() {}, words: new Int32Array(1), messagesIndex: 0 };
+
 /** Null when moving is safe here, else why not. */
 export async function selfCheck(): Promise<string | null> {
   const server = http.createServer((_request, response) => response.end('ok'));
@@ -46,7 +48,7 @@ async function examine(server: http.Server, client: net.Socket): Promise<string 
   const [socket] = (await once(server, 'connection')) as [net.Socket];
   const fd = (socket as unknown as { _handle: { fd: number } })._handle.fd;
   const table = ConnectionTable.create(fd + 1, misalignmentOf);
-  const tracking = new Tracking(table, 0, { held() {}, opened() {} }, () => 1);
+  const tracking = new Tracking(table, 0, NO_COUNTS, () => 1);
   tracking.install();
   try {
     tracking.opened(socket, null);

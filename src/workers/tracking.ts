@@ -79,6 +79,9 @@ export interface Counts {
   held(by: 1 | -1): void;
   /** One more, with this descriptor. */
   opened(fd: number): void;
+  /** The word that counts messages, which only this thread writes. */
+  readonly words: Int32Array;
+  readonly messagesIndex: number;
 }
 
 /** Without loading node's TLS for it. */
@@ -112,9 +115,11 @@ export class Tracking {
     this.#counts = counts;
     this.#listenerOf = listenerOf;
     const waiting = this.#waiting;
+    const { words, messagesIndex } = counts;
     this.#onBegin = function onMessageBegin() {
       const track = this.socket?.[TRACK];
       if (track === undefined) return;
+      words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
       if (track.open++ === 0) table.begin(track.fd);
       if (!track.waiting) return;
       track.waiting = false;
