@@ -179,6 +179,7 @@ export class Host {
 /** The other end. */
 async function serve(options: RuntimeOptions): Promise<void> {
   const errors: string[] = [];
+  let leaving = false;
   const tell = (id: number, runtime: Runtime | null) => {
     const open = descriptors();
     const facts: Facts = {
@@ -203,6 +204,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
   runtime.on('error', ({ message }) => errors.push(message));
   process.on('message', async ({ id, question }: { id: number; question: Question }) => {
     if (question.ask === 'leave') {
+      leaving = true;
       process.disconnect();
       return;
     }
@@ -211,6 +213,10 @@ async function serve(options: RuntimeOptions): Promise<void> {
       await runtime.close(drainMs === null ? {} : { drainMs });
     }
     tell(id, runtime);
+  });
+  // Whoever started it has died: nobody else would end it, or whatever its workers do.
+  process.on('disconnect', () => {
+    if (!leaving) process.kill(process.pid, 'SIGKILL');
   });
   tell(1, runtime);
 }

@@ -325,6 +325,7 @@ class Reader {
       throw new Error(`answer ${expected?.number} has ${this.#at} bytes, not ${expected?.size}`);
     }
     this.#state = 'head';
+    this.#at = 0;
     this.answers++;
     this.#onProgress();
   }
