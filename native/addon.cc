@@ -143,7 +143,7 @@ Table TableOf(const Napi::Value& value) {
 
 // attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
 // where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex,
-// newcomersIndex, messagesIndex, out, onRound } as in RoundSettings.
+// newcomersIndex, messagesIndex, armedIndex, out, onRound, onArm } as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
   RoundSettings settings;
   bool has_rounds = info[4].IsObject();
@@ -159,8 +159,10 @@ Value AttachLoopOf(const CallbackInfo& info) {
     settings.outstanding_index = number("outstandingIndex").Uint32Value();
     settings.newcomers_index = number("newcomersIndex").Uint32Value();
     settings.messages_index = number("messagesIndex").Uint32Value();
+    settings.armed_index = number("armedIndex").Uint32Value();
     settings.out = Napi::Value(rounds.Get("out")).As<Napi::Int32Array>();
     settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
+    settings.on_arm = Napi::Value(rounds.Get("onArm")).As<Napi::Function>();
   }
   int error = 0;
   LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(),
@@ -211,6 +213,11 @@ Value PeekOf(const CallbackInfo& info) {
 // inPoll(peerId): whether that loop sleeps in epoll_wait
 Value InPollOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
+}
+
+// idleNs(peerId): how long that loop has slept; -1: it is gone
+Value IdleNsOf(const CallbackInfo& info) {
+  return Result(info, static_cast<double>(IdleNs(info[0].As<Napi::Number>().Uint32Value())));
 }
 
 // atBoundary(fd, boundary, fresh)
@@ -311,6 +318,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"installSafepoint", InstallSafepointOf},
       {"peek", PeekOf},
       {"inPoll", InPollOf},
+      {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
       {"acceptOne", AcceptOneOf},
       {"createWatcher", CreateWatcherOf},

@@ -30,11 +30,15 @@ struct RoundSettings {
   uint32_t outstanding_index;  // of the word that gets how many wait
   uint32_t newcomers_index;    // of the row that says which connections are new
   uint32_t messages_index;     // of the word that counts messages
+  uint32_t armed_index;        // of the word that says whether messages are followed
   Napi::Int32Array table_words;
-  // Int32Array: movable, queued, other, connections, listeners, and then the descriptors
-  // of PeekOwn().
+  // Int32Array: movable, queued, other, connections, listeners, whether the loop is overloaded,
+  // and then the descriptors of PeekOwn().
   Napi::Int32Array out;
   Napi::Function on_round;
+  // Called when `armed` has changed. It is 1 at first, and 0 while events come too fast for
+  // following each to be cheap and no iteration was long for a while. Not for busy_ns 0.
+  Napi::Function on_arm;
 };
 
 // What the addon keeps in one event loop: a check handle that counts

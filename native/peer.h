@@ -40,6 +40,8 @@ struct Peer {
   const int32_t* newcomers = nullptr;
   // How many messages have begun, in the scoreboard. Null: nobody counts them.
   const int32_t* messages = nullptr;
+  // Whether it follows messages now, in the scoreboard. Null: it never does.
+  const int32_t* armed = nullptr;
 
   // Held while another thread uses `loop` or `async` or pauses the thread, and by
   // the thread itself for the moment in which it ceases to exist as a peer. The

@@ -39,6 +39,13 @@ bool InPoll(uint32_t peer_id) {
   return peer->alive && Sleeps(peer->loop);
 }
 
+int64_t IdleNs(uint32_t peer_id) {
+  std::shared_ptr<Peer> peer = FindPeer(peer_id);
+  if (peer == nullptr) return -1;
+  std::lock_guard<std::mutex> guard(peer->life);
+  return peer->alive ? static_cast<int64_t>(uv_metrics_idle_time(peer->loop)) : -1;
+}
+
 #if GYRE_LINUX
 
 namespace {
@@ -47,6 +54,12 @@ constexpr int kIdleTicks = 4;
 // Ticks for which a thread may want a CPU and not get one: Linux lets another run for
 // some 4 ms.
 constexpr int kWaitsMax = 8;
+// Ticks in one while nobody follows messages: hardly anything could be moved then.
+constexpr int kSlowTicks = 4;
+
+bool Follows(const Peer& peer) {
+  return peer.armed == nullptr || __atomic_load_n(peer.armed, __ATOMIC_RELAXED) != 0;
+}
 
 // CPU time that a thread of this process has used; pthread_getcpuclockid(3) makes the
 // clock's number of the thread's in this way.
@@ -169,13 +182,14 @@ void Watcher::Run() {
   std::vector<pollfd> all(peers_.size(), {-1, POLLIN, 0});
   all.push_back(control);
   int quiet = kIdleTicks;
-  timespec tick = {tick_us_ / 1000000, (tick_us_ % 1000000) * 1000};
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
       poll(all.data(), all.size(), -1);
       eventfd_t value;
       eventfd_read(control_, &value);
     } else {
+      int64_t us = follows_ ? tick_us_ : tick_us_ * kSlowTicks;
+      timespec tick = {us / 1000000, (us % 1000000) * 1000};
       nanosleep(&tick, nullptr);
     }
     TakeChanges(all.data());
@@ -196,6 +210,7 @@ void Watcher::Run() {
 
 bool Watcher::Tick(pollfd* efds, bool* any_ready) {
   bool any_stalled = false;
+  follows_ = false;
   for (size_t i = 0; i < peers_.size(); i++) {
     still_[i] = 0;
     stalled_[i] = 0;
@@ -221,6 +236,7 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     }
     seen.loops = loops;
     *any_ready |= ready;
+    follows_ |= Follows(*peer);
     int64_t cpu_ns = ThreadCpuNs(peer->tid);
     if (progress != seen.progress || Sleeps(peer->loop)) {
       seen.progress = progress;
@@ -230,8 +246,9 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     }
     still_[i] = 1;
     seen.still_ticks++;
-    bool stuck = cpu_ns - seen.cpu_ns >= tick_us_ * 500 || seen.still_ticks >= kWaitsMax ||
-                 !WantsCpu(peer->tid);
+    int64_t burnt_ns = cpu_ns - seen.cpu_ns;
+    int64_t enough_ns = Follows(*peer) ? tick_us_ * 500 : tick_us_ * 1000 * kWaitsMax;
+    bool stuck = burnt_ns >= enough_ns || seen.still_ticks >= kWaitsMax || !WantsCpu(peer->tid);
     if (!ready || !stuck) continue;
     stalled_[i] = 1;
     any_stalled = true;

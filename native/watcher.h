@@ -26,7 +26,9 @@ namespace gyre {
 // began no message, and does not sleep in epoll. It is stuck when besides it has used the CPU
 // for half a tick since, or waits for something else than a CPU; or has not got one for
 // kWaitsMax ticks. Otherwise somebody else has its CPU, and it goes on in a moment: to
-// move what waits for it would cost more than it brings.
+// move what waits for it would cost more than it brings. Of a worker that does not follow
+// messages only iterations are known, which may be long because of many short ones, and so it
+// gets kWaitsMax ticks as well. While no worker follows them, a tick is kSlowTicks.
 //
 // When something is ready for one that is stuck, the watcher calls `on_stall` on the
 // governor's own loop and waits until Continue(). What is ready is its efd, or a connection
@@ -77,6 +79,7 @@ class Watcher {
   std::vector<unsigned char> still_;
   std::vector<unsigned char> stalled_;
   int64_t tick_us_ = 1000;
+  bool follows_ = true;  // watcher thread: whether any peer follows messages
   int control_ = -1;   // eventfd: Continue and Stop
   int never_[2] = {-1, -1};
   std::atomic<bool> stopping_{false};
@@ -89,6 +92,9 @@ class Watcher {
 
 // Whether the peer's loop is inside epoll_wait at this moment.
 bool InPoll(uint32_t peer_id);
+
+// How long the peer's loop has slept in epoll_wait since it began, in ns; -1: it is gone.
+int64_t IdleNs(uint32_t peer_id);
 
 }  // namespace gyre
 

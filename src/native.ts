@@ -40,6 +40,7 @@ interface Addon {
   installSafepoint(): number;
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
+  idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   acceptOne(fd: number): number;
   createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
@@ -84,9 +85,16 @@ export interface NativeRounds {
   readonly newcomersIndex: number;
   /** Of the word that counts messages. */
   readonly messagesIndex: number;
-  /** Gets movable, queued, other, connections, listeners, and then descriptors of both. */
+  /** Of the word that says whether messages are followed. */
+  readonly armedIndex: number;
+  /**
+   * Gets movable, queued, other, connections, listeners, 1 if the events are short and the loop
+   * is overloaded with them, and then descriptors of connections and listeners.
+   */
   readonly out: Int32Array;
   readonly onRound: () => void;
+  /** Messages are to be followed, or no longer. */
+  readonly onArm: () => void;
 }
 
 /** The thread that notices workers which stand still; see native/watcher.h. */
@@ -321,6 +329,11 @@ export function peek(peer: number, worker: number, shared: NativeShared): Ready 
 /** Whether the loop of `peer` sleeps in epoll_wait at this moment. */
 export function inPoll(peer: number): boolean {
   return helper().inPoll(peer);
+}
+
+/** How long the loop of `peer` has slept in epoll_wait since it began, in ms; -1: it is gone. */
+export function idleMs(peer: number): number {
+  return helper().idleNs(peer) / 1e6;
 }
 
 /**

@@ -43,8 +43,10 @@ export interface WorkerRow {
   readonly connections: number;
   /** Connections it ever accepted itself, modulo 2^32, as are all counts below. */
   readonly accepted: number;
-  /** HTTP messages that have begun on connections of which it keeps track. */
+  /** HTTP messages that were seen to begin; those that come too fast are not followed. */
   readonly messages: number;
+  /** Whether it follows the messages of its connections, so that these can move. */
+  readonly armed: boolean;
   /** Events that were ready and waiting when it last looked, after a long iteration. */
   readonly outstanding: number;
   /** Times it looked and had more than one event waiting. */
@@ -126,6 +128,7 @@ export class Scoreboard {
       connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
       accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
       messages: Atomics.load(words, worker + WORKER.MESSAGES) >>> 0,
+      armed: Atomics.load(words, worker + WORKER.ARMED) !== 0,
       outstanding: Atomics.load(words, worker + WORKER.OUTSTANDING),
       rounds: Atomics.load(words, worker + WORKER.ROUNDS) >>> 0,
       given: Atomics.load(words, worker + WORKER.GIVEN) >>> 0,
@@ -265,7 +268,7 @@ export class WorkerWriter {
     this.#newcomers = newcomers;
   }
 
-  /** Word indices for the native handles, which write these three. */
+  /** Word indices for the native handles, which write these four. */
   get loopsIndex(): number {
     return this.#row + WORKER.LOOPS;
   }
@@ -274,6 +277,14 @@ export class WorkerWriter {
   }
   get outstandingIndex(): number {
     return this.#row + WORKER.OUTSTANDING;
+  }
+  get armedIndex(): number {
+    return this.#row + WORKER.ARMED;
+  }
+
+  /** Whether messages are to be followed. */
+  get armed(): boolean {
+    return Atomics.load(this.#words, this.armedIndex) !== 0;
   }
 
   /** The word that counts messages, and where it is: so that one costs a load and a store. */
@@ -286,7 +297,7 @@ export class WorkerWriter {
 
   /** A new thread has the row: what an earlier one had is no longer there. */
   begin(tid: number): void {
-    for (const word of [WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD]) {
+    for (const word of [WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD, WORKER.ARMED]) {
       Atomics.store(this.#words, this.#row + word, 0);
     }
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);

@@ -38,6 +38,8 @@ interface Track {
   readonly consumedBefore: number;
   /** Messages whose first byte was seen and whose response is not finished. */
   open: number;
+  /** Whether `open` is true: it is not until a message begins after messages were not followed. */
+  known: boolean;
   held: boolean;
   /** It was adopted and has had no message here. */
   waiting: boolean;
@@ -58,6 +60,7 @@ interface Parser {
 interface TrackedSocket extends Socket {
   _handle: TrackedHandle | null;
   parser?: Parser | null;
+  _httpMessage?: ServerResponse | null;
   server?: Server & HttpServer;
   [TRACK]?: Track | undefined;
 }
@@ -99,6 +102,7 @@ export class Tracking {
   /** What was said of sockets whose `connection` event is still being emitted. */
   readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
   readonly #onBegin: (this: Parser) => void;
+  #armed = true;
 
   /**
    * @param listenerOf number of the listener that a server accepts for; null: it is not
@@ -116,14 +120,22 @@ export class Tracking {
     this.#listenerOf = listenerOf;
     const waiting = this.#waiting;
     const { words, messagesIndex } = counts;
+    const self = this;
     this.#onBegin = function onMessageBegin() {
-      const track = this.socket?.[TRACK];
+      const { socket } = this;
+      const track = socket?.[TRACK];
       if (track === undefined) return;
       words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
+      if (!track.known && !socket?._httpMessage) {
+        // Whatever began before has been answered.
+        track.known = true;
+        track.open = 0;
+      }
       if (track.open++ === 0) table.begin(track.fd);
       if (!track.waiting) return;
       track.waiting = false;
       waiting.end(track.socket);
+      if (!self.#armed) self.#follow(track, false);
     };
   }
 
@@ -133,6 +145,22 @@ export class Tracking {
 
   uninstall(): void {
     unsubscribe(FINISH, this.#onFinish);
+  }
+
+  /**
+   * Whether messages are followed. What is idle when they no longer are may move as before,
+   * since the kernel tells whether that has changed. When they are again, a connection may
+   * move after its next message.
+   */
+  arm(on: boolean): void {
+    if (on === this.#armed) return;
+    this.#armed = on;
+    if (on) this.install();
+    else this.uninstall();
+    for (const track of this.#byFd.values()) {
+      track.known = false;
+      if (!track.waiting) this.#follow(track, on);
+    }
   }
 
   /**
@@ -162,14 +190,14 @@ export class Tracking {
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
       ...{ fd, generation, socket: tracked, consumedBefore },
-      ...{ open: 0, held: false },
+      ...{ open: 0, known: this.#armed, held: false },
       waiting: parser !== null && parser !== undefined && consumedBefore > 0,
     };
     if (early === 'hold') this.#setHeld(track, true);
     tracked[TRACK] = track;
     this.#byFd.set(fd, track);
     this.#counts.opened(fd);
-    if (parser) parser[parser.constructor.kOnMessageBegin | 0] = this.#onBegin;
+    if (this.#armed || track.waiting) this.#follow(track, true);
     this.#forgetOnClose(handle, track);
     if (track.waiting) this.#waiting.begin(tracked);
   }
@@ -256,8 +284,9 @@ export class Tracking {
   #onFinish = (message: unknown): void => {
     const { request, response, socket } = message as Finished;
     const track = socket[TRACK];
-    // A message that was not seen to begin: somebody else gave the socket to this server.
-    if (track === undefined || track.open === 0) return;
+    // A message that was not seen to begin: messages were not followed then, or somebody
+    // else gave the socket to this server.
+    if (track === undefined || !track.known || track.open === 0) return;
     if (--track.open > 0 || track.held) return;
     // The last response of a connection, or one that came before its request was whole:
     // what the client still sends belongs to this message.
@@ -268,6 +297,11 @@ export class Tracking {
     if (socket.destroyed || socket._handle === null) return;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   };
+
+  /** Hears of the first byte of each message, or no longer. */
+  #follow({ socket: { parser } }: Track, on: boolean): void {
+    if (parser) parser[parser.constructor.kOnMessageBegin | 0] = on ? this.#onBegin : null;
+  }
 
   #setHeld(track: Track, held: boolean): void {
     if (track.held === held) return;
