@@ -64,7 +64,7 @@ struct LoopHooks::Rounds {
   // Whether messages are followed.
   int32_t* armed;  // written by this thread only
   napi_ref on_arm;
-  uint64_t long_ns = 0;  // end of the last iteration that was long enough to arm
+  uint64_t armed_until_ns = 0;
   int fast_windows = 0;  // in a row, with more than kFastEvents
 };
 
@@ -83,11 +83,13 @@ constexpr uint64_t kOverloadedIdleNs = kWindowNs / 10;
 
 // Following a message costs some 0.4 µs: half a percent of a CPU for 10,000 a second, and
 // 2 or 3% of the throughput of a server that does nothing else. So messages that come faster are
-// not followed, until an iteration takes longer than any time slice, and then for a while.
+// not followed, until the thread was stuck in something, and then for a while; or until
+// `on_round` asks for it, and then for a shorter one.
 constexpr uint64_t kFastEvents = 1000;  // in a window
 constexpr int kFastWindows = 3;
-constexpr int64_t kArmingNs = 10000000;
+constexpr int64_t kStuckNs = 5000000;   // shorter iterations need not ask
 constexpr uint64_t kArmedNs = 10000000000;
+constexpr uint64_t kAskedNs = 1000000000;
 
 }  // namespace
 
@@ -237,27 +239,28 @@ void LoopHooks::OnIterationEnd() {
   own.idle_ns = idle;
   own.events = metrics.events;
   bool overloaded = false;
-  if (!first && busy >= kArmingNs) own.long_ns = now;
-  if (now - own.window_ns >= kWindowNs || (own.long_ns == now && *own.armed == 0)) {
+  bool was_stuck = busy >= kStuckNs && peer_->was_stuck.exchange(false, std::memory_order_relaxed);
+  if (was_stuck) own.armed_until_ns = now + kArmedNs;
+  if (now - own.window_ns >= kWindowNs || was_stuck) {
     overloaded = !first && idle - own.window_idle_ns < kOverloadedIdleNs;
     bool fast = metrics.events - own.window_events > kFastEvents;
     own.fast_windows = fast ? own.fast_windows + 1 : 0;
     own.window_ns = now;
     own.window_idle_ns = idle;
     own.window_events = metrics.events;
-    bool lately = own.long_ns != 0 && now - own.long_ns < kArmedNs;
-    int32_t armed = lately || own.fast_windows < kFastWindows;
+    int32_t armed = now < own.armed_until_ns || own.fast_windows < kFastWindows;
     if (own.busy_ns > 0 && armed != *own.armed) {
       __atomic_store_n(own.armed, armed, __ATOMIC_RELAXED);
       CallIntoJs(env_, own.on_arm);
     }
   }
-  bool brief = own.busy_ns > 0 && (busy < own.busy_ns || busy < events * kWorthMovingNs);
+  // While messages are not followed nothing could be given away.
+  bool brief = own.busy_ns > 0 && (busy < own.busy_ns || busy < events * kWorthMovingNs || *own.armed == 0);
   if (first || (brief && !overloaded)) {
     if (*own.outstanding != 0) __atomic_store_n(own.outstanding, 0, __ATOMIC_RELAXED);
     return;
   }
-  constexpr int32_t kCounts = 6;
+  constexpr int32_t kCounts = 7;
   OwnReady ready = PeekOwn(peer_->epoll_fd, own.owner, own.table, own.out + kCounts, own.out_words - kCounts);
   int32_t waiting = ready.ready.movable + ready.ready.queued;
   __atomic_store_n(own.outstanding, waiting + ready.ready.other, __ATOMIC_RELAXED);
@@ -268,7 +271,9 @@ void LoopHooks::OnIterationEnd() {
   own.out[3] = ready.connections;
   own.out[4] = ready.listeners;
   own.out[5] = brief;
+  own.out[6] = 0;
   CallIntoJs(env_, own.on_round);
+  if (own.out[6] != 0 && own.armed_until_ns < now + kAskedNs) own.armed_until_ns = now + kAskedNs;
 }
 
 }  // namespace gyre

@@ -32,8 +32,9 @@ struct RoundSettings {
   uint32_t messages_index;     // of the word that counts messages
   uint32_t armed_index;        // of the word that says whether messages are followed
   Napi::Int32Array table_words;
-  // Int32Array: movable, queued, other, connections, listeners, whether the loop is overloaded,
-  // and then the descriptors of PeekOwn().
+  // Int32Array: movable, queued, other, connections, listeners, whether the events are short and
+  // the loop is overloaded with them, whether `on_round` asks for messages to be followed, and
+  // then the descriptors of PeekOwn().
   Napi::Int32Array out;
   Napi::Function on_round;
   // Called when `armed` has changed. It is 1 at first, and 0 while events come too fast for

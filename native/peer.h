@@ -49,6 +49,10 @@ struct Peer {
   std::mutex life;
   bool alive = true;  // guarded by life
 
+  // Set by the governor's watcher: the thread was stuck in something for kStuckTicks. Cleared
+  // by the thread, which then follows messages for a while.
+  std::atomic<bool> was_stuck{false};
+
   // A futex. On a line of its own: the thread's handler waits on it.
   alignas(128) std::atomic<int32_t> pause{kNone};
 };

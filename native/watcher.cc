@@ -9,6 +9,7 @@
 
 #if GYRE_LINUX
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
@@ -39,14 +40,40 @@ bool InPoll(uint32_t peer_id) {
   return peer->alive && Sleeps(peer->loop);
 }
 
+#if GYRE_LINUX
+
+namespace {
+
+// Reads /proc/self/task/TID/NAME. Returns how many bytes, at most `size` - 1, and ends them
+// with NUL.
+ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size) {
+  char path[64];
+  snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t length = read(fd, text, size - 1);
+  close(fd);
+  text[length > 0 ? length : 0] = 0;
+  return length;
+}
+
+}  // namespace
+
 int64_t IdleNs(uint32_t peer_id) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return -1;
   std::lock_guard<std::mutex> guard(peer->life);
-  return peer->alive ? static_cast<int64_t>(uv_metrics_idle_time(peer->loop)) : -1;
+  if (!peer->alive) return -1;
+  auto idle_ns = static_cast<int64_t>(uv_metrics_idle_time(peer->loop));
+  // A loop that was woken and has no CPU yet sleeps as far as libuv knows (proc(5) has no
+  // schedstat; kernel's sched-stats.rst: time on the CPU, time waiting for it, both in ns).
+  char text[64];
+  int64_t waited_ns = 0;
+  if (ReadOfThread(peer->tid, "schedstat", text, sizeof(text)) > 0) {
+    sscanf(text, "%*d %" SCNd64, &waited_ns);
+  }
+  return idle_ns - waited_ns;
 }
-
-#if GYRE_LINUX
 
 namespace {
 // Ticks without anything ready before it goes back to sleep on the efds.
@@ -72,15 +99,8 @@ int64_t ThreadCpuNs(int tid) {
 // Whether a thread of this process runs or is ready to (proc(5), stat: state). If that cannot
 // be known it is taken to.
 bool WantsCpu(int tid) {
-  char path[48];
-  snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return true;
   char text[64];
-  ssize_t length = read(fd, text, sizeof(text) - 1);
-  close(fd);
-  if (length <= 0) return true;
-  text[length] = 0;
+  if (ReadOfThread(tid, "stat", text, sizeof(text)) <= 0) return true;
   // The name may contain anything, but is at most 15 bytes long.
   const char* state = strrchr(text, ')');
   return state == nullptr || state[1] == 0 || state[2] == 'R';
@@ -248,7 +268,11 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     seen.still_ticks++;
     int64_t burnt_ns = cpu_ns - seen.cpu_ns;
     int64_t enough_ns = Follows(*peer) ? tick_us_ * 500 : tick_us_ * 1000 * kWaitsMax;
-    bool stuck = burnt_ns >= enough_ns || seen.still_ticks >= kWaitsMax || !WantsCpu(peer->tid);
+    bool sleeps = burnt_ns < enough_ns && !WantsCpu(peer->tid);
+    if (burnt_ns >= tick_us_ * 1000 * kWaitsMax || (sleeps && seen.still_ticks >= kWaitsMax)) {
+      peer->was_stuck.store(true, std::memory_order_relaxed);
+    }
+    bool stuck = burnt_ns >= enough_ns || sleeps || seen.still_ticks >= kWaitsMax;
     if (!ready || !stuck) continue;
     stalled_[i] = 1;
     any_stalled = true;
@@ -257,6 +281,8 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
 }
 
 #else
+
+int64_t IdleNs(uint32_t) { return -1; }
 
 Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int* error) {
   *error = -ENOSYS;

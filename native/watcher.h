@@ -93,7 +93,8 @@ class Watcher {
 // Whether the peer's loop is inside epoll_wait at this moment.
 bool InPoll(uint32_t peer_id);
 
-// How long the peer's loop has slept in epoll_wait since it began, in ns; -1: it is gone.
+// How long the peer's loop has slept in epoll_wait since it began without having anything to
+// do, in ns; -1: it is gone. Only differences mean something.
 int64_t IdleNs(uint32_t peer_id);
 
 }  // namespace gyre

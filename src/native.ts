@@ -89,7 +89,8 @@ export interface NativeRounds {
   readonly armedIndex: number;
   /**
    * Gets movable, queued, other, connections, listeners, 1 if the events are short and the loop
-   * is overloaded with them, and then descriptors of connections and listeners.
+   * is overloaded with them, 0 for `onRound` to set if messages should be followed, and then
+   * descriptors of connections and listeners.
    */
   readonly out: Int32Array;
   readonly onRound: () => void;
@@ -331,7 +332,10 @@ export function inPoll(peer: number): boolean {
   return helper().inPoll(peer);
 }
 
-/** How long the loop of `peer` has slept in epoll_wait since it began, in ms; -1: it is gone. */
+/**
+ * How long the loop of `peer` has slept without having anything to do, in ms; below 0 perhaps if
+ * it is gone. Only differences mean something.
+ */
 export function idleMs(peer: number): number {
   return helper().idleNs(peer) / 1e6;
 }

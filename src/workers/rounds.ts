@@ -43,7 +43,9 @@ export interface RoundsInit {
 }
 
 /** Words before the descriptors in what native/loop.cc writes. */
-const COUNTS = 6;
+const COUNTS = 7;
+/** The one of them by which this file asks that messages are followed. */
+const FOLLOW = 6;
 
 /**
  * Most events that a worker gives away when they are short and it is overloaded with them, in
@@ -108,6 +110,11 @@ export class Rounds {
     const slack = short === 0 ? null : this.#slackers();
     if (slack?.size === 0) return;
     this.#row.round();
+    if (slack !== null && !this.#row.armed) {
+      // Nothing is known to be between two messages. In the next window it will be.
+      this.#waiting[FOLLOW] = 1;
+      return;
+    }
     const move = chooseMove({
       giver: worker,
       events: movable + queued,
@@ -191,7 +198,7 @@ export class Rounds {
       const idle = idleMs(this.#board.peer(other));
       const before = this.#slept.get(other);
       this.#slept.set(other, { idle, at });
-      if (idle < 0 || before === undefined) continue;
+      if (before === undefined) continue;
       if (idle - before.idle >= SLACK * (at - before.at)) slackers.add(other);
     }
     return slackers;
