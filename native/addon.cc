@@ -142,7 +142,7 @@ Table TableOf(const Napi::Value& value) {
 }
 
 // attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
-// where `rounds` is null or { table, owner, busyUs, eventsMin, outstandingIndex,
+// where `rounds` is null or { table, owner, busyUs, eventsMin, fastEvents, outstandingIndex,
 // newcomersIndex, messagesIndex, armedIndex, out, onRound, onArm } as in RoundSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
   RoundSettings settings;
@@ -156,6 +156,7 @@ Value AttachLoopOf(const CallbackInfo& info) {
     settings.owner = number("owner").Int32Value();
     settings.busy_ns = number("busyUs").Int64Value() * 1000;
     settings.events_min = number("eventsMin").Int32Value();
+    settings.fast_events = number("fastEvents").Uint32Value();
     settings.outstanding_index = number("outstandingIndex").Uint32Value();
     settings.newcomers_index = number("newcomersIndex").Uint32Value();
     settings.messages_index = number("messagesIndex").Uint32Value();

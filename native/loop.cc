@@ -65,7 +65,11 @@ struct LoopHooks::Rounds {
   int32_t* armed;  // written by this thread only
   napi_ref on_arm;
   uint64_t armed_until_ns = 0;
-  int fast_windows = 0;  // in a row, with more than kFastEvents
+  uint64_t fast_events;  // in a window
+  int fast_windows = 0;  // in a row, with more than that
+
+  // Whether anything is to be decided: else it calls on_round after each iteration.
+  bool policy() const { return events_min > 0; }
 };
 
 namespace {
@@ -85,7 +89,6 @@ constexpr uint64_t kOverloadedIdleNs = kWindowNs / 10;
 // 2 or 3% of the throughput of a server that does nothing else. So messages that come faster are
 // not followed, until the thread was stuck in something, and then for a while; or until
 // `on_round` asks for it, and then for a shorter one.
-constexpr uint64_t kFastEvents = 1000;  // in a window
 constexpr int kFastWindows = 3;
 constexpr int64_t kStuckNs = 5000000;   // shorter iterations need not ask
 constexpr uint64_t kArmedNs = 10000000000;
@@ -158,9 +161,10 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
     own->owner = rounds->owner;
     own->busy_ns = rounds->busy_ns;
     own->events_min = rounds->events_min;
+    own->fast_events = rounds->fast_events;
     own->outstanding = words.Data() + rounds->outstanding_index;
     own->armed = words.Data() + rounds->armed_index;
-    if (own->busy_ns > 0) __atomic_store_n(own->armed, 1, __ATOMIC_RELAXED);
+    if (own->policy()) __atomic_store_n(own->armed, 1, __ATOMIC_RELAXED);
     own->out = Napi::Int32Array(rounds->out).Data();
     own->out_words = static_cast<int32_t>(rounds->out.ElementLength());
     napi_create_reference(env, rounds->table_words, 1, &own->table_words);
@@ -243,19 +247,20 @@ void LoopHooks::OnIterationEnd() {
   if (was_stuck) own.armed_until_ns = now + kArmedNs;
   if (now - own.window_ns >= kWindowNs || was_stuck) {
     overloaded = !first && idle - own.window_idle_ns < kOverloadedIdleNs;
-    bool fast = metrics.events - own.window_events > kFastEvents;
+    bool fast = metrics.events - own.window_events > own.fast_events;
     own.fast_windows = fast ? own.fast_windows + 1 : 0;
     own.window_ns = now;
     own.window_idle_ns = idle;
     own.window_events = metrics.events;
     int32_t armed = now < own.armed_until_ns || own.fast_windows < kFastWindows;
-    if (own.busy_ns > 0 && armed != *own.armed) {
+    if (own.policy() && armed != *own.armed) {
       __atomic_store_n(own.armed, armed, __ATOMIC_RELAXED);
       CallIntoJs(env_, own.on_arm);
     }
   }
   // While messages are not followed nothing could be given away.
-  bool brief = own.busy_ns > 0 && (busy < own.busy_ns || busy < events * kWorthMovingNs || *own.armed == 0);
+  bool brief = own.policy() &&
+               (busy < own.busy_ns || busy < events * kWorthMovingNs || *own.armed == 0);
   if (first || (brief && !overloaded)) {
     if (*own.outstanding != 0) __atomic_store_n(own.outstanding, 0, __ATOMIC_RELAXED);
     return;

@@ -23,10 +23,13 @@ struct RoundSettings {
   Table table;
   int32_t owner;
   // It looks after an iteration that kept the loop busy for so long, unless that was many
-  // short events; 0: after every one.
+  // short events.
   int64_t busy_ns;
-  // It calls `on_round` if at least so many events wait that could be given away; 0: always.
+  // It calls `on_round` if at least so many events wait that could be given away; 0: after
+  // every iteration, whatever waits.
   int32_t events_min;
+  // It ceases to follow messages when so many events come in 100 ms.
+  uint32_t fast_events;
   uint32_t outstanding_index;  // of the word that gets how many wait
   uint32_t newcomers_index;    // of the row that says which connections are new
   uint32_t messages_index;     // of the word that counts messages
@@ -38,7 +41,7 @@ struct RoundSettings {
   Napi::Int32Array out;
   Napi::Function on_round;
   // Called when `armed` has changed. It is 1 at first, and 0 while events come too fast for
-  // following each to be cheap and no iteration was long for a while. Not for busy_ns 0.
+  // following each to be cheap and no iteration was long for a while. Not for events_min 0.
   Napi::Function on_arm;
 };
 

@@ -77,8 +77,10 @@ export interface NativeRounds {
   readonly owner: number;
   /** After an iteration that was busy for so long. */
   readonly busyUs: number;
-  /** If at least so many events wait that could be given away. */
+  /** If at least so many events wait that could be given away; 0: after every iteration. */
   readonly eventsMin: number;
+  /** Messages are not followed when more events than that come in 100 ms. */
+  readonly fastEvents: number;
   /** Of the word that gets how many events wait. */
   readonly outstandingIndex: number;
   /** Of the row that says which connections are new. */

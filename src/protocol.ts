@@ -45,6 +45,7 @@ export interface MovingInit {
   readonly roundMs: number;
   readonly batchMax: number;
   readonly seed: number;
+  readonly chaos: boolean;
 }
 
 /** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
@@ -155,7 +156,6 @@ export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   readonly tickMs: number;
-  readonly chaos: boolean;
 }
 
 export type ToGovernor =

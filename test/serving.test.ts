@@ -15,8 +15,9 @@ t.test('two workers serve an http app that knows nothing of gyre', async (t) => 
   t.equal(new Set(parsed.map(({ threadId }) => threadId)).size, 2, 'two threads');
   const snapshot = runtime.snapshot();
   t.ok(
-    snapshot.workers.every(({ accepted, loops }) => accepted > 0 && loops > 0),
-    'both accepted, and both loops are counted',
+    // The first connections of a worker that still warms up may be accepted for another.
+    snapshot.workers.every(({ accepted, received, loops }) => accepted + received > 0 && loops > 0),
+    'both have accepted or received, and both loops are counted',
   );
 });
 

@@ -84,7 +84,7 @@ export class Moving {
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
     const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
-    this.init = { ...shared, rings, roundMs, batchMax, seed };
+    this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
     // Started before the workers: it checks the system while they load.
     this.#governor = new GovernorThread(
       { ...shared, rings, batchMax, seed, name, scoreboard: scoreboard.words, tickMs, chaos },

@@ -32,8 +32,9 @@ export interface RuntimeOptions {
    * while every worker stands still, so that the operating system shares the CPUs out
    * between them and whatever occupies the workers. One is started when it is first needed and
    * ends after a minute in which it was not, or later if it still has a connection. 0: none. At
-   * most 1,024 together with the workers. `'auto'`: 4 for up to 4 workers, 2 for up to 8, and 1 for
-   * more. None for `workers: 'inline'` and where connections do not move. Default `'auto'`.
+   * most 1,024 together with the workers. `'auto'`: none for one worker, 4 for up to 4, 2 for up
+   * to 8, and 1 for more. None for `workers: 'inline'` and where connections do not move.
+   * Default `'auto'`.
    */
   spares?: number | 'auto';
   /**
@@ -112,14 +113,15 @@ export interface SchedulerOptions {
   move?: boolean;
   /**
    * After an iteration of its loop of so long, in ms, a worker looks at what waits for it and
-   * gives half of it away by itself. 0: after every iteration; Infinity: never, only the
-   * governor moves. Fractions are allowed; 0 to 1,000 otherwise. Default 1.
+   * gives half of it away by itself, unless the iteration was long because of many short events.
+   * 0: after every iteration; Infinity: never, only the governor moves. Fractions are allowed;
+   * 0 to 1,000 otherwise. Default 1.
    */
   roundMs?: number;
   /**
    * How often the governor looks at the workers while any of them has something to do, in
-   * ms. A worker that was inside one iteration of its loop for that long is rescued. 1
-   * to 1,000. Default 1: a look costs microseconds.
+   * ms. One that from one look to the next got nothing done, and was stuck in something and not
+   * only without a CPU, is rescued. 1 to 1,000. Default 1: a look costs microseconds.
    */
   tickMs?: number;
   /** Most connections that one pause or round of a worker may move. 1 to 256. Default 64. */

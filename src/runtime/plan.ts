@@ -80,6 +80,8 @@ export function planWorkers(
  * workers, the less likely it is that all stand still at once: see bench/sim.
  */
 function autoSpares(workers: number): number {
+  // Who asks for one worker may rely on there being one copy of the program.
+  if (workers === 1) return 0;
   if (workers <= 4) return 4;
   return workers <= 8 ? 2 : 1;
 }

@@ -127,6 +127,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   #moves = false;
   #closing: Promise<void> | null = null;
   #started = false;
+  /** Workers that listened and ended while others still started, or the system was examined. */
+  readonly #endedEarly: WorkerEnd[] = [];
   /** Of the first worker that listened and then died while others still started. */
   #startError: GyreError | null = null;
 
@@ -215,6 +217,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       throw error;
     }
     this.#started = true;
+    // When whoever waits for the runtime has had a chance to listen.
+    setImmediate(() => {
+      for (const end of this.#endedEarly) this.#announceEnd(end);
+    });
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
@@ -372,10 +378,19 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
     this.#moving?.ended(worker.index);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
-    this.emit('exit', { worker: this.#infoOf(worker), code: exit.code, error });
-    if (error !== null && this.#started) this.#report(error, worker.cpu);
-    else this.#startError ??= error;
-    if (this.#started && this.#workers.every(({ state }) => state === 'exited')) {
+    const end = { worker: this.#infoOf(worker), code: exit.code, error };
+    if (this.#started) {
+      this.#announceEnd(end);
+      return;
+    }
+    this.#startError ??= error;
+    this.#endedEarly.push(end);
+  }
+
+  #announceEnd(end: WorkerEnd): void {
+    this.emit('exit', end);
+    if (end.error !== null) this.#report(end.error, end.worker.cpu);
+    if (this.#workers.every(({ state }) => state === 'exited')) {
       this.#closing ??= this.#shutDown(0, null);
     }
   }

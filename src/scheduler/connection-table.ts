@@ -15,6 +15,7 @@
  *     IN_MESSAGE           | BETWEEN               | between: owner
  *     FRESH .. IN_MESSAGE  | HELD                  | hold: owner
  *     FRESH .. HELD        | BETWEEN               | release: owner
+ *     FRESH .. HELD        | IN_MESSAGE            | unhold: owner
  *     FRESH, BETWEEN       | TAKEN, IN_MESSAGE     | governor, while the owner is paused
  *     FRESH, BETWEEN       | GIVING                | tryGive: owner
  *     GIVING               | FRESH .. IN_MESSAGE   | keep: owner
@@ -227,6 +228,12 @@ export class ConnectionTable {
     // Nobody minds if it is written after all to a connection that was taken.
     this.#floats[(at + CONNECTION.BOUNDARY) / 2] = boundary;
     return this.#change(at + CONNECTION.STATE, ConnectionState.BETWEEN);
+  }
+
+  /** It is no longer held; whether it stands between two messages is not known. */
+  unhold(fd: number): boolean {
+    if (!this.#tracks(fd)) return true;
+    return this.#change(fd * CONNECTION_WORDS + CONNECTION.STATE, ConnectionState.IN_MESSAGE);
   }
 
   /** Its owner is about to close `fd`. */

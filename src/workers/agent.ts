@@ -86,7 +86,7 @@ export class Agent {
   /** What this worker needs to give connections and to be given some. */
   #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
     const { index, count, send } = this.#init;
-    const { rings, roundMs, batchMax } = moving;
+    const { rings, roundMs, batchMax, chaos } = moving;
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
     const tracking = new Tracking(table, index, row, (server) =>
@@ -99,7 +99,7 @@ export class Agent {
       send({ kind: 'left', worker }),
     );
     const settings = {
-      ...{ worker: index, workers: count, spare: index >= count, roundMs, batchMax },
+      ...{ worker: index, workers: count, spare: index >= count, roundMs, batchMax, chaos },
       rings: rings[index] ?? [],
       random: seededRandom(moving.seed + 1 + index), // the governor has the seed itself
     };

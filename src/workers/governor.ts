@@ -2,10 +2,9 @@
  * The governor: a thread without user code that makes moves on behalf of workers
  * which cannot make their own, because they stand still. This thread's loop only.
  *
- * A watcher (native/watcher.h) wakes it when a worker has been inside one iteration of
- * its loop for a tick while its efd had events. What the worker is doing then counts
- * as one of its events, so a worker with one connection waiting behind a long callback
- * has two and may give one.
+ * A watcher (native/watcher.h) wakes it when a worker is stuck in something while events wait
+ * for it. What the worker is doing then counts as one of its events, so a worker with one
+ * connection waiting behind a long callback has two and may give one.
  *
  * Spares are the outermost gyre: a worker's connections go there when all workers stand
  * still. When there is no spare yet, main is asked for one.
@@ -51,7 +50,7 @@ const BACKOFF_MAX = 64;
  * a spare is asked for. Starting one takes some 50 ms of CPU, and a collection of garbage
  * seldom stops a worker for longer than this.
  */
-const WISHES_MIN = 5;
+const WISHES_MIN = 10;
 
 /** Idle connections are looked for from a random descriptor below this on. */
 const CHAOS_DESCRIPTORS = 128;

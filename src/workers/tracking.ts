@@ -229,6 +229,11 @@ export class Tracking {
     if (socket.writableLength > 0 || socket.readableLength > 0) return false;
     if (socket.destroyed || !handle) return false;
     if (track !== undefined) {
+      if (track.socket.parser && !track.known) {
+        // Whether a message has begun is not known. It will be, after the next one.
+        if (this.#table.unhold(track.fd)) this.#setHeld(track, false);
+        return false;
+      }
       if (track.open > 0) return false;
       if (!this.#table.release(track.fd, track.consumedBefore + socket.bytesRead)) return false;
       this.#setHeld(track, false);

@@ -1,6 +1,7 @@
 import t from 'tap';
 import type { Capabilities } from '../../src/runtime/capabilities.js';
-import { type Machine, planWorkers } from '../../src/runtime/plan.js';
+import { resolveOptions } from '../../src/runtime/options.js';
+import { type Machine, planSpares, planWorkers } from '../../src/runtime/plan.js';
 import { machine as described, from } from '../support/described.js';
 
 const yes = { available: true };
@@ -106,3 +107,19 @@ t.test('CPUs that sysfs does not describe come last', async (t) => {
   );
   t.same(planWorkers(asked(2, 'soft'), machine({ inherited: [1, 6], topology })), [1, 6]);
 });
+
+t.test(
+  'spares are for when connections can move, and auto is fewer for more workers',
+  async (t) => {
+    const auto = resolveOptions({ entry: 'a.js' });
+    const counts = [1, 2, 4, 5, 8, 9, 64].map((workers) => planSpares(auto, ALL, workers));
+    t.same(counts, [0, 4, 4, 2, 2, 1, 1]);
+    t.equal(planSpares(auto, ALL, 1024), 0, 'there is no room for more');
+    const some = resolveOptions({ entry: 'a.js', spares: 3 });
+    t.equal(planSpares(some, ALL, 1), 3, 'who counts decides');
+    t.equal(planSpares(some, ALL, 1023), 1);
+    t.equal(planSpares(some, { ...ALL, move: { available: false, reason: '' } }, 2), 0);
+    t.equal(planSpares(resolveOptions({ entry: 'a.js', scheduler: { move: false } }), ALL, 2), 0);
+    t.equal(planSpares(resolveOptions({ entry: 'a.js', workers: 'inline' }), ALL, 1), 0);
+  },
+);

@@ -122,10 +122,18 @@ async function reportsOf(
   });
   const args = [control.path, JSON.stringify(list)];
   if (where !== 'node' && 'runtime' in where) {
-    await runToEnd({ entry: LISTEN, args, workers, pin: 'off', startMs: Number.POSITIVE_INFINITY });
+    await runToEnd({
+      entry: LISTEN,
+      args,
+      workers,
+      spares: 0,
+      pin: 'off',
+      startMs: Number.POSITIVE_INFINITY,
+    });
     return control.reports;
   }
-  const program = where === 'node' ? [] : [CLI, 'run', '--workers', `${where.command}`, '--'];
+  const program =
+    where === 'node' ? [] : [CLI, 'run', '--workers', `${where.command}`, '--spares', '0', '--'];
   const [command = '', ...rest] = [...prefix, process.execPath, ...program, LISTEN, ...args];
   const running = new Running(t, command, rest, env, inherited);
   for (const fd of inherited) if (fd !== 'pipe') close(fd);
