@@ -57,6 +57,7 @@ export interface HostOptions {
 }
 
 type Count =
+  | 'held'
   | 'pauses'
   | 'received'
   | 'connections'
