@@ -57,8 +57,9 @@ async function answersFromEach(
 async function everyoneGone(t: Test, runtime: Runtime): Promise<void> {
   const rows = () => runtime.snapshot().workers;
   await eventually(() => rows().every(({ connections }) => connections === 0));
-  for (const { accepted, connections } of rows()) {
-    t.ok(accepted > 0, 'the worker accepted connections');
+  for (const { accepted, received, connections } of rows()) {
+    // Those that came while it still warmed up may have been accepted for another.
+    t.ok(accepted + received > 0, 'the worker had connections');
     t.equal(connections, 0, 'and none is left');
   }
 }
