@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include <limits>
 #include <string>
 #include <vector>
 
@@ -216,9 +217,11 @@ Value InPollOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
 }
 
-// idleNs(peerId): how long that loop has slept; -1: it is gone
+// idleNs(peerId): how long that loop has slept, or NaN
 Value IdleNsOf(const CallbackInfo& info) {
-  return Result(info, static_cast<double>(IdleNs(info[0].As<Napi::Number>().Uint32Value())));
+  int64_t ns = 0;
+  bool known = IdleNs(info[0].As<Napi::Number>().Uint32Value(), &ns);
+  return Result(info, known ? static_cast<double>(ns) : std::numeric_limits<double>::quiet_NaN());
 }
 
 // atBoundary(fd, boundary, fresh)

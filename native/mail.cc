@@ -13,11 +13,12 @@ int32_t Load(const int32_t* word) { return __atomic_load_n(word, __ATOMIC_ACQUIR
 //
 // While the recipient is paused this is exact: it reads the entry at HEAD only while
 // BUSY is set, advances HEAD when it is done with it, and looks at the next one only then.
-// Givers may put meanwhile, behind the TAIL that was read here.
+// Givers may put meanwhile, behind the TAIL that was read here. What main has put, the last
+// giver, stays: it found no other worker for it.
 template <typename Visit>
 void ForEachWaiting(const Mail& mail, int32_t recipient, Visit visit) {
   const MailLayout& layout = mail.layout;
-  for (int32_t giver = 0; giver < layout.givers; giver++) {
+  for (int32_t giver = 0; giver < layout.givers - 1; giver++) {
     int32_t* head = mail.words + layout.first_ring +
                     (int64_t{recipient} * layout.givers + giver) * layout.ring_words;
     uint32_t tail = static_cast<uint32_t>(Load(head + layout.tail));

@@ -31,7 +31,8 @@ struct MailEntry {
   double boundary;
 };
 
-// How many connections wait in the mailbox of `recipient`. Any thread; an estimate.
+// How many connections wait in the mailbox of `recipient` that could be taken back. Any
+// thread; an estimate.
 int CountMail(const Mail& mail, int32_t recipient);
 
 // Takes at most `max` connections back out of the mailbox of `recipient`, whose thread the

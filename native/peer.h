@@ -49,7 +49,7 @@ struct Peer {
   std::mutex life;
   bool alive = true;  // guarded by life
 
-  // Set by the governor's watcher: the thread was stuck in something for kStuckTicks. Cleared
+  // Set by the governor's watcher: the thread was stuck in something for 8 ticks. Cleared
   // by the thread, which then follows messages for a while.
   std::atomic<bool> was_stuck{false};
 

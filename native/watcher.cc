@@ -36,8 +36,9 @@ bool Sleeps(uv_loop_t* loop) {
 bool InPoll(uint32_t peer_id) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return false;
-  std::lock_guard<std::mutex> guard(peer->life);
-  return peer->alive && Sleeps(peer->loop);
+  // Whoever is being paused does not sleep, and the caller must not wait for that.
+  std::unique_lock<std::mutex> guard(peer->life, std::try_to_lock);
+  return guard.owns_lock() && peer->alive && Sleeps(peer->loop);
 }
 
 #if GYRE_LINUX
@@ -59,12 +60,9 @@ ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size) {
 
 }  // namespace
 
-int64_t IdleNs(uint32_t peer_id) {
+bool IdleNs(uint32_t peer_id, int64_t* ns) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
-  if (peer == nullptr) return -1;
-  std::lock_guard<std::mutex> guard(peer->life);
-  if (!peer->alive) return -1;
-  auto idle_ns = static_cast<int64_t>(uv_metrics_idle_time(peer->loop));
+  if (peer == nullptr) return false;
   // A loop that was woken and has no CPU yet sleeps as far as libuv knows (proc(5) has no
   // schedstat; kernel's sched-stats.rst: time on the CPU, time waiting for it, both in ns).
   char text[64];
@@ -72,7 +70,10 @@ int64_t IdleNs(uint32_t peer_id) {
   if (ReadOfThread(peer->tid, "schedstat", text, sizeof(text)) > 0) {
     sscanf(text, "%*d %" SCNd64, &waited_ns);
   }
-  return idle_ns - waited_ns;
+  std::unique_lock<std::mutex> guard(peer->life, std::try_to_lock);
+  if (!guard.owns_lock() || !peer->alive) return false;
+  *ns = static_cast<int64_t>(uv_metrics_idle_time(peer->loop)) - waited_ns;
+  return true;
 }
 
 namespace {
@@ -282,7 +283,7 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
 
 #else
 
-int64_t IdleNs(uint32_t) { return -1; }
+bool IdleNs(uint32_t, int64_t*) { return false; }
 
 Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int* error) {
   *error = -ENOSYS;

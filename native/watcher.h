@@ -94,8 +94,8 @@ class Watcher {
 bool InPoll(uint32_t peer_id);
 
 // How long the peer's loop has slept in epoll_wait since it began without having anything to
-// do, in ns; -1: it is gone. Only differences mean something.
-int64_t IdleNs(uint32_t peer_id);
+// do, in ns. Only differences mean something. False if it is gone, or being paused.
+bool IdleNs(uint32_t peer_id, int64_t* ns);
 
 }  // namespace gyre
 

@@ -137,7 +137,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   runtime.on('error', (error) => log.error(error));
   runtime.on('exit', ({ worker, code }) => {
     log.write('exit', `worker ${worker.index} ended with code ${code}`, { worker, code });
-    if (code !== 0) process.exitCode ??= code;
+    if (code !== 0 && !worker.spare) process.exitCode ??= code;
   });
   runtime.on('close', async () => {
     log.write('close', 'closed', {});

@@ -335,8 +335,8 @@ export function inPoll(peer: number): boolean {
 }
 
 /**
- * How long the loop of `peer` has slept without having anything to do, in ms; below 0 perhaps if
- * it is gone. Only differences mean something.
+ * How long the loop of `peer` has slept without having anything to do, in ms; NaN if it is gone
+ * or being paused. Only differences mean something.
  */
 export function idleMs(peer: number): number {
   return helper().idleNs(peer) / 1e6;

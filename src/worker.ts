@@ -29,7 +29,8 @@ export function hold(socket: Socket): void {
  * HTTP/1 connections need no call. A connection that was held is no longer.
  *
  * @returns false if it stays: where connections do not move, over TLS, after an upgrade,
- *   within an HTTP message, or while there are bytes that were not sent or not read.
+ *   within an HTTP message or before it is known that there is none, or while there are bytes
+ *   that were not sent or not read.
  */
 export function release(socket: Socket): boolean {
   return getMovingControl()?.release(socket) ?? false;

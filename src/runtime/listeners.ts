@@ -63,7 +63,7 @@ interface Grant {
 }
 
 interface Listener {
-  /** Never used again in this runtime. */
+  /** The same for one key in the whole life of a runtime: a spare knows it by that. */
   readonly id: number;
   readonly key: string;
   readonly address: ListenAddress;
@@ -115,6 +115,8 @@ export class Listeners {
   readonly #unsaid = new Map<number, number[]>();
   #grantLast = 0;
   #listenerLast = 0;
+  /** Of every listener that there ever was, by key. */
+  readonly #ids = new Map<string, number>();
   #retry: NodeJS.Timeout | undefined;
   #closed = false;
 
@@ -256,6 +258,7 @@ export class Listeners {
     let listener = this.#listeners.get(key);
     let socket: Socket | number | undefined;
     if (listener === undefined) {
+      if (this.#events.isSpare(worker)) return this.#standByAlone(worker, listen, where);
       const created = create();
       if (typeof created === 'number') return refuse(created);
       listener = created;
@@ -281,6 +284,27 @@ export class Listeners {
     listener.grants.set(grant.id, grant);
     this.#events.granted(worker, listener.address);
     return opened(grant, fd, listen.backlog);
+  }
+
+  /** Where no worker listens a spare does not either, and is not told. */
+  #standByAlone(
+    worker: number,
+    listen: ListenRequest,
+    where: { address: string; family: 4 | 6; port: number } | null,
+  ): Opened {
+    const address: ListenAddress =
+      where === null
+        ? { family: 'unix', path: listen.kind === 'unix' ? listen.path : '' }
+        : {
+            family: where.family === 6 ? 'IPv6' : 'IPv4',
+            address: where.address,
+            port: where.port,
+          };
+    const nowhere: Listener = {
+      ...{ id: ++this.#listenerLast, key: '', address, shared: true, moves: false, file: null },
+      ...{ sockets: [], grants: new Map(), spares: new Map() },
+    };
+    return this.#standBy(worker, nowhere, listen.backlog);
   }
 
   /** A spare gets no socket: it could not help accepting from it. */
@@ -366,8 +390,10 @@ export class Listeners {
     file: SocketFile | null = null,
   ): Listener {
     const socket = { fd, cookie: cookieOf(fd) };
+    const id = this.#ids.get(key) ?? ++this.#listenerLast;
+    this.#ids.set(key, id);
     return {
-      ...{ id: ++this.#listenerLast, key, address, shared, file },
+      ...{ id, key, address, shared, file },
       ...{ sockets: [socket], grants: new Map(), spares: new Map() },
       moves: this.#events.moves(address),
     };

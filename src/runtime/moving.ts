@@ -120,24 +120,19 @@ export class Moving {
     this.#announce(worker);
   }
 
-  /** `worker` must be given nothing more, though it still runs. */
-  departs(worker: number): void {
-    this.#options.scoreboard.supervise(worker).peer(0);
-    this.#announce(worker);
-  }
-
   /** The thread of `worker` has ended: what still waits for it goes to others. */
   ended(worker: number): void {
-    this.departs(worker);
+    this.#options.scoreboard.supervise(worker).peer(0);
+    this.#announce(worker);
     this.#clear(worker);
-    this.#table.forget(worker);
+    this.#table.forget(worker, this.#options.scoreboard.fdEnd(worker));
     this.#lookAgain(worker);
   }
 
   /** Somebody has put something into the mailbox of `worker`, and then found it gone. */
   left(worker: number): void {
     const { scoreboard } = this.#options;
-    // One that still runs reads it itself, or ended() will.
+    // A successor reads it itself when it has arrived.
     if (scoreboard.read(worker).state === 'exited') this.#clear(worker);
   }
 

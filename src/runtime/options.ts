@@ -114,8 +114,9 @@ export interface SchedulerOptions {
   /**
    * After an iteration of its loop of so long, in ms, a worker looks at what waits for it and
    * gives half of it away by itself, unless the iteration was long because of many short events.
-   * 0: after every iteration; Infinity: never, only the governor moves. Fractions are allowed;
-   * 0 to 1,000 otherwise. Default 1.
+   * A worker that hardly sleeps because of them gives a few away ten times a second. 0: after
+   * every iteration; Infinity: never, only the governor moves. Fractions are allowed; 0 to 1,000
+   * otherwise. Default 1.
    */
   roundMs?: number;
   /**

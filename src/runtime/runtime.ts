@@ -160,7 +160,6 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         this.#follow(spare);
         return spare;
       },
-      retiring: (index) => this.#moving?.departs(index),
     });
     this.#moving = this.#makeMoving(rings, workers + spares);
   }

@@ -18,8 +18,6 @@ const FAILURES_MAX = 3;
 export interface SparesEvents {
   /** Starts the worker that has slot `index`. @throws GyreError if it cannot */
   spawn(index: number): WorkerHandle;
-  /** It must be given nothing more. */
-  retiring(index: number): void;
 }
 
 export class Spares {
@@ -57,9 +55,8 @@ export class Spares {
     const handle = this.#events.spawn(this.#first + slot);
     this.#handles[slot] = handle;
     handle.on('message', ({ kind }) => {
-      if (kind !== 'ready') return;
-      this.#failures = 0;
-      this.#watch(handle);
+      if (kind === 'up') this.#watch(handle, this.#board.read(handle.index).received);
+      if (kind === 'ready') this.#failures = 0;
     });
     handle.on('exit', () => {
       this.#handles[slot] = null;
@@ -77,16 +74,17 @@ export class Spares {
   }
 
   /** Retires `handle` when it was given nothing for a while and has nothing left. */
-  #watch(handle: WorkerHandle, received = 0): void {
+  #watch(handle: WorkerHandle, received: number): void {
     const timer = setTimeout(() => {
       const now = this.#board.read(handle.index);
       if (now.received !== received || now.connections > 0) {
         this.#watch(handle, now.received);
         return;
       }
+      // What it is still given in this moment it sends back when it no longer listens.
       this.#retired.add(handle);
-      this.#events.retiring(handle.index);
       handle.drain();
+      this.#timers.set(handle, setTimeout(() => handle.stop(), IDLE_MS).unref());
     }, IDLE_MS);
     this.#timers.set(handle, timer.unref());
   }

@@ -244,9 +244,9 @@ export class ConnectionTable {
     this.words[at + CONNECTION.OWNER] = 0;
   }
 
-  /** The thread of `worker` has ended, and its descriptors with it. */
-  forget(worker: number): void {
-    for (let fd = 0; fd < this.descriptorsMax; fd++) {
+  /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */
+  forget(worker: number, end = this.descriptorsMax): void {
+    for (let fd = 0; fd < Math.min(end, this.descriptorsMax); fd++) {
       if (this.words[fd * CONNECTION_WORDS + CONNECTION.OWNER] === worker + 1) this.close(fd);
     }
   }

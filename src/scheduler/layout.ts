@@ -43,6 +43,7 @@
  * | WORKER     | FAILURES     | count      | 0        | system calls that failed       |
  * | WORKER     | MESSAGES     | count      | 0        | HTTP messages that have begun  |
  * | WORKER     | ARMED        | –          | 0        | 1: it follows messages; native |
+ * | WORKER     | FD_END       | –          | 0        | above its highest descriptor   |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -139,6 +140,7 @@ export const WORKER = {
   FAILURES: 12,
   MESSAGES: 13,
   ARMED: 14,
+  FD_END: 15,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,

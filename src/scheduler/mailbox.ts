@@ -44,8 +44,8 @@
  * What waits in its mailbox then waits as long as it does. So the governor takes connections
  * back out while it has the recipient paused, in native/mail.cc: it makes the entry NOTHING,
  * which the recipient skips. The pause may fall between any two steps of the recipient. That
- * looks at an entry only when it is at the head and BUSY is set, so all entries are the
- * governor's to take back but that one. BUSY stays set when `take` throws, and then one entry
+ * looks at an entry only when it is at the head and BUSY is set, so all connections are the
+ * governor's to take back but that one, and what main has put because it found nobody else. BUSY stays set when `take` throws, and then one entry
  * too many is left alone, until the next look.
  *
  * ## When a recipient dies

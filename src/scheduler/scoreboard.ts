@@ -157,6 +157,11 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.OUTSTANDING);
   }
 
+  /** Above the highest descriptor of which worker `index` ever had an entry. */
+  fdEnd(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.FD_END);
+  }
+
   /** What wakes the loop of worker `index`; 0 if it has none now. */
   peer(index: number): number {
     return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.PEER);
@@ -321,8 +326,15 @@ export class WorkerWriter {
     this.#add(WORKER.GIVEN, count);
   }
 
+  /** The connection table has an entry of its for `fd`. */
+  reached(fd: number): void {
+    const end = this.#row + WORKER.FD_END;
+    if (fd >= Atomics.load(this.#words, end)) Atomics.store(this.#words, end, fd + 1);
+  }
+
   /** It has opened a connection with descriptor `fd`. */
   opened(fd: number): void {
+    this.reached(fd);
     const opened = this.#newcomers + NEWCOMERS.OPENED;
     const count = Atomics.load(this.#words, opened);
     const slot = (count >>> 0) % NEWCOMERS_MAX;

@@ -134,6 +134,7 @@ class Governor {
     const victim = this.#victims[worker] as Victim;
     if (victim.rest > 0) {
       victim.rest--;
+      this.#wished ||= this.#nobodyAccepts();
       return;
     }
     const ready = this.#look(worker);
@@ -150,7 +151,7 @@ class Governor {
       random: this.#random,
     });
     if (move === null) {
-      this.#wished ||= !this.#init.rings.some((_, other) => this.#accepts(other));
+      this.#wished ||= this.#nobodyAccepts();
       return;
     }
     victim.rounds++;
@@ -162,6 +163,11 @@ class Governor {
 
   #wantSpare(): void {
     if (this.#asked) return;
+    // One after the other: whoever loads the program now may be enough.
+    const loads = (spare: number) => this.#board.peer(spare) !== 0 && !this.#board.receives(spare);
+    for (let spare = this.#init.rings.length; spare < this.#victims.length; spare++) {
+      if (loads(spare)) return;
+    }
     for (let spare = this.#init.rings.length; spare < this.#victims.length; spare++) {
       if (this.#board.peer(spare) !== 0) continue;
       this.#asked = true;
@@ -253,6 +259,11 @@ class Governor {
     if (ready === null) return Number.POSITIVE_INFINITY;
     const busy = inPoll(this.#board.peer(worker)) ? 0 : 1;
     return ready.movable + ready.queued + ready.mail + ready.other + busy;
+  }
+
+  /** Whether every worker stands still, spares not counted. */
+  #nobodyAccepts(): boolean {
+    return !this.#init.rings.some((_, worker) => this.#accepts(worker));
   }
 
   /** Not one that stands still, even if nothing waits for it yet. */

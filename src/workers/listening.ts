@@ -382,7 +382,10 @@ function onClose(handle: Handle, after: () => void, before?: () => void): void {
  * has no socket, and keeps the thread alive as one that listens does.
  */
 function standByHandle(address: ListenAddress): Handle {
-  const bound = (net as unknown as NetInternals)._createServerHandle('127.0.0.1', 0, 4);
+  const { _createServerHandle: create } = net as unknown as NetInternals;
+  // Only for its class, which node shows nowhere else.
+  const ipv4 = create('127.0.0.1', 0, 4);
+  const bound = typeof ipv4 === 'number' ? create('::1', 0, 6) : ipv4;
   if (typeof bound === 'number') return failingHandle(bound);
   const Stream = bound.constructor as new (type: number) => Handle;
   bound.close();

@@ -59,8 +59,8 @@ const SHORT_MAX = 8;
 /** See native/loop.cc: following 10,000 messages a second takes half a percent of a CPU. */
 const FAST_EVENTS = 1_000;
 
-/** Longer than any iteration: Infinity is no int64. */
-const NEVER_US = 2 ** 50;
+/** For Infinity, which is no int64: in ns it is more than native/loop.cc's kNeverNs. */
+const NEVER_US = 2 ** 51;
 
 /** Share of its time that a neighbour must have slept to be given such events. */
 const SLACK = 0.5;
@@ -205,6 +205,7 @@ export class Rounds {
     const at = now();
     for (const other of this.#init.rings.flat()) {
       const idle = idleMs(this.#board.peer(other));
+      if (Number.isNaN(idle)) continue;
       const before = this.#slept.get(other);
       this.#slept.set(other, { idle, at });
       if (before === undefined) continue;

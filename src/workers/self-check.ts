@@ -20,7 +20,13 @@ const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
 const HALF = REQUEST.slice(0, 20);
 const REST = REQUEST.slice(20);
 
-const NO_COUNTS = { held() {}, opened() {}, words: new Int32Array(1), messagesIndex: 0 };
+const NO_COUNTS = {
+  held() {},
+  opened() {},
+  reached() {},
+  words: new Int32Array(1),
+  messagesIndex: 0,
+};
 
 /** Null when moving is safe here, else why not. */
 export async function selfCheck(): Promise<string | null> {

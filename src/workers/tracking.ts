@@ -34,6 +34,8 @@ interface Track {
   /** Of this entry in the table. */
   readonly generation: number;
   readonly socket: TrackedSocket;
+  /** Whether it was opened as an HTTP/1 connection; it may have been upgraded since. */
+  readonly http: boolean;
   /** Bytes that the application had consumed when this worker got the connection. */
   readonly consumedBefore: number;
   /** Messages whose first byte was seen and whose response is not finished. */
@@ -82,6 +84,8 @@ export interface Counts {
   held(by: 1 | -1): void;
   /** One more, with this descriptor. */
   opened(fd: number): void;
+  /** The table has an entry of this worker for `fd`. */
+  reached(fd: number): void;
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
@@ -135,7 +139,9 @@ export class Tracking {
       if (!track.waiting) return;
       track.waiting = false;
       waiting.end(track.socket);
-      if (!self.#armed) self.#follow(track, false);
+      if (self.#armed) return;
+      track.known = false;
+      self.#follow(track, false);
     };
   }
 
@@ -190,7 +196,7 @@ export class Tracking {
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
       ...{ fd, generation, socket: tracked, consumedBefore },
-      ...{ open: 0, known: this.#armed, held: false },
+      ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false },
       waiting: parser !== null && parser !== undefined && consumedBefore > 0,
     };
     if (early === 'hold') this.#setHeld(track, true);
@@ -204,6 +210,7 @@ export class Tracking {
 
   /** This worker accepts from `fd` for `listener`, or ceases to. */
   accepting(fd: number, listener: number, on: boolean): void {
+    this.#counts.reached(fd);
     if (on) this.#table.open(fd, this.#worker, listener, 0, ConnectionState.LISTENING);
     else this.#table.close(fd);
   }
@@ -229,8 +236,8 @@ export class Tracking {
     if (socket.writableLength > 0 || socket.readableLength > 0) return false;
     if (socket.destroyed || !handle) return false;
     if (track !== undefined) {
-      if (track.socket.parser && !track.known) {
-        // Whether a message has begun is not known. It will be, after the next one.
+      if (track.http && (!track.known || !track.socket.parser)) {
+        // It was upgraded; or whether a message has begun is not known until after the next one.
         if (this.#table.unhold(track.fd)) this.#setHeld(track, false);
         return false;
       }

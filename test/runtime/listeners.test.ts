@@ -525,3 +525,35 @@ t.test('close() leaves no descriptor behind, and nothing opens afterwards', asyn
   t.match(ledger.listeners.open(0, tcp()), { ok: false, errno: -ECANCELED });
   ledger.listeners.close();
 });
+
+t.test('a spare serves what workers listen on, and has no socket', async (t) => {
+  const ledger = new Ledger(t);
+  const listen: ListenRequest = {
+    kind: 'tcp',
+    ...{ address: '127.0.0.1', family: 4, port: 0, flags: 0, backlog: 0 },
+  };
+  const { listeners } = ledger;
+  const own = ledger.open(0, listen);
+  const before = listeners.descriptors();
+  const spare = ledger.open(SPARE, listen);
+  t.match(spare, { fd: -1, listener: own.listener, address: own.address, moves: true });
+  t.same(listeners.descriptors(), before);
+  t.same(listeners.workersOf(own.listener), [0], 'nothing is delivered to it');
+  t.equal(
+    listeners.open(SPARE, { ...listen, port: (own.address as { port: number }).port }).ok,
+    true,
+  );
+  listeners.release(0, own.grant, [own.fd]);
+  close(own.fd);
+  t.same(listeners.addresses(), [], 'it does not keep the address in use');
+
+  const again = ledger.open(0, listen);
+  t.equal(again.listener, own.listener, 'what it knows the listener by is true when it is back');
+  listeners.release(SPARE, spare.grant, []);
+  listeners.abandon(SPARE);
+  t.equal(listeners.addresses().length, 1);
+
+  const alone = ledger.open(SPARE, { ...listen, port: 1 });
+  t.match(alone, { fd: -1, address: { family: 'IPv4', address: '127.0.0.1', port: 1 } });
+  t.equal(listeners.addresses().length, 1, 'where no worker listens it does not either');
+});

@@ -296,7 +296,7 @@ t.test('gyre/worker says who a worker is, by require and by import', async (t) =
       indexOf(JSON.parse(body).threadId),
     );
     for (const [index, { body }] of answers) {
-      const self = { index, cpu: runtime.workers[index]?.cpu, count };
+      const self = { index, cpu: runtime.workers[index]?.cpu, count, spare: false };
       const seen = JSON.parse(body);
       t.strictSame(seen.imported, self);
       t.equal(seen.frozen, true);

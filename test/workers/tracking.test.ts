@@ -44,7 +44,13 @@ class World {
     const server = http.createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const table = ConnectionTable.create(4096, misalignmentOf);
-    const counts = { held() {}, opened() {}, words: new Int32Array(1), messagesIndex: 0 };
+    const counts = {
+      held() {},
+      opened() {},
+      reached() {},
+      words: new Int32Array(1),
+      messagesIndex: 0,
+    };
     const tracking = new Tracking(table, 0, counts, () => 1);
     tracking.install();
     const client = net.connect((server.address() as net.AddressInfo).port, '127.0.0.1');
