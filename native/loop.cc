@@ -55,6 +55,7 @@ struct LoopHooks::Rounds {
   napi_ref out_array;
   napi_ref on_round;
   uint64_t ended_ns = 0;  // end of the iteration before; 0: there was none
+  int64_t used_ns = 0;    // CPU time of the thread by then; known while messages are followed
   uint64_t idle_ns = 0;   // time that the loop had slept by then
   uint64_t events = 0;    // events that it had handled by then
   // Of the present window.
@@ -91,7 +92,7 @@ constexpr int64_t kNeverNs = int64_t{1} << 60;  // `busy_ns` of who gives nothin
 // not followed, until the thread was stuck in something, and then for a while; or until
 // `on_round` asks for it, and then for a shorter one.
 constexpr int kFastWindows = 3;
-constexpr int64_t kStuckNs = 5000000;   // shorter iterations need not ask
+constexpr uint64_t kStuckNs = 5000000;   // shorter iterations need not ask
 constexpr uint64_t kArmedNs = 10000000000;
 constexpr uint64_t kAskedNs = 1000000000;
 
@@ -239,12 +240,17 @@ void LoopHooks::OnIterationEnd() {
   uv_metrics_t metrics;
   uv_metrics_info(handles_->loop, &metrics);
   auto events = static_cast<int64_t>(metrics.events - own.events);
+  // Of a thread that was preempted the clock tells nothing: use what it used.
+  int64_t used = *own.armed != 0 ? ThreadCpuNs() : 0;
+  if (used != 0 && own.used_ns != 0 && used - own.used_ns < busy) busy = used - own.used_ns;
+  own.used_ns = used;
   bool first = own.ended_ns == 0;
+  uint64_t ended = own.ended_ns;
   own.ended_ns = now;
   own.idle_ns = idle;
   own.events = metrics.events;
   bool overloaded = false;
-  bool was_stuck = busy >= kStuckNs && peer_->was_stuck.exchange(false, std::memory_order_relaxed);
+  bool was_stuck = now - ended >= kStuckNs && peer_->was_stuck.exchange(false, std::memory_order_relaxed);
   if (was_stuck) own.armed_until_ns = now + kArmedNs;
   if (now - own.window_ns >= kWindowNs || was_stuck) {
     overloaded = !first && own.busy_ns < kNeverNs && idle - own.window_idle_ns < kOverloadedIdleNs;

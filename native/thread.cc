@@ -12,6 +12,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -77,6 +78,12 @@ int SetAffinity(int tid, const std::vector<int>& cpus) {
   return sched_setaffinity(tid, kMaskBytes, mask.set()) == 0 ? 0 : -errno;
 }
 
+int64_t ThreadCpuNs() {
+  timespec used;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used) != 0) return 0;
+  return used.tv_sec * int64_t{1000000000} + used.tv_nsec;
+}
+
 int SetThreadName(const char* name) {
   char cut[16];
   strncpy(cut, name, sizeof(cut) - 1);
@@ -103,6 +110,7 @@ int ThreadId() { return -ENOSYS; }
 int CurrentCpu() { return -ENOSYS; }
 int GetAffinity(int, std::vector<int>*) { return -ENOSYS; }
 int SetAffinity(int, const std::vector<int>&) { return -ENOSYS; }
+int64_t ThreadCpuNs() { return 0; }
 int SetThreadName(const char*) { return -ENOSYS; }
 int WidenInChildren(const std::vector<int>&) { return -ENOSYS; }
 void MarkPinned(bool) {}

@@ -1,6 +1,8 @@
 #ifndef GYRE_THREAD_H_
 #define GYRE_THREAD_H_
 
+#include <stdint.h>
+
 #include <vector>
 
 namespace gyre {
@@ -16,6 +18,9 @@ int GetAffinity(int tid, std::vector<int>* cpus);
 int SetAffinity(int tid, const std::vector<int>& cpus);
 
 // Names the calling thread for top, ps and debuggers; cut at 15 bytes.
+// CPU time that the calling thread has used, in ns; 0 where that cannot be known.
+int64_t ThreadCpuNs();
+
 int SetThreadName(const char* name);
 
 // From now on a child process forked from a thread that called
