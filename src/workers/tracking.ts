@@ -4,7 +4,7 @@
  *
  * It learns of the first byte of a message from the parser (`kOnMessageBegin`, called
  * in Node 20 to 26), and of the end of a response from node's diagnostics channel.
- * Nothing is allocated per request. A hook that is missed can only make a connection
+ * Nothing is allocated per request, and nothing added to node's objects. A hook that is missed can only make a connection
  * stay: whoever moves it asks the kernel how much was consumed and compares.
  *
  *     accepted --> FRESH -- first byte --> IN_MESSAGE -- last response done --> BETWEEN
@@ -26,7 +26,6 @@ import { ConnectionState } from '../scheduler/layout.js';
 import { type HttpServer, Waiting } from './waiting.js';
 
 const FINISH = 'http.server.response.finish';
-const TRACK = Symbol('gyre.track');
 
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
@@ -34,6 +33,9 @@ interface Track {
   /** Of this entry in the table. */
   readonly generation: number;
   readonly socket: TrackedSocket;
+  readonly handle: TrackedHandle;
+  /** Its parser's hook, from when it is first wanted. */
+  begin: Begin | null;
   /** Whether it was opened as an HTTP/1 connection; it may have been upgraded since. */
   readonly http: boolean;
   /** Bytes that the application had consumed when this worker got the connection. */
@@ -43,6 +45,8 @@ interface Track {
   /** Whether `open` is true: it is not until a message begins after messages were not followed. */
   known: boolean;
   held: boolean;
+  /** Its descriptor is closed, or about to be. */
+  gone: boolean;
   /** It was adopted and has had no message here. */
   waiting: boolean;
 }
@@ -52,6 +56,8 @@ interface TrackedHandle {
   close(callback?: () => void): void;
   reset?(callback?: () => void): number;
 }
+
+type Begin = (this: Parser) => void;
 
 interface Parser {
   socket: TrackedSocket | null;
@@ -64,7 +70,6 @@ interface TrackedSocket extends Socket {
   parser?: Parser | null;
   _httpMessage?: ServerResponse | null;
   server?: Server & HttpServer;
-  [TRACK]?: Track | undefined;
 }
 
 interface Finished {
@@ -105,7 +110,9 @@ export class Tracking {
   readonly #waiting = new Waiting();
   /** What was said of sockets whose `connection` event is still being emitted. */
   readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
-  readonly #onBegin: (this: Parser) => void;
+  readonly #bySocket = new WeakMap<Socket, Track>();
+  /** Classes of handles that tell of their closing, and how to undo that. */
+  readonly #wrapped = new Map<TrackedHandle, (() => void)[]>();
   #armed = true;
 
   /**
@@ -122,27 +129,6 @@ export class Tracking {
     this.#worker = worker;
     this.#counts = counts;
     this.#listenerOf = listenerOf;
-    const waiting = this.#waiting;
-    const { words, messagesIndex } = counts;
-    const self = this;
-    this.#onBegin = function onMessageBegin() {
-      const { socket } = this;
-      const track = socket?.[TRACK];
-      if (track === undefined) return;
-      words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
-      if (!track.known && !socket?._httpMessage) {
-        // Whatever began before has been answered.
-        track.known = true;
-        track.open = 0;
-      }
-      if (track.open++ === 0) table.begin(track.fd);
-      if (!track.waiting) return;
-      track.waiting = false;
-      waiting.end(track.socket);
-      if (self.#armed) return;
-      track.known = false;
-      self.#follow(track, false);
-    };
   }
 
   install(): void {
@@ -151,6 +137,8 @@ export class Tracking {
 
   uninstall(): void {
     unsubscribe(FINISH, this.#onFinish);
+    for (const undo of [...this.#wrapped.values()].flat()) undo();
+    this.#wrapped.clear();
   }
 
   /**
@@ -162,7 +150,7 @@ export class Tracking {
     if (on === this.#armed) return;
     this.#armed = on;
     if (on) this.install();
-    else this.uninstall();
+    else unsubscribe(FINISH, this.#onFinish);
     for (const track of this.#byFd.values()) {
       track.known = false;
       if (!track.waiting) this.#follow(track, on);
@@ -195,16 +183,16 @@ export class Tracking {
     else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
-      ...{ fd, generation, socket: tracked, consumedBefore },
-      ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false },
+      ...{ fd, generation, socket: tracked, handle, begin: null, consumedBefore },
+      ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false, gone: false },
       waiting: parser !== null && parser !== undefined && consumedBefore > 0,
     };
     if (early === 'hold') this.#setHeld(track, true);
-    tracked[TRACK] = track;
+    this.#bySocket.set(tracked, track);
     this.#byFd.set(fd, track);
     this.#counts.opened(fd);
     if (this.#armed || track.waiting) this.#follow(track, true);
-    this.#forgetOnClose(handle, track);
+    this.#forgetOnClose(handle);
     if (track.waiting) this.#waiting.begin(tracked);
   }
 
@@ -217,7 +205,7 @@ export class Tracking {
 
   /** Never moves `socket` again. */
   hold(socket: Socket): void {
-    const track = (socket as TrackedSocket)[TRACK];
+    const track = this.#bySocket.get(socket);
     if (track === undefined) {
       this.#early.set(socket, 'hold');
       return;
@@ -231,7 +219,8 @@ export class Tracking {
    * False if it cannot move now: unsent data, TLS, an upgraded or unknown connection.
    */
   release(socket: Socket): boolean {
-    const { [TRACK]: track, server, _handle: handle } = socket as TrackedSocket;
+    const { server, _handle: handle } = socket as TrackedSocket;
+    const track = this.#bySocket.get(socket);
     // What was read and not handed to the application would be left behind.
     if (socket.writableLength > 0 || socket.readableLength > 0) return false;
     if (socket.destroyed || !handle) return false;
@@ -295,7 +284,7 @@ export class Tracking {
 
   #onFinish = (message: unknown): void => {
     const { request, response, socket } = message as Finished;
-    const track = socket[TRACK];
+    const track = this.#bySocket.get(socket);
     // A message that was not seen to begin: messages were not followed then, or somebody
     // else gave the socket to this server.
     if (track === undefined || !track.known || track.open === 0) return;
@@ -311,8 +300,11 @@ export class Tracking {
   };
 
   /** Hears of the first byte of each message, or no longer. */
-  #follow({ socket: { parser } }: Track, on: boolean): void {
-    if (parser) parser[parser.constructor.kOnMessageBegin | 0] = on ? this.#onBegin : null;
+  #follow(track: Track, on: boolean): void {
+    const { parser } = track.socket;
+    if (!parser) return;
+    if (on) track.begin ??= this.#makeBegin(track);
+    parser[parser.constructor.kOnMessageBegin | 0] = on ? track.begin : null;
   }
 
   #setHeld(track: Track, held: boolean): void {
@@ -321,26 +313,72 @@ export class Tracking {
     this.#counts.held(held ? 1 : -1);
   }
 
+  /** What the parser of `track`'s connection calls at the first byte of each message. */
+  #makeBegin(track: Track): Begin {
+    const table = this.#table;
+    const { words, messagesIndex } = this.#counts;
+    const { socket, fd } = track;
+    const self = this;
+    return function onMessageBegin() {
+      // A parser that was freed serves another connection.
+      if (this.socket !== socket || track.gone) return;
+      words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
+      if (!track.known && !socket._httpMessage) {
+        // Whatever began before has been answered.
+        track.known = true;
+        track.open = 0;
+      }
+      if (track.open++ === 0) table.begin(fd);
+      if (track.waiting) self.#endWaiting(track);
+    };
+  }
+
+  #endWaiting(track: Track): void {
+    track.waiting = false;
+    this.#waiting.end(track.socket);
+    if (this.#armed) return;
+    track.known = false;
+    this.#follow(track, false);
+  }
+
   /**
    * The entry must go before the descriptor does: the kernel may give the number to
-   * anybody at once. The 'close' event comes later than that.
+   * anybody at once. The 'close' event comes later than that. Done once for each class of
+   * handles: a property of its own on each would make node's access to it slower, and one on
+   * the socket as well, together by 2% of a hello world.
    */
-  #forgetOnClose(handle: TrackedHandle, track: Track): void {
-    const forget = () => {
-      if (this.#byFd.get(track.fd) !== track) return;
-      this.#byFd.delete(track.fd);
-      this.#table.close(track.fd);
-      track.socket[TRACK] = undefined;
-      this.#setHeld(track, false);
-      if (track.waiting) this.#waiting.end(track.socket);
-    };
+  #forgetOnClose(handle: TrackedHandle): void {
+    const prototype = Object.getPrototypeOf(handle) as TrackedHandle;
+    if (this.#wrapped.has(prototype)) return;
+    const self = this;
     for (const method of ['close', 'reset'] as const) {
-      const original = handle[method] as ((callback?: () => void) => number) | undefined;
+      const original = prototype[method] as ((callback?: () => void) => number) | undefined;
       if (original === undefined) continue;
-      handle[method] = function (this: TrackedHandle, callback?: () => void) {
-        forget();
+      const own = Object.hasOwn(prototype, method);
+      const wrapped = function (this: TrackedHandle, callback?: () => void) {
+        self.#forget(this);
         return original.call(this, callback);
       };
+      prototype[method] = wrapped;
+      this.#wrapped.set(prototype, [
+        ...(this.#wrapped.get(prototype) ?? []),
+        () => {
+          if (prototype[method] !== wrapped) return; // somebody wrapped it again
+          if (own) prototype[method] = original;
+          else delete prototype[method];
+        },
+      ]);
     }
+  }
+
+  #forget(handle: TrackedHandle): void {
+    const track = this.#byFd.get(handle.fd);
+    if (track?.handle !== handle) return;
+    track.gone = true;
+    this.#byFd.delete(track.fd);
+    this.#bySocket.delete(track.socket);
+    this.#table.close(track.fd);
+    this.#setHeld(track, false);
+    if (track.waiting) this.#waiting.end(track.socket);
   }
 }

@@ -163,6 +163,7 @@ t.test('a held connection stays, until it is released', async (t) => {
   // Where it arrives it is held again, and it may arrive where it was.
   t.equal(await moved(2_000, '/release'), connections.length, 'released');
   const all = connections.length;
+  await threads(); // the last of them have been released when they answer again
   const held = await host.factsWhen((facts) => total(facts, 'held') === all);
   t.equal(total(held, 'held'), all, 'and held where they arrived');
   t.equal(await moved(100), 0);
