@@ -113,7 +113,7 @@ const FAULTS: readonly Fault[] = [
     // locks of V8 and libc count on that.
     name: 'a thread that pauses late and goes on late',
     thread: WORKER,
-    injects: ['futex:delay_enter=3000:when=1+2'],
+    injects: ['futex:delay_enter=12000:when=1+2'],
     counted: 'refused',
   },
   {
