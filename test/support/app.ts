@@ -118,10 +118,15 @@ export function descriptors(): Map<number, string> {
 export function threads(
   pid: number | string = 'self',
 ): { tid: number; name: string; cpus: string }[] {
-  return readdirSync(`/proc/${pid}/task`).map((tid) => {
-    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+  return readdirSync(`/proc/${pid}/task`).flatMap((tid) => {
+    let status: string;
+    try {
+      status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+    } catch {
+      return []; // it has ended since it was listed
+    }
     const field = (name: string) => new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(status)?.[1] ?? '';
-    return { tid: Number(tid), name: field('Name'), cpus: field('Cpus_allowed_list') };
+    return [{ tid: Number(tid), name: field('Name'), cpus: field('Cpus_allowed_list') }];
   });
 }
 
