@@ -293,6 +293,13 @@ class World {
     }
   }
 
+  /** Worker 0 with descriptor 0, which the governor wants twice. */
+  againstGovernor(owner: Thread): Scenario {
+    return this.scenario([this.worker(0, owner), this.governor([0, 0])], () => {
+      if (this.kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
+    });
+  }
+
   scenario(threads: readonly Thread[], end: () => void): Scenario {
     return {
       threads,
@@ -331,9 +338,7 @@ const oneOwner: Setup = (compiled, omitted) => {
     yield () => !world.governing;
     yield* world.obey(0, 0, next);
   }
-  return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
-    if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
-  });
+  return world.againstGovernor(owner());
 };
 
 /** The application releases a connection just when it is taken, before any byte was read. */
@@ -348,9 +353,7 @@ const releases: Setup = (compiled, omitted) => {
     yield () => !world.governing;
     yield* world.obey(0, 0, generation);
   }
-  return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
-    if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
-  });
+  return world.againstGovernor(owner());
 };
 
 /** Its owner gives a connection away, just when it may be taken. */
@@ -374,9 +377,7 @@ const gives: Setup = (compiled, omitted) => {
     yield () => !world.governing;
     yield* world.obey(0, 0, generation);
   }
-  return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
-    if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
-  });
+  return world.againstGovernor(owner());
 };
 
 /** What nobody was told of was read: then it is offered and kept, or only held. */
@@ -399,9 +400,7 @@ const unnoticed = (offered: boolean): Setup => {
       yield () => !world.governing;
       yield* world.obey(0, 0, generation);
     }
-    return world.scenario([world.worker(0, owner()), world.governor([0, 0])], () => {
-      if (kernel[0] === PLUG) throw new Error('nobody dropped what was taken');
-    });
+    return world.againstGovernor(owner());
   };
 };
 const keeps = unnoticed(true);
