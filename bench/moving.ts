@@ -7,6 +7,8 @@
  * benchmark. The cost of a move is what the whole server used more of the CPUs, per move, than
  * a server with moving off did for the same arrivals right before. Under stalls there
  * are few moves and most of the CPU time is the burning, so there it is a rough figure.
+ *
+ * The scoreboard counts pauses by powers of two, so a percentile here is the power above it.
  */
 import type { Load } from './arrivals.js';
 import { run, VoidRun } from './harness.js';
@@ -27,7 +29,21 @@ async function counts(server: Server) {
     ...{ received: sum('received'), rescued: sum('rescued') },
     ...{ pauses: sum('pauses'), pauseUs: sum('pauseUs') },
     ...{ cpuUs: server.cpuUs(), governorUs: governorUs(server) },
+    pausesByUs: (workers[0]?.pausesByUs ?? []).map((_, bucket) =>
+      workers.reduce((total, row) => total + (row.pausesByUs[bucket] ?? 0), 0),
+    ),
   };
+}
+
+/** The least power of two, in µs, that a `share` of the pauses was shorter than. */
+function pausePercentile(pausesByUs: readonly number[], share: number): number {
+  const all = pausesByUs.reduce((total, count) => total + count, 0);
+  let seen = 0;
+  const bucket = pausesByUs.findIndex((count) => {
+    seen += count;
+    return seen >= share * all;
+  });
+  return 2 ** (bucket + 3);
 }
 
 function governorUs(server: Server): number {
@@ -40,8 +56,13 @@ function growth(system: SystemName, workers: number, load: Load) {
     const before = await counts(server);
     await runPoisson(server.port, load);
     const after = await counts(server);
-    const keys = Object.keys(before) as (keyof typeof before)[];
-    return Object.fromEntries(keys.map((key) => [key, after[key] - before[key]])) as typeof before;
+    const grew = (key: 'received' | 'rescued' | 'pauses' | 'pauseUs' | 'cpuUs' | 'governorUs') =>
+      after[key] - before[key];
+    return {
+      ...{ received: grew('received'), rescued: grew('rescued'), cpuUs: grew('cpuUs') },
+      ...{ pauses: grew('pauses'), pauseUs: grew('pauseUs'), governorUs: grew('governorUs') },
+      pausesByUs: after.pausesByUs.map((count, i) => count - (before.pausesByUs[i] ?? 0)),
+    };
   });
 }
 
@@ -59,6 +80,8 @@ run({
     moves: { unit: 'moves/s', digits: 1 },
     perPause: { unit: 'moves per pause', digits: 2 },
     pause: { unit: 'µs per pause, mean', digits: 1 },
+    pauseP50: { unit: 'µs, half of the pauses were shorter', digits: 0 },
+    pauseP99: { unit: 'µs, 99% of the pauses were shorter', digits: 0 },
     governor: { unit: 'µs of CPU of the governor per move', digits: 1 },
     cost: { unit: 'µs of CPU of all threads per move', digits: 0 },
   },
@@ -78,6 +101,8 @@ run({
       moves: moving.received / seconds,
       perPause: moving.rescued / moving.pauses,
       pause: moving.pauseUs / moving.pauses,
+      pauseP50: pausePercentile(moving.pausesByUs, 0.5),
+      pauseP99: pausePercentile(moving.pausesByUs, 0.99),
       governor: moving.governorUs / moving.received,
       cost: (moving.cpuUs - still.cpuUs) / moving.received,
     };

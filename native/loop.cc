@@ -43,6 +43,10 @@ struct LoopHooks::Handles {
   }
 };
 
+// Windows without fast messages after which they are followed again. One is not enough: a
+// thread that other processes keep from its CPU has one now and then.
+static constexpr int kSlowWindows = 10;
+
 struct LoopHooks::Rounds {
   Table table;
   int32_t owner;
@@ -66,8 +70,8 @@ struct LoopHooks::Rounds {
   int32_t* armed;  // written by this thread only
   napi_ref on_arm;
   uint64_t armed_until_ns = 0;
-  uint64_t fast_events;  // in a window
-  int fast_windows = 0;  // in a row, with more than that
+  uint64_t fast_events;  // more than that in a window are fast
+  int slow_windows = kSlowWindows;  // in a row, without
 
   // Whether anything is to be decided: else it calls on_round after each iteration.
   bool policy() const { return events_min > 0; }
@@ -91,7 +95,6 @@ constexpr int64_t kNeverNs = int64_t{1} << 60;  // `busy_ns` of who gives nothin
 // 2 or 3% of the throughput of a server that does nothing else. So messages that come faster are
 // not followed, until the thread was stuck in something, and then for a while; or until
 // `on_round` asks for it, and then for a shorter one.
-constexpr int kFastWindows = 3;
 constexpr uint64_t kStuckNs = 5000000;   // shorter iterations need not ask
 constexpr uint64_t kArmedNs = 10000000000;
 constexpr uint64_t kAskedNs = 1000000000;
@@ -252,15 +255,19 @@ void LoopHooks::OnIterationEnd() {
   bool overloaded = false;
   bool was_stuck = now - ended >= kStuckNs && peer_->was_stuck.exchange(false, std::memory_order_relaxed);
   if (was_stuck) own.armed_until_ns = now + kArmedNs;
-  if (now - own.window_ns >= kWindowNs || was_stuck) {
+  bool fast = metrics.events - own.window_events > own.fast_events;
+  if (fast) own.slow_windows = 0;
+  bool window_over = now - own.window_ns >= kWindowNs || was_stuck;
+  if (window_over) {
     overloaded = !first && own.busy_ns < kNeverNs && idle - own.window_idle_ns < kOverloadedIdleNs;
-    bool fast = metrics.events - own.window_events > own.fast_events;
-    own.fast_windows = fast ? own.fast_windows + 1 : 0;
+    if (!fast) own.slow_windows++;
     own.window_ns = now;
     own.window_idle_ns = idle;
     own.window_events = metrics.events;
-    int32_t armed = now < own.armed_until_ns || own.fast_windows < kFastWindows;
-    if (own.policy() && armed != *own.armed) {
+  }
+  if (own.policy() && (window_over || fast)) {
+    int32_t armed = now < own.armed_until_ns || own.slow_windows >= kSlowWindows;
+    if (armed != *own.armed) {
       __atomic_store_n(own.armed, armed, __ATOMIC_RELAXED);
       CallIntoJs(env_, own.on_arm);
     }

@@ -82,8 +82,9 @@ constexpr int kIdleTicks = 4;
 // Ticks for which a thread may want a CPU and not get one: Linux lets another run for
 // some 4 ms.
 constexpr int kWaitsMax = 8;
-// Ticks in one while nobody follows messages: hardly anything could be moved then.
-constexpr int kSlowTicks = 4;
+// Ticks in one while nobody follows messages: hardly anything could be moved then, and each
+// takes the CPU from a worker that has none to spare.
+constexpr int kSlowTicks = 10;
 
 bool Follows(const Peer& peer) {
   return peer.armed == nullptr || __atomic_load_n(peer.armed, __ATOMIC_RELAXED) != 0;
