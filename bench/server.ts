@@ -9,8 +9,8 @@ import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { Snapshot } from '../src/runtime/api.js';
 import type { SchedulerOptions } from '../src/runtime/options.js';
-import type { Snapshot } from '../src/runtime/runtime.js';
 import { turnsPerMs } from './calibration.js';
 import { CannotRun, ROOT } from './harness.js';
 import {

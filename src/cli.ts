@@ -4,7 +4,7 @@
  *
  * Exit codes, also in the README:
  *   0    drained after SIGTERM or SIGINT, or every worker ended by itself with code 0
- *   1    the entry failed, or a worker did and none was left
+ *   1    the entry failed, or workers died more often than is put up with
  *   2    the command line or an option was wrong; nothing was started
  *   n    every worker ended by itself: the first code that is not 0
  *   130, 143  a second SIGINT or SIGTERM cut the drain short
@@ -19,6 +19,7 @@ import { createRuntime, GyreError, type ListenAddress, type Runtime } from './in
 import type { RuntimeOptions } from './runtime/options.js';
 import type { Placement } from './scheduler/placement.js';
 import { addTopologyCommand, placementOption } from './topology-command.js';
+import { watchBeside } from './watch.js';
 
 const EXIT_FAILED = 1;
 const EXIT_USAGE = 2;
@@ -42,13 +43,14 @@ interface RunFlags {
   placement: Placement;
   spares: number | 'auto';
   move: boolean;
+  watch?: true;
   json?: true;
 }
 
 function parseWorkers(text: string): RunFlags['workers'] {
   if (text === 'auto' || text === 'inline') return text;
   if (/^[1-9][0-9]{0,3}$/.test(text)) return Number(text);
-  throw new InvalidArgumentError("It is a number from 1 to 1024, 'auto' or 'inline'.");
+  throw new InvalidArgumentError("It is a number from 1 to 512, 'auto' or 'inline'.");
 }
 
 function parseSpares(text: string): RunFlags['spares'] {
@@ -118,6 +120,45 @@ async function flushed(): Promise<void> {
   }
 }
 
+function follow(runtime: Runtime, log: Log): void {
+  runtime.on('exit', ({ worker, code, restartInMs }) => {
+    const next =
+      restartInMs === null
+        ? ''
+        : `; another ${restartInMs === 0 ? 'starts' : `in ${restartInMs} ms`}`;
+    const text = `${worker.spare ? 'spare' : 'worker'} ${worker.index} ended with code ${code}${next}`;
+    log.write('exit', text, { worker, code, restartInMs });
+    // Of one that nobody replaces: an old thread after a reload has ended with 0.
+    if (code !== 0 && restartInMs === null && !worker.spare) process.exitCode ??= code;
+  });
+  runtime.on('error', ({ code }) => {
+    if (code === 'ERR_GYRE_RESTARTS') process.exitCode = EXIT_FAILED;
+  });
+  runtime.on('hang', ({ worker, stuckMs, stack }) => {
+    const text = `worker ${worker.index} hangs since ${Math.round(stuckMs)} ms, in:`;
+    const frames = (stack ?? ['(cannot be seen)']).map((frame) => `\n    ${frame}`).join('');
+    log.write('hang', `${text}${frames}`, { worker, stuckMs, stack });
+  });
+  runtime.on('recycle', ({ worker, heapRatio }) => {
+    const percent = Math.round(heapRatio * 100);
+    log.write('recycle', `worker ${worker.index} is replaced: ${percent}% of its heap is in use`, {
+      ...{ worker, heapRatio },
+    });
+  });
+}
+
+async function reload(runtime: Runtime, log: Log): Promise<void> {
+  const began = performance.now();
+  log.write('reload', 'reloading', {});
+  try {
+    await runtime.reload();
+    const ms = Math.round(performance.now() - began);
+    log.write('reloaded', `reloaded in ${ms} ms`, { ms });
+  } catch (error) {
+    if ((error as GyreError).code !== 'ERR_GYRE_CLOSED') log.error(error);
+  }
+}
+
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
   const { workers, spares, pin, placement, move } = flags;
@@ -135,10 +176,9 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   }
   log.serving(runtime);
   runtime.on('error', (error) => log.error(error));
-  runtime.on('exit', ({ worker, code }) => {
-    log.write('exit', `worker ${worker.index} ended with code ${code}`, { worker, code });
-    if (code !== 0 && !worker.spare) process.exitCode ??= code;
-  });
+  follow(runtime, log);
+  if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(runtime, log));
+  if (flags.watch === true) watchBeside(entry, () => reload(runtime, log));
   runtime.on('close', async () => {
     log.write('close', 'closed', {});
     await Promise.race([flushed(), sleep(FLUSH_MS)]);
@@ -180,15 +220,17 @@ program
       .default('auto'),
   )
   .option('--no-move', 'leave each connection with the worker that accepted it')
+  .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(
     'after',
     `
-Signals: SIGTERM and SIGINT drain; a second one stops at once.
+Signals: SIGTERM and SIGINT drain; a second one stops at once. SIGHUP reloads, unless
+standard input is a terminal, whose end it then tells of.
 
 Exit codes:
   0          drained after a signal, or every worker ended by itself with code 0
-  1          the entry failed, or a worker did and none was left
+  1          the entry failed, or workers died more often than is put up with
   2          the command line or an option was wrong; nothing was started
   130, 143   a second SIGINT or SIGTERM cut the drain short`,
   )

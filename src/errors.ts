@@ -20,6 +20,11 @@ export const ERROR_CODES = {
   ERR_GYRE_ENTRY_MISSING: 'The entry does not exist or cannot be read.',
   ERR_GYRE_WORKER_FAILED: 'A worker threw, or its thread could not start; `cause` is the error.',
   ERR_GYRE_WORKER_EXITED: 'A worker ended before it listened on anything.',
+  ERR_GYRE_RESTARTS: 'Workers died more often than `restarts` allows; the runtime closes.',
+  ERR_GYRE_HUNG: 'A worker did not return to its event loop for `hangMs` and was replaced.',
+  ERR_GYRE_RELOAD:
+    'A replacement did not start or did not listen; the worker that it was to replace goes on. `cause` is why.',
+  ERR_GYRE_CLOSED: 'The runtime is closing or closed.',
   ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
 } as const;
 

@@ -4,24 +4,29 @@
  * @module
  */
 import { inline } from './inline.js';
+import type { Runtime } from './runtime/api.js';
 import { type RuntimeOptions, resolveOptions, sysfsRoot } from './runtime/options.js';
-import { type Runtime, startRuntime } from './runtime/runtime.js';
+import { startRuntime } from './runtime/runtime.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
-export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
-export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   CloseOptions,
+  ReloadOptions,
   Runtime,
   RuntimeEvents,
+  RuntimeState,
   Snapshot,
   WorkerEnd,
+  WorkerHang,
   WorkerInfo,
-} from './runtime/runtime.js';
+  WorkerRecycling,
+} from './runtime/api.js';
+export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
+export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { WorkerRow } from './scheduler/scoreboard.js';
 export type { Topology } from './scheduler/topology.js';

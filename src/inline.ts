@@ -17,6 +17,8 @@ import { setArguments } from './workers/thread-process.js';
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
+  readonly slot = 0;
+  readonly endIsExpected = true; // nobody starts another on this thread
   readonly cpu = null;
   readonly threadId = 0;
   readonly tid = threadId();
@@ -36,7 +38,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     setSelf({ index: 0, cpu: null, count: 1, spare: false });
     setArguments(entry, args);
     this.#agent = new Agent({
-      ...{ index: 0, count: 1 },
+      ...{ slot: 0, accepting: 1 },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
       transport: null,
@@ -70,10 +72,19 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     if (this.#exit === null) this.#agent.receive(message);
   }
 
-  drain(): void {
+  drain(serve = false): void {
     if (this.#exit !== null) return;
     this.#setState('draining');
-    this.send({ kind: 'drain' });
+    this.send({ kind: 'drain', serve });
+  }
+
+  /** There is nobody to go on elsewhere. */
+  retire(): void {
+    this.drain();
+  }
+
+  terminate(): void {
+    this.stop();
   }
 
   stop(): void {

@@ -12,9 +12,16 @@ import type { Rings } from './scheduler/neighbourhood.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
+  /** Its number as the application sees it: the same after a restart or reload. */
   readonly index: number;
-  /** Workers that accept by themselves; the index of a spare is not below it. */
+  /** Its rows in shared memory: src/runtime/slots.ts. */
+  readonly slot: number;
+  /** How many workers the runtime was started with, as the application sees it. */
   readonly count: number;
+  /** Slots of workers that accept by themselves; that of a spare is not below it. */
+  readonly accepting: number;
+  /** Share of its heap limit from which on it says so; 0: never. */
+  readonly heapRatio: number;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
   /** CPUs the process was started with; null where the helper cannot tell. */
@@ -40,7 +47,7 @@ export interface WorkerInit {
 export interface MovingInit {
   readonly mailboxes: Int32Array<SharedArrayBuffer>;
   readonly table: Int32Array<SharedArrayBuffer>;
-  /** Of each worker that accepts by itself. */
+  /** Of each slot of a worker that accepts by itself. */
   readonly rings: readonly Rings[];
   readonly roundMs: number;
   readonly batchMax: number;
@@ -137,11 +144,20 @@ export type FromWorker =
   /** A `listen()` failed; the application may or may not handle it. */
   | { readonly kind: 'listen-failed'; readonly error: Error; readonly system: SystemFields }
   /** The application began or ceased to listen for a signal. */
-  | { readonly kind: 'signal-interest'; readonly signal: NodeJS.Signals; readonly on: boolean };
+  | { readonly kind: 'signal-interest'; readonly signal: NodeJS.Signals; readonly on: boolean }
+  /** It called `process.exit()`: it does not end because it had nothing left to do. */
+  | { readonly kind: 'exiting' }
+  /** It uses more of its heap than it should. */
+  | { readonly kind: 'heap'; readonly ratio: number };
 
 export type ToWorker =
-  /** Stop listening, answer what is in flight, then exit. */
-  | { readonly kind: 'drain' }
+  /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
+  | { readonly kind: 'drain'; readonly serve: boolean }
+  /**
+   * Stop listening, give every connection that can move to `heir`, or to anybody where that is
+   * null, answer what is in flight, then exit.
+   */
+  | { readonly kind: 'retire'; readonly heir: number | null }
   /** Exit now. */
   | { readonly kind: 'stop' }
   /** The process received a signal that the application listens for. */
@@ -165,6 +181,8 @@ export type ToGovernor =
   | { readonly kind: 'peer'; readonly worker: number; readonly peer: number }
   /** There is no spare to be had now. */
   | { readonly kind: 'no-spare' }
+  /** Take every connection that can move from `worker`, at a safepoint. Always answered. */
+  | { readonly kind: 'evacuate'; readonly worker: number }
   | { readonly kind: 'stop' };
 
 export type FromGovernor =
@@ -173,4 +191,7 @@ export type FromGovernor =
   /** Something was put into the mailbox of `worker`, which is gone. */
   | { readonly kind: 'left'; readonly worker: number }
   /** Every worker stands still, and so does every spare. */
-  | { readonly kind: 'want-spare' };
+  | { readonly kind: 'want-spare' }
+  /** Events wait for `worker`, which has not returned to its loop for a while. */
+  | { readonly kind: 'stalled'; readonly worker: number }
+  | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number };

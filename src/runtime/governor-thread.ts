@@ -13,6 +13,10 @@ export interface GovernorEvents {
   left(worker: number): void;
   /** All workers stand still. */
   wantSpare(): void;
+  /** `worker` has not returned to its loop for a while, and events wait for it. */
+  stalled(worker: number): void;
+  /** What could be taken from `worker`, as main asked, has been. */
+  evacuated(worker: number): void;
   /** The thread ended without having been stopped. */
   died(error: unknown): void;
 }
@@ -45,6 +49,12 @@ export class GovernorThread {
             break;
           case 'want-spare':
             events.wantSpare();
+            break;
+          case 'stalled':
+            events.stalled(message.worker);
+            break;
+          case 'evacuated':
+            events.evacuated(message.worker);
         }
       });
       this.#thread.on('exit', () => resolve('the governor ended before it had checked'));

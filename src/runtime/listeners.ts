@@ -15,6 +15,9 @@
  *       Grant   one worker's right to accept: from its own socket, and from those
  *               of workers that ceased to listen.
  *
+ * "Worker" here is a slot, that is one thread of a worker (src/runtime/slots.ts). A thread that
+ * replaces another accepts from the same socket, so a reload opens none and closes none.
+ *
  * A socket is opened when a worker asks, not in advance for all workers, so that
  * an address on which only some workers listen has no socket that nobody accepts
  * from. Closing a SO_REUSEPORT socket resets whatever waits in its queue, so none is
@@ -95,6 +98,10 @@ interface Copy {
 export interface ListenersEvents {
   /** Whether `worker` is a spare. */
   isSpare(worker: number): boolean;
+  /** Whose socket `worker` accepts from, too, while both run; null: nobody's. */
+  replaces(worker: number): number | null;
+  /** Whether somebody is about to start who may listen on what nobody else listens on. */
+  awaitsSuccessor(): boolean;
   /** Whether connections to `address` may move. */
   moves(address: ListenAddress): boolean;
   /** Posts to a worker's control port. */
@@ -201,7 +208,15 @@ export class Listeners {
       if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);
     }
     for (const grant of [...this.#grants.values()]) {
-      if (grant.worker === worker) this.#revoke(grant);
+      if (grant.worker === worker) this.#revoke(grant, this.#events.awaitsSuccessor());
+    }
+  }
+
+  /** Closes the sockets that nobody accepts from, if nobody is about to either. */
+  settle(): void {
+    if (this.#events.awaitsSuccessor()) return;
+    for (const listener of [...this.#listeners.values()]) {
+      if (listener.grants.size === 0) this.#dispose(listener);
     }
   }
 
@@ -267,7 +282,9 @@ export class Listeners {
     } else if (this.#events.isSpare(worker)) {
       return this.#standBy(worker, listener, listen.backlog);
     } else {
-      socket = listener.shared ? listener.sockets[0] : this.#anotherSocket(listener, listen);
+      socket = listener.shared
+        ? listener.sockets[0]
+        : this.#anotherSocket(worker, listener, listen);
     }
     if (socket === undefined) return refuse(-EINVAL);
     if (typeof socket === 'number') return refuse(socket);
@@ -275,13 +292,14 @@ export class Listeners {
     const id = ++this.#grantLast;
     const fd = this.#duplicate(worker, id, socket);
     if (fd < 0) {
-      if (listener.grants.size === 0) this.#dispose(listener);
-      else this.#shareOut(listener);
+      if (listener.grants.size > 0) this.#shareOut(listener);
+      else if (!this.#events.awaitsSuccessor()) this.#dispose(listener);
       return refuse(fd);
     }
     const grant: Grant = { id, worker, listener, sockets: [socket] };
     this.#grants.set(grant.id, grant);
     listener.grants.set(grant.id, grant);
+    this.#shareOut(listener); // what else the last one left, if nobody accepted for a while
     this.#events.granted(worker, listener.address);
     return opened(grant, fd, listen.backlog);
   }
@@ -315,9 +333,19 @@ export class Listeners {
     return opened(grant, -1, backlog);
   }
 
-  /** One that its worker looks after besides its own, else a new one on the same port. */
-  #anotherSocket(listener: Listener, listen: ListenRequest): Socket | number {
-    for (const grant of listener.grants.values()) {
+  /**
+   * That of the thread that `worker` replaces, else one that nobody accepts from or whose worker
+   * looks after it besides its own, else a new one on the same port.
+   */
+  #anotherSocket(worker: number, listener: Listener, listen: ListenRequest): Socket | number {
+    const replaced = this.#events.replaces(worker);
+    const grants = [...listener.grants.values()];
+    const predecessor = grants.find((grant) => grant.worker === replaced);
+    if (predecessor?.sockets[0] !== undefined) return predecessor.sockets[0];
+    const held = new Set(grants.flatMap((grant) => grant.sockets));
+    const orphan = listener.sockets.find((socket) => !held.has(socket));
+    if (orphan !== undefined) return orphan;
+    for (const grant of grants) {
       if (grant.sockets.length < 2) continue;
       const socket = grant.sockets.pop() as Socket;
       for (const [fd, copy] of this.#copies) {
@@ -413,19 +441,21 @@ export class Listeners {
     return fd;
   }
 
-  #revoke(grant: Grant): void {
+  /** @param keep whether the sockets stay open although nobody is left to accept */
+  #revoke(grant: Grant, keep = false): void {
     const { listener } = grant;
     this.#grants.delete(grant.id);
     if (listener.spares.delete(grant.id)) return;
     listener.grants.delete(grant.id);
-    if (listener.grants.size === 0) this.#dispose(listener);
-    else this.#shareOut(listener);
+    if (listener.grants.size > 0) this.#shareOut(listener);
+    else if (!keep) this.#dispose(listener);
   }
 
   /** Gives each socket that no worker accepts from to the one that has fewest. */
   #shareOut(listener: Listener): void {
     if (listener.shared || this.#closed) return;
     const grants = [...listener.grants.values()];
+    if (grants.length === 0) return;
     const held = new Set(grants.flatMap((grant) => grant.sockets));
     for (const socket of listener.sockets) {
       if (held.has(socket)) continue;

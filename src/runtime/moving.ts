@@ -32,7 +32,10 @@ function ringCapacity(slots: number): number {
   return capacity;
 }
 
-/** How soon a connection is offered again when all mailboxes are full. No evidence for more or less. */
+/** Longest that taking everything from a worker may keep main waiting. It takes milliseconds. */
+const EVACUATION_MS = 1_000;
+
+/** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
 
 /** Descriptors to track where the limit is unknown. */
@@ -47,7 +50,7 @@ function descriptorLimit(): number {
 
 export interface MovingOptions {
   readonly name: string;
-  /** Workers and spares. */
+  /** Of workers and spares: src/runtime/slots.ts. */
   readonly slots: number;
   readonly rings: readonly Rings[];
   readonly scoreboard: Scoreboard;
@@ -61,6 +64,10 @@ export interface MovingOptions {
 export interface MovingEvents {
   /** The workers that accept for a listener. */
   workersOf(listener: number): readonly number[];
+  /** Whether somebody is about to start who may accept for what nobody else accepts for. */
+  awaitsSuccessor(): boolean;
+  /** `worker` has not returned to its loop for a while, and events wait for it. */
+  stalled(worker: number): void;
   /** All workers stand still: a spare would help. False if there is none to be had. */
   wantSpare(): boolean;
   /** The governor has died: nothing is rescued any more. */
@@ -77,6 +84,9 @@ export class Moving {
   /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
   readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
 
+  /** Who waits for a worker to be empty. */
+  readonly #evacuations = new Map<number, () => void>();
+
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
     this.#events = events;
@@ -90,10 +100,13 @@ export class Moving {
       { ...shared, rings, batchMax, seed, name, scoreboard: scoreboard.words, tickMs, chaos },
       {
         left: (worker) => this.left(worker),
+        stalled: (worker) => events.stalled(worker),
+        evacuated: (worker) => this.#evacuated(worker),
         wantSpare: () => {
           if (!events.wantSpare()) this.#governor.tell({ kind: 'no-spare' });
         },
         died: (error) => {
+          for (const worker of [...this.#evacuations.keys()]) this.#evacuated(worker);
           this.#lookAgain(this.#mailboxes.governor);
           events.died(error);
         },
@@ -127,6 +140,27 @@ export class Moving {
     this.#clear(worker);
     this.#table.forget(worker, this.#options.scoreboard.fdEnd(worker));
     this.#lookAgain(worker);
+  }
+
+  /**
+   * Takes what can move from `worker`, whose thread does not answer. Resolves when that has been
+   * done, or has taken too long.
+   */
+  evacuate(worker: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#evacuated(worker), EVACUATION_MS);
+      this.#evacuations.set(worker, () => {
+        clearTimeout(timer);
+        resolve();
+      });
+      this.#governor.tell({ kind: 'evacuate', worker });
+    });
+  }
+
+  #evacuated(worker: number): void {
+    const resolve = this.#evacuations.get(worker);
+    this.#evacuations.delete(worker);
+    resolve?.();
   }
 
   /** Somebody has put something into the mailbox of `worker`, and then found it gone. */
@@ -169,15 +203,20 @@ export class Moving {
    */
   deliver(entry: Entry, full: number | null): void {
     const { main } = this.#mailboxes;
+    const { scoreboard } = this.#options;
     const others = this.#events.workersOf(entry.listener);
     const refused = full === null ? [] : this.#refusedBy(entry, full);
-    const candidates = others.filter((worker) => !refused.includes(worker));
+    const accepting = others.filter((worker) => !refused.includes(worker));
+    const staying = accepting.filter((worker) => scoreboard.receives(worker));
+    const candidates = (staying.length > 0 ? staying : accepting).toSorted(
+      (a, b) => scoreboard.connections(a) - scoreboard.connections(b),
+    );
     for (const worker of candidates) {
       if (this.#mailboxes.writer(main, worker).put(entry) === 'full') continue;
       this.#wake(worker);
       return;
     }
-    if (candidates.length > 0) {
+    if (candidates.length > 0 || this.#events.awaitsSuccessor()) {
       setTimeout(() => this.deliver(entry, full), RETRY_MS);
       return;
     }

@@ -8,7 +8,7 @@ import type { ResourceLimits } from 'node:worker_threads';
 import { GyreError } from '../errors.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
 import type { ListenAddress } from '../protocol.js';
-import { WORKERS_MAX } from '../scheduler/layout.js';
+import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
 import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 
@@ -22,7 +22,7 @@ export interface RuntimeOptions {
   /**
    * How many workers. `'auto'`: one for each CPU in the affinity mask that the
    * process inherited, no more than its cgroup CPU quota pays for, at least 1. A
-   * number: 1 to 1,024. `'inline'`: no thread at all; the entry runs on the calling
+   * number: 1 to 512. `'inline'`: no thread at all; the entry runs on the calling
    * thread, for profilers that know no threads. Default `'auto'`.
    */
   workers?: number | 'auto' | 'inline';
@@ -32,7 +32,7 @@ export interface RuntimeOptions {
    * while every worker stands still, so that the operating system shares the CPUs out
    * between them and whatever occupies the workers. One is started when it is first needed and
    * ends after a minute in which it was not, or later if it still has a connection. 0: none. At
-   * most 1,024 together with the workers. `'auto'`: none for one worker, 4 for up to 4, 2 for up
+   * most 1,024, with two for each worker. `'auto'`: none for one worker, 4 for up to 4, 2 for up
    * to 8, and 1 for more. None for `workers: 'inline'` and where connections do not move.
    * Default `'auto'`.
    */
@@ -55,6 +55,12 @@ export interface RuntimeOptions {
   placement?: Placement;
   /** `process.argv.slice(2)` of the workers. Default: none. */
   args?: readonly string[];
+  /**
+   * How many workers `resize()` may ask for: shared memory is made for so many at the start.
+   * From the number of workers to 512. Default: the number of CPUs that the process may use, or
+   * that of the workers if it is greater.
+   */
+  maxWorkers?: number;
   /** Added to the workers' `process.env`; `undefined` removes a name. Default: nothing. */
   env?: Readonly<Record<string, string | undefined>>;
   /**
@@ -94,6 +100,34 @@ export interface RuntimeOptions {
    * 2,147,483,647 otherwise. Default 10,000.
    */
   startMs?: number;
+  /**
+   * How many deaths of workers within `restartsWithinMs` the runtime puts up with. A worker that
+   * dies (an uncaught error, `process.exit()`, out of memory, or ended for `hangMs`) is started
+   * again on its CPU: at once if it had served for a second, else after a delay that doubles from
+   * 100 ms up to 10 s, give or take a quarter. One death more, and the runtime emits `error` with
+   * ERR_GYRE_RESTARTS and closes. 0 to 1,000,000, or Infinity. Default 60.
+   */
+  restarts?: number;
+  /** In ms; 1 to 2,147,483,647. Default 60,000. */
+  restartsWithinMs?: number;
+  /**
+   * After how long a worker that does not return to its event loop is replaced, in ms: what can
+   * move is taken from it first, then its thread is terminated. 0: never. 100 to
+   * 2,147,483,647 otherwise. Default 30,000.
+   */
+  hangMs?: number;
+  /**
+   * The share of its heap limit that a worker may have in use after a full garbage collection:
+   * one with more is replaced as in a reload. Out of memory it would end, and might take the
+   * process with it. 0: never. 0.1 to 0.99 otherwise. Default 0.9.
+   */
+  recycleAtHeapRatio?: number;
+  /**
+   * What `close()` and a signal do with new connections. `'refuse'`: none is accepted any more.
+   * `'serve'`: each worker accepts until it has no connection left, so that a balancer has time to
+   * notice. In either case answers carry `Connection: close`. Default `'refuse'`.
+   */
+  closing?: 'refuse' | 'serve';
   /**
    * What is different at single addresses. A key is `'PORT'` or `':PORT'` for every address
    * of the machine, or `'HOST:PORT'` with a numeric host as `server.address()` shows it, IPv6 in
@@ -146,6 +180,11 @@ export const DEFAULTS = Object.freeze({
   handleSignals: false,
   drainMs: 10_000,
   startMs: 10_000,
+  restarts: 60,
+  restartsWithinMs: 60_000,
+  hangMs: 30_000,
+  recycleAtHeapRatio: 0.9,
+  closing: 'refuse',
 } as const);
 
 export const SCHEDULER_DEFAULTS = Object.freeze({
@@ -199,9 +238,19 @@ export interface ResolvedOptions {
   readonly handleSignals: boolean;
   readonly drainMs: number;
   readonly startMs: number;
+  /** Null: as many as there are CPUs. */
+  readonly maxWorkers: number | null;
+  readonly restarts: number;
+  readonly restartsWithinMs: number;
+  readonly hangMs: number;
+  readonly recycleAtHeapRatio: number;
+  readonly closing: 'refuse' | 'serve';
   readonly listeners: ReadonlyMap<string, Readonly<Required<ListenerOptions>>>;
   readonly scheduler: Readonly<Required<SchedulerOptions>>;
 }
+
+/** Each worker has two rows of shared memory; see src/runtime/slots.ts. */
+export const RUNTIME_WORKERS_MAX = SLOTS_MAX / 2;
 
 /** Node's timers take a longer time for 1 ms. */
 const TIMER_MS_MAX = 2 ** 31 - 1;
@@ -221,6 +270,12 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'handleSignals',
   'drainMs',
   'startMs',
+  'maxWorkers',
+  'restarts',
+  'restartsWithinMs',
+  'hangMs',
+  'recycleAtHeapRatio',
+  'closing',
   'listeners',
   'scheduler',
 ]);
@@ -270,7 +325,8 @@ function orDefault(value: unknown, whenOmitted: unknown): unknown {
   return value === undefined ? whenOmitted : value;
 }
 
-function integerIn(name: string, value: unknown, min: number, max: number): number {
+/** An integer option. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function integerIn(name: string, value: unknown, min: number, max: number): number {
   if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) {
     return value;
   }
@@ -305,6 +361,11 @@ function resolvePath(name: string, value: unknown): string {
   return path.resolve(file);
 }
 
+/** The option `entry`, of `createRuntime` or `reload()`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function entryPath(value: unknown): string {
+  return resolvePath('entry', value);
+}
+
 /** The argument of `topology()`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
 export function sysfsRoot(value: unknown): string | undefined {
   return value === undefined ? undefined : resolvePath('root', value);
@@ -312,19 +373,48 @@ export function sysfsRoot(value: unknown): string | undefined {
 
 function resolveWorkers(value: unknown): ResolvedOptions['workers'] {
   if (value === 'auto' || value === 'inline') return value;
-  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= WORKERS_MAX) {
+  const max = RUNTIME_WORKERS_MAX;
+  if (typeof value === 'number' && Number.isInteger(value) && value >= 1 && value <= max) {
     return value;
   }
-  return invalid('workers', `'auto', 'inline' or an integer from 1 to ${WORKERS_MAX}`, value);
+  return invalid('workers', `'auto', 'inline' or an integer from 1 to ${max}`, value);
 }
 
 function resolveSpares(value: unknown, workers: ResolvedOptions['workers']): number | 'auto' {
   if (value === 'auto') return value;
-  const max = WORKERS_MAX - (typeof workers === 'number' ? workers : 1);
+  const max = SLOTS_MAX - 2 * (typeof workers === 'number' ? workers : 1);
   if (typeof value === 'number' && Number.isInteger(value) && value >= 0 && value <= max) {
     return value;
   }
   return invalid('spares', `'auto' or an integer from 0 to ${max}`, value);
+}
+
+function resolveMaxWorkers(value: unknown, workers: ResolvedOptions['workers']): number | null {
+  if (value === undefined) return null;
+  const min = typeof workers === 'number' ? workers : 1;
+  return integerIn('maxWorkers', value, min, RUNTIME_WORKERS_MAX);
+}
+
+function resolveRestarts(value: unknown): number {
+  if (value === Number.POSITIVE_INFINITY) return value;
+  return integerIn('restarts', value, 0, 1_000_000);
+}
+
+const HANG_MS_MIN = 100;
+
+function resolveHangMs(value: unknown): number {
+  return value === 0 ? 0 : integerIn('hangMs', value, HANG_MS_MIN, TIMER_MS_MAX);
+}
+
+function resolveHeapRatio(value: unknown): number {
+  if (value === 0) return 0;
+  if (typeof value === 'number' && value >= 0.1 && value <= 0.99) return value;
+  return invalid('recycleAtHeapRatio', '0, or a number from 0.1 to 0.99', value);
+}
+
+function resolveClosing(value: unknown): 'refuse' | 'serve' {
+  if (value === 'refuse' || value === 'serve') return value;
+  return invalid('closing', `'refuse' or 'serve'`, value);
 }
 
 /** HOST:PORT, :PORT or PORT. */
@@ -475,6 +565,12 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     require: resolveRequire(orDefault(options.require, [])),
     drainMs: durationMs('drainMs', given('drainMs'), 0),
     startMs: durationMs('startMs', given('startMs'), 1),
+    maxWorkers: resolveMaxWorkers(options.maxWorkers, workers),
+    restarts: resolveRestarts(given('restarts')),
+    restartsWithinMs: integerIn('restartsWithinMs', given('restartsWithinMs'), 1, TIMER_MS_MAX),
+    hangMs: resolveHangMs(given('hangMs')),
+    recycleAtHeapRatio: resolveHeapRatio(given('recycleAtHeapRatio')),
+    closing: resolveClosing(given('closing')),
     listeners: resolveListeners(orDefault(options.listeners, {})),
     scheduler: resolveScheduler(orDefault(options.scheduler, {})),
   };

@@ -86,15 +86,40 @@ function autoSpares(workers: number): number {
   return workers <= 8 ? 2 : 1;
 }
 
-/** How many spares `workers` workers may have. Pure. */
+/**
+ * The CPUs of all workers that there may ever be: those of `cpus`, which are to start, and then
+ * of those that `resize()` may add, on CPUs that nobody has as long as there are any.
+ */
+export function planGrowth(
+  options: Pick<ResolvedOptions, 'workers' | 'maxWorkers' | 'pin' | 'placement'>,
+  { inherited, parallelism, topology, capabilities }: Machine,
+  cpus: readonly (number | null)[],
+): readonly (number | null)[] {
+  if (options.workers === 'inline' || !capabilities.native.available) return cpus;
+  const usable = inherited?.length ?? parallelism;
+  const most = Math.min(WORKERS_MAX / 2, usable);
+  const max = Math.max(cpus.length, options.maxWorkers ?? most);
+  const more = max - cpus.length;
+  if (cpus[0] === null) return [...cpus, ...new Array(more).fill(null)];
+  const { pin, placement } = options;
+  const order = Array.isArray(pin)
+    ? pin
+    : arrange(placement, inherited ?? [], topology, Math.min(max, usable));
+  const free = order.filter((cpu) => !cpus.includes(cpu));
+  const added = free.slice(0, more);
+  return [...cpus, ...added, ...place(more - added.length, order)];
+}
+
+/** How many spares `workers` workers may have, if there are never more than `max`. Pure. */
 export function planSpares(
   options: Pick<ResolvedOptions, 'workers' | 'spares' | 'scheduler'>,
   capabilities: Capabilities,
   workers: number,
+  max = workers,
 ): number {
   const { spares, scheduler } = options;
   const moves = scheduler.move && capabilities.move.available && options.workers !== 'inline';
   if (!moves) return 0;
-  const room = WORKERS_MAX - workers;
+  const room = WORKERS_MAX - 2 * max;
   return Math.min(room, spares === 'auto' ? autoSpares(workers) : spares);
 }

@@ -10,9 +10,18 @@ import { inspect } from 'node:util';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type { ListenAddress, Reply, Request } from '../protocol.js';
-import type { WorkerStateName } from '../scheduler/layout.js';
-import { type Rings, ringsFor } from '../scheduler/neighbourhood.js';
-import { Scoreboard, type WorkerRow } from '../scheduler/scoreboard.js';
+import { type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
+import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
+import type {
+  CloseOptions,
+  ReloadOptions,
+  Runtime,
+  RuntimeEvents,
+  RuntimeState,
+  Snapshot,
+  WorkerEnd,
+  WorkerInfo,
+} from './api.js';
 import {
   type Capabilities,
   detectCapabilities,
@@ -22,87 +31,16 @@ import {
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { Moving } from './moving.js';
-import { durationMs, listenerAt, type ResolvedOptions } from './options.js';
-import { planSpares, planWorkers } from './plan.js';
+import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
+import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
+import { Slots } from './slots.js';
 import { Spares } from './spares.js';
+import { stackOf } from './stack.js';
+import { closedError, endedEarly, Supervisor } from './supervisor.js';
 import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
-
-/** A worker as `runtime.workers` lists it. */
-export interface WorkerInfo {
-  readonly index: number;
-  /** CPU it is pinned to, or null. */
-  readonly cpu: number | null;
-  /** Node's number of its thread; 0 for `workers: 'inline'`. */
-  readonly threadId: number;
-  /** Kernel thread id, as top shows it; null before it runs and where there is none. */
-  readonly tid: number | null;
-  readonly state: WorkerStateName;
-  /** Whether it is a spare. */
-  readonly spare: boolean;
-}
-
-/** The scoreboard at one moment. */
-export interface Snapshot {
-  /** `performance.now()` of the main thread, in ms. */
-  readonly takenAtMs: number;
-  readonly workers: readonly WorkerRow[];
-  /** Spares that run. */
-  readonly spares: readonly WorkerRow[];
-}
-
-/** A worker that has ended. */
-export interface WorkerEnd {
-  readonly worker: WorkerInfo;
-  /** Exit code: of `process.exit()` in it, 1 after an uncaught error. */
-  readonly code: number;
-  /** The uncaught error as {@link GyreError} with the original as `cause`, or null. */
-  readonly error: GyreError | null;
-}
-
-export interface RuntimeEvents {
-  /** A worker's thread runs. */
-  worker: [worker: WorkerInfo];
-  /** A worker listens on an address. Once for each worker and address. */
-  listening: [address: ListenAddress, worker: WorkerInfo];
-  /** A worker has ended, for whatever reason. */
-  exit: [end: WorkerEnd];
-  /**
-   * A worker died of an uncaught error. Without a listener the error is written to
-   * stderr, and the others go on.
-   */
-  error: [error: GyreError];
-  /** Everything has ended: no thread, socket or timer is left. */
-  close: [];
-}
-
-export interface CloseOptions {
-  /**
-   * How long to wait for what is in flight, in ms. 0: not at all; Infinity: as long as
-   * it takes. Default: the option `drainMs` of `createRuntime`.
-   */
-  drainMs?: number;
-}
-
-/** The running whole, as `createRuntime` resolves to it. */
-export interface Runtime extends EventEmitter<RuntimeEvents> {
-  /** Where the workers listen now. */
-  readonly addresses: readonly ListenAddress[];
-  readonly workers: readonly WorkerInfo[];
-  /** Standby workers that run now; see the option `spares`. */
-  readonly spares: readonly WorkerInfo[];
-  readonly capabilities: Capabilities;
-  /** The scoreboard now. Words may be from slightly different moments. */
-  snapshot(): Snapshot;
-  /**
-   * Stops accepting, answers what is in flight, and ends every worker; after
-   * `drainMs` whatever is left is cut off. Resolves when no thread, descriptor or
-   * timer is left. Further calls return the same promise.
-   */
-  close(options?: CloseOptions): Promise<void>;
-}
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
 export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) => WorkerHandle;
@@ -112,21 +50,26 @@ const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   capabilities: Capabilities;
   readonly #options: ResolvedOptions;
+  readonly #slots: Slots;
   readonly #scoreboard: Scoreboard;
   readonly #listeners: Listeners;
-  readonly #workers: WorkerHandle[] = [];
+  readonly #supervisor: Supervisor;
   readonly #relay = new SignalRelay((signal) => this.#onSignal(signal));
-  /** Addresses of sockets that workers opened themselves: exclusive, inline. */
+  /** Addresses of sockets that workers opened themselves, by slot: exclusive, inline. */
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
   readonly #spares: Spares;
-  /** What every worker is started with, and the spares later. */
-  readonly #count: number;
   readonly #inherited: readonly number[] | null;
+  /** How many workers are started; `resize()` changes it. */
+  readonly #count: number;
+  /** What new workers run; `reload()` changes it. */
+  #entry: string;
   /** Whether connections move: the system was found fit. */
   #moves = false;
   #closing: Promise<void> | null = null;
-  #started = false;
+  #state: RuntimeState = 'starting';
+  /** Calls of reload() and resize(), one after the other. */
+  #changes: Promise<unknown> = Promise.resolve();
   /** Workers that listened and ended while others still started, or the system was examined. */
   readonly #endedEarly: WorkerEnd[] = [];
   /** Of the first worker that listened and then died while others still started. */
@@ -135,33 +78,56 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   constructor(
     options: ResolvedOptions,
     capabilities: Capabilities,
-    /** Of each worker: as many as there are. */
+    /** How many workers start. */
+    count: number,
+    /** Of every worker that there may be. */
+    cpus: readonly (number | null)[],
+    /** Of these. */
     rings: readonly Rings[],
     inherited: readonly number[] | null,
   ) {
     super();
-    const workers = rings.length;
+    const max = cpus.length;
     this.#options = options;
+    this.#entry = options.entry;
     this.capabilities = capabilities;
-    this.#count = workers;
+    this.#count = count;
     this.#inherited = inherited;
-    const spares = planSpares(options, capabilities, workers);
-    this.#scoreboard = Scoreboard.create(workers + spares, misalignmentOf);
+    const slots = new Slots(max, planSpares(options, capabilities, count, max));
+    this.#slots = slots;
+    this.#scoreboard = Scoreboard.create(slots.total, misalignmentOf);
     this.#listeners = new Listeners(capabilities.reusePort.available, options.backlog, {
-      isSpare: (worker) => worker >= workers,
+      isSpare: (slot) => slots.isSpare(slot),
+      replaces: (slot) => this.#supervisor.replaces(slot),
+      awaitsSuccessor: () => this.#awaitsSuccessor(),
       moves: (address) =>
         address.family !== 'unix' && listenerAt(options.listeners, address)?.move !== false,
-      send: (worker, message) => this.#handle(worker)?.send(message),
-      granted: (worker, address) => this.#onListening(worker, address),
+      send: (slot, message) => this.#handle(slot)?.send(message),
+      granted: (slot, address) => this.#onListening(slot, address),
     });
-    this.#spares = new Spares(workers, spares, this.#scoreboard, {
-      spawn: (index) => {
-        const spare = this.#spawn(index, null);
-        this.#follow(spare);
-        return spare;
+    this.#spares = new Spares(slots.accepting, slots.spares, this.#scoreboard, {
+      spawn: (slot) => this.#spawn(slots.indexOf(slot), slot, null),
+    });
+    const { restarts, restartsWithinMs, hangMs, startMs } = options;
+    this.#supervisor = new Supervisor(
+      {
+        ...{ restarts, restartsWithinMs, hangMs, startMs, cpus, slots },
+        ...{ scoreboard: this.#scoreboard, random: Math.random },
       },
-    });
-    this.#moving = this.#makeMoving(rings, workers + spares);
+      {
+        spawn: (index, slot, cpu) => this.#spawn(index, slot, cpu),
+        ended: (worker, exit, restartInMs) => this.#onEnded(worker, exit, restartInMs),
+        gaveUp: (error) => this.#giveUp(error),
+        failed: (error) => this.#report(error),
+        hung: (worker, stuckMs) => this.#onHung(worker, stuckMs),
+        evacuate: (slot) => this.#moving?.evacuate(slot) ?? Promise.resolve(),
+        settled: () => this.#listeners.settle(),
+        allEnded: () => {
+          this.#closing ??= this.#shutDown(0, null);
+        },
+      },
+    );
+    this.#moving = this.#makeMoving(withTwins(rings));
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -169,18 +135,35 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   get workers(): readonly WorkerInfo[] {
-    return this.#workers.map((worker) => this.#infoOf(worker));
+    return this.#supervisor.workers.map((worker) => this.#infoOf(worker));
   }
 
   get spares(): readonly WorkerInfo[] {
     return this.#spares.handles.map((spare) => this.#infoOf(spare));
   }
 
+  get state(): RuntimeState {
+    return this.#state;
+  }
+
+  get ready(): boolean {
+    return (
+      this.#state === 'serving' &&
+      this.#supervisor.workers.some(({ state }) => state === 'serving') &&
+      this.addresses.length > 0
+    );
+  }
+
   snapshot(): Snapshot {
-    const read = ({ index }: WorkerHandle) => this.#scoreboard.read(index);
+    const read = ({ slot, index }: WorkerHandle) => {
+      const row = this.#scoreboard.read(slot);
+      const twin = this.#slots.twin(slot);
+      // What the threads before this one counted is the worker's, too.
+      return { ...(twin === null ? row : addCounts(row, this.#scoreboard.read(twin))), index };
+    };
     return {
       takenAtMs: performance.now(),
-      workers: this.#workers.map(read),
+      workers: this.#supervisor.workers.map(read),
       spares: this.#spares.handles.map(read),
     };
   }
@@ -192,18 +175,40 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     return this.#closing;
   }
 
+  async reload(options: ReloadOptions = {}): Promise<void> {
+    const { drainMs = this.#options.drainMs } = options;
+    durationMs('drainMs', drainMs, 0);
+    const entry = options.entry === undefined ? null : entryPath(options.entry);
+    if (this.#options.workers === 'inline') {
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' runs the program on the calling thread, which cannot be replaced`,
+      );
+    }
+    if (entry !== null) await checkEntry(entry);
+    return this.#change(() => this.#reload(entry, drainMs));
+  }
+
+  async resize(workers: number): Promise<void> {
+    const max = this.#slots.workers;
+    if (this.#options.workers === 'inline') integerIn('workers', workers, 1, 1);
+    integerIn('workers', workers, 1, max);
+    return this.#change(async () => {
+      await this.#supervisor.resize(workers, this.#options.drainMs);
+    });
+  }
+
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
-  async start(cpus: readonly (number | null)[], inline: InlineFactory): Promise<void> {
+  async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
+    const make = () => this.#join(inline(options, this.#scoreboard));
     try {
       const ready: Promise<void>[] = [];
-      for (const [index, cpu] of cpus.entries()) {
-        const worker =
-          options.workers === 'inline'
-            ? inline(options, this.#scoreboard)
-            : this.#spawn(index, cpu);
-        this.#workers.push(worker);
-        this.#follow(worker);
+      for (let index = 0; index < this.#count; index++) {
+        const worker = this.#supervisor.begin(
+          index,
+          options.workers === 'inline' ? make : undefined,
+        );
         const becomes = this.#becomesReady(worker);
         becomes.catch(() => {}); // seen below, unless the next thread cannot even start
         ready.push(becomes);
@@ -215,24 +220,31 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       await this.close({ drainMs: 0 });
       throw error;
     }
-    this.#started = true;
+    this.#state = 'serving';
+    if (!this.#moves) this.#supervisor.watchForHangs();
     // When whoever waits for the runtime has had a chance to listen.
     setImmediate(() => {
       for (const end of this.#endedEarly) this.#announceEnd(end);
+      if (this.#closing === null) this.#supervisor.mend();
     });
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
-  /** @param slots workers and spares */
-  #makeMoving(rings: readonly Rings[], slots: number): Moving | null {
-    const { name, scheduler } = this.#options;
+  #makeMoving(rings: readonly Rings[]): Moving | null {
+    const { name, scheduler, workers } = this.#options;
     const { move, ...rest } = scheduler;
-    if (!move || !this.capabilities.move.available || slots < 2) return null;
+    if (!move || !this.capabilities.move.available || workers === 'inline') return null;
+    const slots = this.#slots.total;
     return new Moving(
       { ...rest, name, slots, rings, scoreboard: this.#scoreboard },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
+        awaitsSuccessor: () => this.#awaitsSuccessor(),
         wantSpare: () => this.#wantSpare(),
+        stalled: (slot) => {
+          const worker = this.#handle(slot);
+          if (worker !== null) this.#supervisor.stalled(worker);
+        },
         died: (error) => this.#onGovernorDied(error),
       },
     );
@@ -248,12 +260,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
     this.#moves = true;
     this.#moving.start();
-    for (const worker of this.#workers) this.#joinMoving(worker);
+    for (const worker of this.#supervisor.threads) this.#joinMoving(worker);
   }
 
   /** From here on `worker` gives, and is given, connections. */
-  #joinMoving({ index, wakeId, state }: WorkerHandle): void {
-    if (this.#moves && wakeId !== null && state !== 'exited') this.#moving?.arrived(index, wakeId);
+  #joinMoving({ slot, wakeId, state }: WorkerHandle): void {
+    if (this.#moves && wakeId !== null && state !== 'exited') this.#moving?.arrived(slot, wakeId);
   }
 
   #wantSpare(): boolean {
@@ -261,7 +273,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     try {
       return this.#spares.start();
     } catch (error) {
-      this.#report(error as GyreError, null);
+      this.#report(error as GyreError);
       return false;
     }
   }
@@ -271,44 +283,82 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       `the governor has died, so nothing is taken from workers that stand still: ${inspect(cause)}`,
       { type: 'GyreWarning', code: 'GYRE_GOVERNOR_DIED' },
     );
+    this.#supervisor.watchForHangs();
   }
 
-  #handle(index: number): WorkerHandle | null {
-    return this.#workers[index] ?? this.#spares.at(index);
+  #awaitsSuccessor(): boolean {
+    return this.#closing === null && this.#supervisor.starts;
   }
 
-  #infoOf({ index, cpu, threadId, tid, state }: WorkerHandle): WorkerInfo {
-    return { index, cpu, threadId, tid, state, spare: index >= this.#count };
+  #change(make: () => Promise<void>): Promise<void> {
+    const change = this.#changes.then(() => {
+      if (this.#closing !== null) throw closedError();
+      return make();
+    });
+    this.#changes = change.catch(() => {});
+    return change;
   }
 
-  #spawn(index: number, cpu: number | null): WorkerThread {
-    const { entry, args, name, env, resourceLimits } = this.#options;
-    const scoreboard = this.#scoreboard;
-    const sharesListeners = hasHelper;
-    const moving = this.#moving?.init ?? null;
-    const count = this.#count;
-    const inherited = this.#inherited;
+  async #reload(entry: string | null, drainMs: number): Promise<void> {
+    const before = this.#entry;
+    this.#entry = entry ?? before;
+    const ends: Promise<void>[] = [];
     try {
-      return new WorkerThread(
+      for (let index = 0; index < this.#supervisor.count; index++) {
+        const { taken, ended } = this.#supervisor.replace(index, { drainMs });
+        ends.push(ended);
+        ended.catch(() => {}); // seen below
+        await taken;
+      }
+      this.#spares.replace();
+    } catch (error) {
+      this.#entry = before;
+      throw error;
+    } finally {
+      await Promise.allSettled(ends);
+    }
+    this.emit('reload');
+  }
+
+  #handle(slot: number): WorkerHandle | null {
+    return this.#slots.isSpare(slot) ? this.#spares.at(slot) : this.#supervisor.at(slot);
+  }
+
+  #infoOf(worker: WorkerHandle): WorkerInfo {
+    const { index, slot, cpu, threadId, tid, state } = worker;
+    const spare = this.#slots.isSpare(slot);
+    const stuckMs = this.#supervisor.stuckMs(worker);
+    return { index, cpu, threadId, tid, state, spare, stuckMs };
+  }
+
+  #spawn(index: number, slot: number, cpu: number | null): WorkerThread {
+    const { args, name, env, resourceLimits, recycleAtHeapRatio } = this.#options;
+    const { accepting } = this.#slots;
+    try {
+      const worker = new WorkerThread(
         {
-          ...{ index, cpu, count, inherited, entry, args, name, resourceLimits },
-          ...{ scoreboard, sharesListeners, moving },
+          ...{ index, slot, cpu, accepting, args, name, resourceLimits },
+          ...{ count: this.#count, entry: this.#entry, inherited: this.#inherited },
+          ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
+          ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           env: environment(env),
         },
-        (request) => this.#answer(index, request),
+        (request) => this.#answer(slot, request),
       );
+      return this.#join(worker);
     } catch (error) {
       throw workerError(index, error);
     }
   }
 
-  #answer(worker: number, request: Request): Reply {
-    if (request.kind === 'open') return this.#listeners.open(worker, request.listen);
-    this.#listeners.release(worker, request.grant, request.fds);
+  #answer(slot: number, request: Request): Reply {
+    if (request.kind === 'open') return this.#listeners.open(slot, request.listen);
+    this.#listeners.release(slot, request.grant, request.fds);
     return { ok: true, released: true };
   }
 
-  #follow(worker: WorkerHandle): void {
+  /** Hears what `worker` has to say. */
+  #join<T extends WorkerHandle>(worker: T): T {
     worker.on('message', (message) => {
       switch (message.kind) {
         case 'up':
@@ -316,19 +366,25 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.emit('worker', this.#infoOf(worker));
           break;
         case 'own':
-          this.#onOwn(worker.index, message.address, message.listening);
+          this.#onOwn(worker.slot, message.address, message.listening);
           break;
         case 'signal-interest':
           this.#onSignalInterest(message.signal);
           break;
         case 'undeliverable':
-          this.#moving?.deliver(message.entry, message.full ? worker.index : null);
+          this.#moving?.deliver(message.entry, message.full ? worker.slot : null);
           break;
         case 'left':
           this.#moving?.left(message.worker);
+          break;
+        case 'heap':
+          this.#recycle(worker, message.ratio);
       }
     });
-    worker.on('exit', (exit) => this.#onExit(worker, exit));
+    if (this.#slots.isSpare(worker.slot)) {
+      worker.on('exit', (exit) => this.#onEnded(worker, exit, null));
+    }
+    return worker;
   }
 
   /** Settles when the worker listens, has ended, or `startMs` is over. */
@@ -353,32 +409,32 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     });
   }
 
-  #onListening(index: number, address: ListenAddress): void {
-    const worker = this.#handle(index);
+  #onListening(slot: number, address: ListenAddress): void {
+    const worker = this.#handle(slot);
     if (worker !== null) this.emit('listening', address, this.#infoOf(worker));
   }
 
-  #onOwn(index: number, address: ListenAddress, listening: boolean): void {
-    const own = this.#own.get(index) ?? [];
+  #onOwn(slot: number, address: ListenAddress, listening: boolean): void {
+    const own = this.#own.get(slot) ?? [];
     if (listening) {
-      this.#own.set(index, [...own, address]);
-      this.#onListening(index, address);
+      this.#own.set(slot, [...own, address]);
+      this.#onListening(slot, address);
       return;
     }
     const gone = own.findIndex((each) => inspect(each) === inspect(address));
-    this.#own.set(index, own.toSpliced(gone, 1));
+    this.#own.set(slot, own.toSpliced(gone, 1));
   }
 
-  #onExit(worker: WorkerHandle, exit: WorkerExit): void {
-    this.#listeners.abandon(worker.index);
-    this.#own.delete(worker.index);
+  #onEnded(worker: WorkerHandle, exit: WorkerExit, restartInMs: number | null): void {
+    this.#listeners.abandon(worker.slot);
+    this.#own.delete(worker.slot);
     for (const signal of Object.keys(os.constants.signals)) {
       this.#onSignalInterest(signal as NodeJS.Signals);
     }
-    this.#moving?.ended(worker.index);
+    this.#moving?.ended(worker.slot);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
-    const end = { worker: this.#infoOf(worker), code: exit.code, error };
-    if (this.#started) {
+    const end = { worker: this.#infoOf(worker), code: exit.code, error, restartInMs };
+    if (this.#state !== 'starting') {
       this.#announceEnd(end);
       return;
     }
@@ -389,22 +445,43 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   #announceEnd(end: WorkerEnd): void {
     this.emit('exit', end);
     if (end.error !== null) this.#report(end.error, end.worker.cpu);
-    if (this.#workers.every(({ state }) => state === 'exited')) {
-      this.#closing ??= this.#shutDown(0, null);
-    }
   }
 
-  #report(error: GyreError, cpu: number | null): void {
+  #giveUp(error: GyreError): void {
+    this.#report(error);
+    this.#closing ??= this.#shutDown(this.#options.drainMs, null);
+  }
+
+  #report(error: GyreError, cpu: number | null = null): void {
     if (this.listenerCount('error') > 0) {
       this.emit('error', error);
       return;
     }
-    const { cause } = error;
-    const text = cause instanceof Error && cause.stack ? cause.stack : inspect(cause);
-    const where = cpu === null ? '' : ` on CPU ${cpu}`;
-    process.stderr.write(
-      `${this.#options.name}: worker ${error.worker}${where} died of an uncaught error:\n${text}\n`,
+    process.stderr.write(`${this.#options.name}: ${described(error, cpu)}\n`);
+  }
+
+  async #onHung(worker: WorkerHandle, stuckMs: number): Promise<void> {
+    const stack = await stackOf(worker.threadId);
+    this.emit('hang', { worker: this.#infoOf(worker), stuckMs, stack });
+    const where = stack === null ? '' : ` in ${stack[0]}`;
+    this.#report(
+      new GyreError(
+        'ERR_GYRE_HUNG',
+        `worker ${worker.index} has not returned to its event loop for ${Math.round(stuckMs)} ms${where}; it is replaced`,
+        { worker: worker.index },
+      ),
     );
+  }
+
+  #recycle(worker: WorkerHandle, heapRatio: number): void {
+    if (this.#closing !== null || worker.state !== 'serving') return;
+    if (this.#slots.isSpare(worker.slot)) {
+      worker.retire(null);
+      return;
+    }
+    this.emit('recycle', { worker: this.#infoOf(worker), heapRatio });
+    const { ended } = this.#supervisor.replace(worker.index, { drainMs: this.#options.drainMs });
+    ended.catch((error) => this.#report(error as GyreError));
   }
 
   #onSignalInterest(signal: NodeJS.Signals): void {
@@ -417,9 +494,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
   }
 
-  /** Workers and spares. */
+  /** Every thread of a worker or spare. */
   #all(): WorkerHandle[] {
-    return [...this.#workers, ...this.#spares.handles];
+    return [...this.#supervisor.threads, ...this.#spares.handles];
   }
 
   #onSignal(signal: NodeJS.Signals): void {
@@ -437,11 +514,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
    *   signal and shuts itself down, within the same time.
    */
   async #shutDown(drainMs: number, signal: NodeJS.Signals | null): Promise<void> {
+    this.#state = 'closing';
+    this.#supervisor.close();
     this.#spares.close();
     const all = this.#all();
     for (const worker of all) {
       if (signal !== null && worker.handles(signal)) worker.signal(signal);
-      else if (drainMs > 0) worker.drain();
+      else if (drainMs > 0) worker.drain(this.#options.closing === 'serve');
     }
     const stop = () => {
       for (const worker of all) worker.stop();
@@ -454,23 +533,23 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await this.#moving?.stop();
     this.#listeners.close();
     this.#relay.close();
+    this.#state = 'closed';
     this.emit('close');
   }
+}
+
+/** What became of a worker, in words. */
+function described({ message, worker, cause }: GyreError, cpu: number | null): string {
+  if (cause === undefined) return message;
+  const text = cause instanceof Error && cause.stack ? cause.stack : inspect(cause);
+  const where = cpu === null ? '' : ` on CPU ${cpu}`;
+  return `worker ${worker}${where} died of an uncaught error:\n${text}`;
 }
 
 /** This process's environment with `changes`. A thread would take `undefined` for a text. */
 function environment(changes: ResolvedOptions['env']): NodeJS.ProcessEnv {
   const all = Object.entries({ ...process.env, ...changes });
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
-}
-
-function endedEarly(worker: WorkerHandle, exit: WorkerExit): GyreError {
-  if (exit.error !== undefined) return workerError(worker.index, exit.error);
-  return new GyreError(
-    'ERR_GYRE_WORKER_EXITED',
-    `worker ${worker.index} ended with code ${exit.code} before it listened on anything`,
-    { worker: worker.index, ...(worker.listenError && { cause: worker.listenError }) },
-  );
 }
 
 function warnNotListening(worker: WorkerHandle, startMs: number): void {
@@ -494,6 +573,7 @@ export async function startRuntime(
   const quotaCpus = cpuQuota();
   const machine = { capabilities, inherited, parallelism, quotaCpus, topology };
   const cpus = planWorkers(options, machine);
+  const all = planGrowth(options, machine, cpus);
 
   // Besides checking the entry this makes libuv start its thread pool, now, while
   // this thread has the mask that the pool's threads shall inherit. A worker's
@@ -501,8 +581,9 @@ export async function startRuntime(
   await checkEntry(options.entry);
   if (inherited !== null) widenInChildren(inherited);
 
-  const runtime = new GyreRuntime(options, capabilities, ringsFor(cpus, topology), inherited);
-  await runtime.start(cpus, inline);
+  const rings = ringsFor(all, topology);
+  const runtime = new GyreRuntime(options, capabilities, cpus.length, all, rings, inherited);
+  await runtime.start(inline);
   return runtime;
 }
 

@@ -16,15 +16,15 @@ const IDLE_MS = 60_000;
 const FAILURES_MAX = 3;
 
 export interface SparesEvents {
-  /** Starts the worker that has slot `index`. @throws GyreError if it cannot */
-  spawn(index: number): WorkerHandle;
+  /** Starts the one that is to have `slot`. @throws GyreError if it cannot */
+  spawn(slot: number): WorkerHandle;
 }
 
 export class Spares {
   readonly #first: number;
   readonly #board: Scoreboard;
   readonly #events: SparesEvents;
-  /** By slot; the first slot is the one after the workers'. */
+  /** By slot; the first one is after those of the workers. */
   readonly #handles: (WorkerHandle | null)[];
   readonly #timers = new Map<WorkerHandle, NodeJS.Timeout>();
   readonly #retired = new WeakSet<WorkerHandle>();
@@ -43,9 +43,9 @@ export class Spares {
     return this.#handles.filter((handle) => handle !== null);
   }
 
-  /** The one that has slot `index`, counted with the workers. */
-  at(index: number): WorkerHandle | null {
-    return this.#handles[index - this.#first] ?? null;
+  /** The one that has `slot`. */
+  at(slot: number): WorkerHandle | null {
+    return this.#handles[slot - this.#first] ?? null;
   }
 
   /** Starts one. False if none can be had now. */
@@ -55,7 +55,7 @@ export class Spares {
     const handle = this.#events.spawn(this.#first + slot);
     this.#handles[slot] = handle;
     handle.on('message', ({ kind }) => {
-      if (kind === 'up') this.#watch(handle, this.#board.read(handle.index).received);
+      if (kind === 'up') this.#watch(handle, this.#board.read(handle.slot).received);
       if (kind === 'ready') this.#failures = 0;
     });
     handle.on('exit', () => {
@@ -67,6 +67,11 @@ export class Spares {
     return true;
   }
 
+  /** Ends those that run: the program has changed. Others start when they are needed. */
+  replace(): void {
+    for (const handle of this.handles) this.#retire(handle);
+  }
+
   /** No more are started. */
   close(): void {
     this.#closed = true;
@@ -76,16 +81,22 @@ export class Spares {
   /** Retires `handle` when it was given nothing for a while and has nothing left. */
   #watch(handle: WorkerHandle, received: number): void {
     const timer = setTimeout(() => {
-      const now = this.#board.read(handle.index);
+      const now = this.#board.read(handle.slot);
       if (now.received !== received || now.connections > 0) {
         this.#watch(handle, now.received);
         return;
       }
-      // What it is still given in this moment it sends back when it no longer listens.
-      this.#retired.add(handle);
-      handle.drain();
-      this.#timers.set(handle, setTimeout(() => handle.stop(), IDLE_MS).unref());
+      this.#retire(handle);
     }, IDLE_MS);
     this.#timers.set(handle, timer.unref());
+  }
+
+  /** What it is still given in this moment it sends back when it no longer listens. */
+  #retire(handle: WorkerHandle): void {
+    if (this.#retired.has(handle)) return;
+    this.#retired.add(handle);
+    clearTimeout(this.#timers.get(handle));
+    handle.retire(null);
+    this.#timers.set(handle, setTimeout(() => handle.stop(), IDLE_MS).unref());
   }
 }

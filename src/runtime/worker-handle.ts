@@ -17,7 +17,10 @@ export interface WorkerHandleEvents {
 }
 
 export interface WorkerHandle {
+  /** Number of the worker, which outlives this thread. */
   readonly index: number;
+  /** Its rows in shared memory. */
+  readonly slot: number;
   readonly cpu: number | null;
   /** Node's number of the thread; 0 is the main thread. */
   readonly threadId: number;
@@ -37,10 +40,20 @@ export interface WorkerHandle {
   handles(signal: NodeJS.Signals): boolean;
   /** Hands `signal` to the application. */
   signal(signal: NodeJS.Signals): void;
-  /** Tells it to stop listening, finish what is in flight, and exit. */
-  drain(): void;
+  /** Whether its end is nobody's fault: it was told to, or had nothing left to do. */
+  readonly endIsExpected: boolean;
+  /**
+   * Tells it to stop listening, finish what is in flight, and exit.
+   *
+   * @param serve whether it listens until nothing is in flight
+   */
+  drain(serve?: boolean): void;
+  /** Like {@link drain}, but what can move goes to slot `heir`; null: to anybody. */
+  retire(heir: number | null): void;
   /** Ends it now. */
   stop(): void;
+  /** Ends its thread, which does not answer. */
+  terminate(): void;
   /** Resolves when it has ended. */
   ended(): Promise<WorkerExit>;
 }

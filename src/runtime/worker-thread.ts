@@ -30,13 +30,20 @@ import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './worker-hand
 /** By path, because main must not import what runs in workers. */
 const BOOTSTRAP = path.join(__dirname, '..', 'workers', 'bootstrap.js');
 
+/** An application that is handed one of these is expected to end. */
+const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
+
 /** How long a worker that was told to stop may take before its thread is terminated. */
 const STOP_GRACE_MS = 1_000;
 
 export interface WorkerPlan {
   readonly index: number;
-  /** Workers that accept by themselves; a spare's index is not below it. */
+  readonly slot: number;
+  /** Workers that the runtime was started with. */
   readonly count: number;
+  /** Slots of workers that accept by themselves; a spare's is not below it. */
+  readonly accepting: number;
+  readonly heapRatio: number;
   readonly cpu: number | null;
   readonly inherited: readonly number[] | null;
   readonly entry: string;
@@ -71,6 +78,7 @@ function terminalShape({ isTTY, columns, rows }: NodeJS.WriteStream): TerminalSh
 
 export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index: number;
+  readonly slot: number;
   readonly cpu: number | null;
   readonly threadId: number;
   tid: number | null = null;
@@ -84,28 +92,37 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   #exit: WorkerExit | null = null;
   #error: unknown;
   #stopTimer: NodeJS.Timeout | undefined;
+  /** It was told to end. */
+  #told = false;
+  /** The application has called process.exit(). */
+  #exiting = false;
 
   /** @param answer serves the worker's blocking requests; must not throw. */
   constructor(plan: WorkerPlan, answer: (request: Request) => Reply) {
     super();
     this.index = plan.index;
+    this.slot = plan.slot;
     this.cpu = plan.cpu;
-    this.#row = plan.scoreboard.supervise(plan.index);
+    this.#row = plan.scoreboard.supervise(plan.slot);
     this.#row.cpu(plan.cpu);
     this.#setState('starting');
 
     const control = new MessageChannel();
     const requests = new MessageChannel();
     const answered = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const spare = plan.slot >= plan.accepting;
     const init: WorkerInit = {
       index: plan.index,
+      slot: plan.slot,
       count: plan.count,
+      accepting: plan.accepting,
+      heapRatio: plan.heapRatio,
       cpu: plan.cpu,
       inherited: plan.inherited,
       parallelism: os.availableParallelism(),
       entry: plan.entry,
       args: plan.args,
-      threadName: `${plan.name}-${plan.index < plan.count ? 'w' : 's'}${plan.index}`,
+      threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
       sharesListeners: plan.sharesListeners,
@@ -122,7 +139,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
           workerData: init,
           transferList: [control.port2, requests.port2],
           env: plan.env,
-          name: `${plan.name} ${plan.index < plan.count ? 'worker' : 'spare'} ${plan.index}`,
+          name: `${plan.name} ${spare ? 'spare' : 'worker'} ${plan.index}`,
           ...(plan.resourceLimits && { resourceLimits: plan.resourceLimits }),
         }),
     );
@@ -163,21 +180,42 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     return this.#signals.has(signal);
   }
 
-  drain(): void {
+  get endIsExpected(): boolean {
+    if (this.#told) return true;
+    return this.#exit !== null && this.#exit.error === undefined && !this.#exiting;
+  }
+
+  drain(serve = false): void {
+    this.#leave({ kind: 'drain', serve });
+  }
+
+  retire(heir: number | null): void {
+    this.#leave({ kind: 'retire', heir });
+  }
+
+  #leave(message: ToWorker): void {
+    this.#told = true;
     if (this.#state === 'draining' || this.#state === 'exited') return;
     this.#setState('draining');
-    this.send({ kind: 'drain' });
+    this.send(message);
   }
 
   signal(signal: NodeJS.Signals): void {
+    if (ENDING_SIGNALS.includes(signal)) this.#told = true;
     this.send({ kind: 'signal', signal });
   }
 
   /** Politely first, so that its exit handlers run. */
   stop(graceMs = STOP_GRACE_MS): void {
+    this.#told = true;
     if (this.#exit !== null || this.#stopTimer !== undefined) return;
     this.send({ kind: 'stop' });
-    this.#stopTimer = setTimeout(() => void this.#thread.terminate(), graceMs);
+    this.#stopTimer = setTimeout(() => this.terminate(), graceMs);
+  }
+
+  terminate(): void {
+    this.#told = true;
+    void this.#thread.terminate();
   }
 
   ended(): Promise<WorkerExit> {
@@ -200,6 +238,9 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       case 'signal-interest':
         if (message.on) this.#signals.add(message.signal);
         else this.#signals.delete(message.signal);
+        break;
+      case 'exiting':
+        this.#exiting = true;
     }
     this.emit('message', message);
   }

@@ -112,6 +112,19 @@ export function ringsFor(
 }
 
 /**
+ * Rings over two slots for each worker: those of worker i are i and i + n, of which one is in use,
+ * or for a while both. A worker's other slot has the same CPU and is the last to go to.
+ */
+export function withTwins(rings: readonly Rings[]): readonly Rings[] {
+  const workers = rings.length;
+  const slots = rings.map((own) => own.map((ring) => [...ring, ...ring.map((i) => i + workers)]));
+  return [
+    ...slots.map((own, worker) => [...own, [worker + workers]]),
+    ...slots.map((own, worker) => [...own, [worker]]),
+  ];
+}
+
+/**
  * Rings of `slots` workers, of which those that `rings` does not name are spares. A spare is
  * near to nobody, because it is bound to no CPU: to a worker the spares are one more ring, the
  * last, and to a spare all workers are the first and the other spares the second.

@@ -152,6 +152,11 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
   }
 
+  /** Clock of the loop of worker `index` at its last iteration: see {@link stuckMs}. */
+  heartbeat(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.HEARTBEAT_MS);
+  }
+
   /** Events that worker `index` had waiting when it last looked. */
   outstanding(index: number): number {
     return Atomics.load(this.words, workerRow(index) + WORKER.OUTSTANDING);
@@ -192,6 +197,29 @@ export class Scoreboard {
     const gave = gaveWord(this.workers, index, 0);
     return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
   }
+}
+
+/** What is counted over the whole life of a row, modulo 2^32. */
+const COUNTS = [
+  ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
+  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused'],
+] as readonly (keyof WorkerRow)[];
+
+/** `row` with the counts of `other` added: of threads that had the same worker's other row. */
+export function addCounts(row: WorkerRow, other: WorkerRow): WorkerRow {
+  const sums = COUNTS.map((key) => [key, ((row[key] as number) + (other[key] as number)) >>> 0]);
+  const pausesByUs = row.pausesByUs.map((count, i) => (count + (other.pausesByUs[i] ?? 0)) >>> 0);
+  return { ...row, ...Object.fromEntries(sums), pausesByUs };
+}
+
+/**
+ * How long ago a loop whose last iteration was at `heartbeat` had it, in ms. One that sleeps
+ * has none either, and is not stuck.
+ */
+export function stuckMs(heartbeat: number): number {
+  // libuv's clock, which the native check handle writes down, is the one of hrtime.
+  const now = Number(process.hrtime.bigint() / 1_000_000n) | 0;
+  return Math.max(0, difference(now, heartbeat));
 }
 
 /** Index of the bucket that counts a pause of `us` µs. */

@@ -17,7 +17,8 @@ import { Mailboxes } from '../scheduler/mailbox.js';
 import { seededRandom } from '../scheduler/random.js';
 import { Scoreboard, type WorkerWriter } from '../scheduler/scoreboard.js';
 import { Connections } from './connections.js';
-import { drain, followSessions } from './draining.js';
+import { Departure } from './departure.js';
+import { cutOff, drain, followSessions, retire } from './draining.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
@@ -26,9 +27,10 @@ import { setMovingControl } from './self.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
-  readonly index: number;
-  /** Workers that accept by themselves; a spare's index is not below it. */
-  readonly count: number;
+  /** Its rows in shared memory. */
+  readonly slot: number;
+  /** Slots of workers that accept by themselves; a spare's is not below it. */
+  readonly accepting: number;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
@@ -50,12 +52,15 @@ export class Agent {
   readonly #loop: LoopHooks | null;
   readonly #tracking: Tracking | null;
   readonly #mail: Mail | null;
+  readonly #departure: Departure | null;
   #draining = false;
+  /** It was told to end now: what it still has is to be cut off. */
+  #stopped = false;
 
   constructor(init: AgentInit) {
     this.#init = init;
     const board = Scoreboard.attach(init.scoreboard);
-    const row = board.own(init.index);
+    const row = board.own(init.slot);
     this.#connections = new Connections(row, (socket) => this.#mail?.opened(socket) ?? false);
     this.#listening = new Listening(init.transport, {
       listening: followSessions,
@@ -67,6 +72,7 @@ export class Agent {
     const moving = init.moving === null ? null : this.#joinMoving(init.moving, board, row);
     this.#tracking = moving?.tracking ?? null;
     this.#mail = moving?.mail ?? null;
+    this.#departure = moving?.departure ?? null;
     const onWake = () => this.#mail?.read();
     this.#loop = hasHelper
       ? attachLoop(
@@ -85,26 +91,26 @@ export class Agent {
 
   /** What this worker needs to give connections and to be given some. */
   #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
-    const { index, count, send } = this.#init;
+    const { slot, accepting, send } = this.#init;
     const { rings, roundMs, batchMax, chaos } = moving;
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
-    const tracking = new Tracking(table, index, row, (server) =>
-      this.#listening.listenerOf(server),
-    );
-    const mail = new Mail(mailboxes.reader(index), this.#listening, tracking, (entry, full) =>
+    const tracking = new Tracking(table, slot, row, (server) => this.#listening.listenerOf(server));
+    const mail = new Mail(mailboxes.reader(slot), this.#listening, tracking, (entry, full) =>
       send({ kind: 'undeliverable', entry, full }),
     );
-    const outbox = new Outbox(mailboxes, index, board, table, (worker) =>
+    const outbox = new Outbox(mailboxes, slot, board, table, (worker) =>
       send({ kind: 'left', worker }),
     );
     const settings = {
-      ...{ worker: index, workers: count, spare: index >= count, roundMs, batchMax, chaos },
-      rings: rings[index] ?? [],
-      random: seededRandom(moving.seed + 1 + index), // the governor has the seed itself
+      ...{ worker: slot, workers: accepting, spare: slot >= accepting },
+      ...{ roundMs, batchMax, chaos },
+      rings: rings[slot] ?? [],
+      random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
     };
     const rounds = new Rounds(settings, board, row, table, tracking, outbox);
-    return { tracking, mail, rounds: rounds.settings(nativeTable(table)) };
+    const departure = new Departure({ slot, accepting }, board, table, tracking, outbox, send);
+    return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
 
   get wakeId(): number | null {
@@ -123,13 +129,39 @@ export class Agent {
         this.#init.deliver(message.signal);
         break;
       case 'stop':
+        this.#stopped = true;
         this.#init.exit();
         break;
       case 'drain':
-        if (this.#draining) return;
-        this.#draining = true;
-        drain(this.#listening, this.#connections).then(() => this.#init.exit());
+        this.#leave(() => drain(this.#listening, this.#connections, message.serve));
+        break;
+      case 'retire':
+        this.#leave(() => this.#retire(message.heir));
     }
+  }
+
+  /** Ends this worker after `done`. What was begun first goes on. */
+  #leave(done: () => Promise<void>): void {
+    if (this.#draining) return;
+    this.#draining = true;
+    done().then(() => this.#init.exit());
+  }
+
+  #retire(heir: number | null): Promise<void> {
+    if (this.#tracking === null || this.#departure === null) {
+      return drain(this.#listening, this.#connections, false);
+    }
+    return retire(this.#listening, this.#connections, this.#tracking, this.#departure, heir);
+  }
+
+  /**
+   * The thread ends after this turn, whatever the reason: what can go on elsewhere does. Node
+   * would still read from the rest, and answer 400 because its parsers are gone.
+   */
+  end(): void {
+    if (!this.#stopped) this.#departure?.giveAll(null, true);
+    // The servers stay as they are: to close them would say that nobody shall listen.
+    for (const socket of this.#connections) cutOff(socket);
   }
 
   /** Cuts off every connection and stops listening. */

@@ -8,6 +8,7 @@ import { setThreadName, threadId } from '../native.js';
 import type { FromWorker, ToWorker, WorkerInit } from '../protocol.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { Agent } from './agent.js';
+import { followEnd, watchHeap } from './end.js';
 import { runEntry } from './entry.js';
 import { Requests } from './requests.js';
 import { setSelf } from './self.js';
@@ -20,10 +21,10 @@ const init = workerThreads.workerData as WorkerInit;
 Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData: null });
 syncBuiltinESMExports();
 
-const { index, cpu, count, control } = init;
+const { index, slot, cpu, count, accepting, control } = init;
 const send = (message: FromWorker) => control.postMessage(message);
 
-setSelf({ index, cpu, count, spare: index >= count });
+setSelf({ index, cpu, count, spare: slot >= accepting });
 setThreadName(init.threadName);
 setArguments(init.entry, init.args);
 describeStream('stdout', init.stdio.stdout);
@@ -34,10 +35,10 @@ const signals = new SignalInterest((signal, on) => send({ kind: 'signal-interest
 signals.install();
 
 const tid = threadId();
-if (tid !== null) Scoreboard.attach(init.scoreboard).own(index).begin(tid);
+if (tid !== null) Scoreboard.attach(init.scoreboard).own(slot).begin(tid);
 
 const agent = new Agent({
-  ...{ index, count },
+  ...{ slot, accepting },
   scoreboard: init.scoreboard,
   moving: init.moving,
   transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
@@ -45,6 +46,9 @@ const agent = new Agent({
   deliver: (signal) => signals.deliver(signal),
   exit: () => process.exit(),
 });
+
+followEnd(send, () => agent.end());
+if (init.heapRatio > 0) watchHeap(init.heapRatio, (ratio) => send({ kind: 'heap', ratio }));
 
 control.on('message', (message: ToWorker) => agent.receive(message));
 control.unref(); // the application alone decides how long this worker lives

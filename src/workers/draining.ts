@@ -1,15 +1,18 @@
 /**
  * The end of a worker that can still act: it stops listening, answers what is in
- * flight, tells keep-alive clients to go, and is done when the last connection
- * has closed. Worker's thread only. The time limit is main's.
+ * flight, tells keep-alive clients to go, or lets them go on in another worker, and is done
+ * when the last connection has closed. Worker's thread only. The time limit is main's.
  */
 import { subscribe } from 'node:diagnostics_channel';
 import type { Server as HttpServer, ServerResponse } from 'node:http';
 import type { Http2Session } from 'node:http2';
-import type { Server, Socket } from 'node:net';
+import net, { type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Connections } from './connections.js';
+import type { Departure } from './departure.js';
 import type { Listening } from './listening.js';
+import type { Tracking } from './tracking.js';
+import { idleSockets } from './waiting.js';
 
 /** The response that a socket is writing, as node's HTTP server keeps it. */
 interface AnsweringSocket extends Socket {
@@ -26,11 +29,22 @@ function makeLast(response: ServerResponse | null | undefined): void {
   if (response && !response.headersSent) response.shouldKeepAlive = false;
 }
 
+/** Closes `socket` now. A client that has seen half an answer must not take it for a whole one. */
+export function cutOff(socket: Socket): void {
+  const response = (socket as AnsweringSocket)._httpMessage;
+  if (response?.headersSent === true && !response.writableFinished) socket.resetAndDestroy();
+  else socket.destroy();
+}
+
 /** HTTP/2 sessions of this worker, which do not end with their server. */
 const sessions = new Set<Http2Session>();
 const followed = new WeakSet<Server>();
 /** Captured at load: an application that installs fake timers must not stop the drain. */
 const scheduleImmediate = setImmediate;
+const scheduleInterval = setInterval;
+const scheduleNow = process.nextTick;
+const cancelInterval = clearInterval;
+const closeListening = net.Server.prototype.close;
 
 /** Follows the sessions of an HTTP/2 server; any other server is left alone. */
 export function followSessions(server: Server): void {
@@ -42,29 +56,94 @@ export function followSessions(server: Server): void {
   });
 }
 
-/** Resolves when this worker listens on nothing and has no connection left. */
-export async function drain(listening: Listening, connections: Connections): Promise<void> {
+/** Answers from now on end their connections, unless `keeps` says that theirs goes on elsewhere. */
+function makeAnswersLast(connections: Connections, keeps: (socket: Socket) => boolean): void {
+  subscribe('http.server.request.start', (message) => {
+    const { response, socket } = message as { response: ServerResponse; socket: Socket };
+    if (!keeps(socket)) makeLast(response);
+  });
+  for (const socket of connections as Iterable<AnsweringSocket>) {
+    if (!keeps(socket)) makeLast(socket._httpMessage);
+  }
+  for (const session of sessions) session.close();
+}
+
+/**
+ * Resolves when this worker listens on nothing and has no connection left.
+ *
+ * @param serve whether it goes on accepting until it has none
+ */
+export async function drain(
+  listening: Listening,
+  connections: Connections,
+  serve: boolean,
+): Promise<void> {
   // Two turns of the loop accept what already waits in the queues.
   await nextTurn();
   await nextTurn();
   const servers = listening.servers();
-
-  subscribe('http.server.request.start', (message) => {
-    makeLast((message as { response: ServerResponse }).response);
-  });
   subscribe('http.server.response.finish', () => {
     // Headers that went out before the drain promised keep-alive; now that the
     // answer is complete the connection is idle and may close.
     scheduleImmediate(closeIdle, servers);
   });
+  makeAnswersLast(connections, () => false);
+  if (serve) {
+    closeIdle(servers);
+    await connections.none();
+  }
   for (const server of servers) server.close();
   for (const socket of connections as Iterable<AnsweringSocket>) {
-    makeLast(socket._httpMessage);
     // A browser's spare connection: node does not count it as idle, and it could hold
     // the drain up for as long as the client likes.
     if (socket.parser && socket.bytesRead === 0) socket.destroy();
   }
-  for (const session of sessions) session.close();
   closeIdle(servers);
   await connections.none();
+}
+
+/** How soon what could not be given away is looked at again, in ms. No evidence for more or less. */
+const SWEEP_MS = 100;
+
+/**
+ * Like {@link drain}, but whatever can move goes to other workers: a client that keeps its
+ * connection alive notices nothing. What cannot is told to go after its next answer.
+ * Connections without an end, as WebSockets, stay until main's time limit.
+ */
+export async function retire(
+  listening: Listening,
+  connections: Connections,
+  tracking: Tracking,
+  departure: Departure,
+  heir: number | null,
+): Promise<void> {
+  const servers = listening.servers();
+  let between: number[] = [];
+  // Before the loop looks for events: the client's next message is for the heir.
+  const giveSoon = () => {
+    const descriptors = between;
+    between = [];
+    departure.give(descriptors, heir, false);
+  };
+  tracking.leave((fd) => {
+    if (between.push(fd) === 1) scheduleNow(giveSoon);
+  });
+  const giveAll = () => {
+    departure.giveAll(heir, false);
+    closeStayingIdle(servers, tracking);
+  };
+  makeAnswersLast(connections, (socket) => tracking.canMove(socket));
+  // Not http.Server's own close(), which closes idle connections: those move.
+  for (const server of servers) closeListening.call(server);
+  giveAll();
+  const sweep = scheduleInterval(giveAll, SWEEP_MS);
+  await connections.none();
+  cancelInterval(sweep);
+}
+
+/** Closes idle connections that will never be anywhere else. */
+function closeStayingIdle(servers: readonly Server[], tracking: Tracking): void {
+  for (const server of servers) {
+    for (const socket of idleSockets(server)) if (!tracking.canMove(socket)) socket.destroy();
+  }
 }

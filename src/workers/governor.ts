@@ -29,7 +29,7 @@ import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
-import { Scoreboard } from '../scheduler/scoreboard.js';
+import { Scoreboard, stuckMs } from '../scheduler/scoreboard.js';
 import { Outbox, type Sent } from './outbox.js';
 import { selfCheck } from './self-check.js';
 
@@ -52,6 +52,12 @@ const BACKOFF_MAX = 64;
  */
 const WISHES_MIN = 10;
 
+/** How long a worker must have stood still before main hears of it, in ms: it may be a hang. */
+const STALLED_MS = 100;
+
+/** Entries of the connection table that one pause looks at: kIdleScanMax in native/taking.h. */
+const IDLE_SCAN = 1_024;
+
 /** Idle connections are looked for from a random descriptor below this on. */
 const CHAOS_DESCRIPTORS = 128;
 
@@ -65,6 +71,8 @@ interface Victim {
   /** Reports for which it is left alone, now and after the next pause in vain. */
   rest: number;
   backoff: number;
+  /** Its heartbeat when main was last told that it stands still. */
+  told: number;
 }
 
 class Governor {
@@ -100,7 +108,7 @@ class Governor {
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({
       ...{ rings, rounds: 0, gave: new Array(slots).fill(0) },
-      ...{ rest: 0, backoff: 1 },
+      ...{ rest: 0, backoff: 1, told: -1 },
     }));
     this.#random = seededRandom(init.seed);
     this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
@@ -123,11 +131,55 @@ class Governor {
     this.#ready = [];
     this.#wished = false;
     for (let worker = 0; worker < this.#victims.length; worker++) {
-      if (this.#watcher.stalled(worker) && this.#board.peer(worker) !== 0) this.#rescue(worker);
+      if (!this.#watcher.stalled(worker) || this.#board.peer(worker) === 0) continue;
+      this.#tell(worker);
+      this.#rescue(worker);
     }
     this.#wishes = this.#wished ? this.#wishes + 1 : 0;
     if (this.#wishes >= WISHES_MIN) this.#wantSpare();
     this.#watcher.continue();
+  }
+
+  /** Once for each time that it stands still for long. */
+  #tell(worker: number): void {
+    const victim = this.#victims[worker] as Victim;
+    const heartbeat = this.#board.heartbeat(worker);
+    if (heartbeat === victim.told || stuckMs(heartbeat) < STALLED_MS) return;
+    victim.told = heartbeat;
+    this.#send({ kind: 'stalled', worker });
+  }
+
+  /**
+   * Takes everything that can move from `worker`, whose thread is about to be ended. Idle
+   * connections are found by their descriptors, a stretch at each pause.
+   */
+  evacuate(worker: number): void {
+    let taken = 0;
+    const { batchMax } = this.#init;
+    const end = this.#board.peer(worker) === 0 ? 0 : this.#board.fdEnd(worker);
+    this.#ready = [];
+    for (let fd = 0; fd < end; fd += IDLE_SCAN) {
+      let made = 0;
+      do {
+        const recipient = this.#leastLoaded(worker);
+        made = recipient === null ? 0 : this.#make(worker, recipient, batchMax, fd);
+        taken += made;
+      } while (made === batchMax);
+    }
+    this.#send({ kind: 'evacuated', worker, taken });
+  }
+
+  #leastLoaded(except: number): number | null {
+    let best: number | null = null;
+    for (let worker = 0; worker < this.#victims.length; worker++) {
+      if (worker === except || !this.#board.receives(worker) || this.#outbox.room(worker) === 0) {
+        continue;
+      }
+      const fewer = (other: number) =>
+        this.#board.connections(worker) < this.#board.connections(other);
+      if (best === null || fewer(best)) best = worker;
+    }
+    return best;
   }
 
   #rescue(worker: number): void {
@@ -294,6 +346,10 @@ function receive(message: ToGovernor): void {
       break;
     case 'no-spare':
       governor?.refused();
+      break;
+    case 'evacuate':
+      if (governor !== null) governor.evacuate(message.worker);
+      else send({ kind: 'evacuated', worker: message.worker, taken: 0 });
       break;
     case 'stop':
       chaos = false;

@@ -23,7 +23,7 @@ import type { Server, Socket } from 'node:net';
 import { atBoundary } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
-import { type HttpServer, Waiting } from './waiting.js';
+import { type HttpServer, idleSockets, Waiting } from './waiting.js';
 
 const FINISH = 'http.server.response.finish';
 
@@ -96,6 +96,12 @@ export interface Counts {
   readonly messagesIndex: number;
 }
 
+/** Nothing is left to write, and nothing was read that would be left behind here. */
+function isQuiet(socket: TrackedSocket): boolean {
+  if (socket.writableLength > 0 || socket.readableLength > 0) return false;
+  return !socket.destroyed && !socket.writableEnded && socket._handle !== null;
+}
+
 /** Without loading node's TLS for it. */
 function isTls(server: Server): boolean {
   return 'setSecureContext' in server;
@@ -114,6 +120,8 @@ export class Tracking {
   /** Classes of handles that tell of their closing, and how to undo that. */
   readonly #wrapped = new Map<TrackedHandle, (() => void)[]>();
   #armed = true;
+  /** Called when a connection has come to stand between two messages; null: nobody asked. */
+  #onBetween: ((fd: number) => void) | null = null;
 
   /**
    * @param listenerOf number of the listener that a server accepts for; null: it is not
@@ -147,7 +155,7 @@ export class Tracking {
    * move after its next message.
    */
   arm(on: boolean): void {
-    if (on === this.#armed) return;
+    if (on === this.#armed || this.#onBetween !== null) return;
     this.#armed = on;
     if (on) this.install();
     else unsubscribe(FINISH, this.#onFinish);
@@ -155,6 +163,51 @@ export class Tracking {
       track.known = false;
       if (!track.waiting) this.#follow(track, on);
     }
+    if (on) this.settle();
+  }
+
+  /**
+   * Follows messages from now on, whatever else is asked, and calls `onBetween` with the descriptor
+   * of a connection that has come to stand between two of them: this worker is to lose all it can.
+   */
+  leave(onBetween: (fd: number) => void): void {
+    this.arm(true);
+    this.#onBetween = onBetween;
+    this.settle();
+  }
+
+  /**
+   * Finds connections that stand between two messages although nobody followed how they came
+   * to. Node's own list says which are idle: their parsers are in no message. What a parser
+   * has not been given is still in the socket, where the kernel counts it.
+   */
+  settle(): void {
+    const servers = new Set<object>();
+    for (const { http, socket } of this.#byFd.values()) {
+      if (http && socket.server !== undefined) servers.add(socket.server);
+    }
+    for (const server of servers) {
+      for (const socket of idleSockets(server)) this.#settleOne(socket as TrackedSocket);
+    }
+  }
+
+  #settleOne(socket: TrackedSocket): void {
+    const track = this.#bySocket.get(socket);
+    if (track === undefined || track.held || track.waiting || socket._httpMessage) return;
+    if (track.known && track.open === 0) return; // the table knows
+    if (!isQuiet(socket)) return;
+    // The governor may take it at any instruction up to here, for what the table said before.
+    if (!this.#table.unhold(track.fd)) return;
+    track.known = true;
+    track.open = 0;
+    this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
+  }
+
+  /** Whether `socket` could ever move: it is followed, and the application does not keep it. */
+  canMove(socket: Socket): boolean {
+    const track = this.#bySocket.get(socket);
+    if (track === undefined || track.held) return false;
+    return !track.http || Boolean(track.socket.parser);
   }
 
   /**
@@ -292,11 +345,9 @@ export class Tracking {
     // The last response of a connection, or one that came before its request was whole:
     // what the client still sends belongs to this message.
     if (response._last || !request.complete) return;
-    // What was read and not parsed, because the application reads the socket itself, would
-    // be left behind.
-    if (socket.writableLength > 0 || socket.readableLength > 0) return;
-    if (socket.destroyed || socket._handle === null) return;
+    if (!isQuiet(socket)) return;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
+    this.#onBetween?.(track.fd);
   };
 
   /** Hears of the first byte of each message, or no longer. */

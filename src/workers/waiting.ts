@@ -41,6 +41,12 @@ function listOf(server: object): ConnectionsList | null {
   return list as ConnectionsList;
 }
 
+/** Connections of `server` on which node knows of no message. */
+export function idleSockets(server: object): Socket[] {
+  const idle = listOf(server)?.idle() ?? [];
+  return idle.map(({ socket }) => socket).filter((socket) => socket !== null);
+}
+
 export class Waiting {
   readonly #sockets = new Set<WaitingSocket>();
   readonly #told = new WeakSet<ConnectionsList>();

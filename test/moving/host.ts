@@ -14,6 +14,7 @@ import {
   type ListenAddress,
   type Runtime,
   type RuntimeOptions,
+  type RuntimeState,
   type Snapshot,
   type WorkerInfo,
 } from '../../src/index.js';
@@ -22,6 +23,8 @@ import { descriptors, threads } from '../support/app.js';
 type Question =
   | { readonly ask: 'facts' }
   | { readonly ask: 'close'; readonly drainMs: number | null }
+  | { readonly ask: 'reload'; readonly drainMs: number }
+  | { readonly ask: 'resize'; readonly workers: number }
   /** Lets go of the only thing that keeps the process then. */
   | { readonly ask: 'leave' };
 
@@ -41,6 +44,21 @@ export interface Facts {
   readonly move: { readonly available: boolean; readonly reason?: string };
   /** Uncaught errors of workers, by message. */
   readonly errors: readonly string[];
+  /** What the runtime has told of since it started, apart from errors. */
+  readonly events: readonly HostEvent[];
+  /** Why what was asked for could not be done: code and message. */
+  readonly refused: string | null;
+  readonly state: RuntimeState;
+  readonly ready: boolean;
+}
+
+export interface HostEvent {
+  /** `performance.now()` of the process, in ms. */
+  readonly at: number;
+  readonly name: 'worker' | 'listening' | 'exit' | 'hang' | 'recycle' | 'reload';
+  readonly worker: number | null;
+  readonly restartInMs?: number | null;
+  readonly stack?: readonly string[] | null;
 }
 
 interface Waiting {
@@ -155,6 +173,15 @@ export class Host {
     t.same(await this.#closed, [0, null], 'nothing keeps the process alive');
   }
 
+  /** Resolves when every worker was replaced, or with why not. */
+  reload(drainMs: number): Promise<Facts> {
+    return this.#ask({ ask: 'reload', drainMs });
+  }
+
+  resize(workers: number): Promise<Facts> {
+    return this.#ask({ ask: 'resize', workers });
+  }
+
   /** Of the runtime's process, whatever that runs under. */
   get pid(): number {
     return this.#bare?.pid ?? (this.child.pid as number);
@@ -181,7 +208,8 @@ export class Host {
 async function serve(options: RuntimeOptions): Promise<void> {
   const errors: string[] = [];
   let leaving = false;
-  const tell = (id: number, runtime: Runtime | null) => {
+  const events: HostEvent[] = [];
+  const tell = (id: number, runtime: Runtime | null, refused: string | null = null) => {
     const open = descriptors();
     const facts: Facts = {
       pid: process.pid,
@@ -195,7 +223,8 @@ async function serve(options: RuntimeOptions): Promise<void> {
         .map(({ name }) => name)
         .sort(),
       move: runtime?.capabilities.move ?? { available: false },
-      errors,
+      ...{ errors, events, refused },
+      ...{ state: runtime?.state ?? 'closed', ready: runtime?.ready ?? false },
     };
     process.send?.({ id, facts });
   };
@@ -203,6 +232,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
   tell(0, null);
   const runtime = await createRuntime(options);
   runtime.on('error', ({ message }) => errors.push(message));
+  follow(runtime, events);
   process.on('message', async ({ id, question }: { id: number; question: Question }) => {
     if (question.ask === 'leave') {
       leaving = true;
@@ -213,13 +243,32 @@ async function serve(options: RuntimeOptions): Promise<void> {
       const { drainMs } = question;
       await runtime.close(drainMs === null ? {} : { drainMs });
     }
-    tell(id, runtime);
+    let refused: string | null = null;
+    try {
+      if (question.ask === 'reload') await runtime.reload({ drainMs: question.drainMs });
+      if (question.ask === 'resize') await runtime.resize(question.workers);
+    } catch (error) {
+      const { code, message } = error as NodeJS.ErrnoException;
+      refused = `${code}: ${message}`;
+    }
+    tell(id, runtime, refused);
   });
   // Whoever started it has died: nobody else would end it, or whatever its workers do.
   process.on('disconnect', () => {
     if (!leaving) process.kill(process.pid, 'SIGKILL');
   });
   tell(1, runtime);
+}
+
+function follow(runtime: Runtime, events: HostEvent[]): void {
+  const tell = (name: HostEvent['name'], worker: number | null, more: Partial<HostEvent> = {}) =>
+    events.push({ at: performance.now(), name, worker, ...more });
+  runtime.on('worker', ({ index }) => tell('worker', index));
+  runtime.on('listening', (_, { index }) => tell('listening', index));
+  runtime.on('exit', ({ worker, restartInMs }) => tell('exit', worker.index, { restartInMs }));
+  runtime.on('hang', ({ worker, stack }) => tell('hang', worker.index, { stack }));
+  runtime.on('recycle', ({ worker }) => tell('recycle', worker.index));
+  runtime.on('reload', () => tell('reload', null));
 }
 
 /** What a process has for good after its first file access and its first worker thread. */

@@ -42,6 +42,7 @@ export class KeptAlive {
   async begin(path = '/', body?: Buffer): Promise<http.IncomingMessage> {
     const method = body === undefined ? 'GET' : 'POST';
     const request = this.#client.request({ agent: this.#agent, path, method });
+    request.on('error', () => {}); // once it is answered: whoever reads the answer is told, too
     request.end(body);
     const [response] = (await once(request, 'response')) as [http.IncomingMessage];
     return response;

@@ -39,10 +39,15 @@ class Ledger {
   readonly listeners: Listeners;
   readonly sent: { worker: number; message: ToWorker }[] = [];
   readonly granted: { worker: number; address: ListenAddress }[] = [];
+  /** Who takes over from whom. */
+  readonly replaces = new Map<number, number>();
+  awaitsSuccessor = false;
 
   constructor(t: Test, balanced = true) {
     this.listeners = new Listeners(balanced, 511, {
       isSpare: (worker) => worker >= SPARE,
+      replaces: (worker) => this.replaces.get(worker) ?? null,
+      awaitsSuccessor: () => this.awaitsSuccessor,
       moves: () => true,
       send: (worker, message) => this.sent.push({ worker, message }),
       granted: (worker, address) => this.granted.push({ worker, address }),

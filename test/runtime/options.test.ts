@@ -96,12 +96,12 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     ],
   },
   workers: {
-    right: [undefined, 'auto', 'inline', 1, 2, 1024],
-    wrong: [...NOT_NUMBERS, 0, -1, 1.5, 1025, Infinity, -Infinity, '', 'all', UNPRINTABLE],
+    right: [undefined, 'auto', 'inline', 1, 2, 512],
+    wrong: [...NOT_NUMBERS, 0, -1, 1.5, 513, Infinity, -Infinity, '', 'all', UNPRINTABLE],
   },
   spares: {
-    right: [undefined, 'auto', 0, 1, 1023],
-    wrong: [...NOT_NUMBERS, -1, 1.5, 1024, Infinity, '', 'all', UNPRINTABLE],
+    right: [undefined, 'auto', 0, 1, 1022],
+    wrong: [...NOT_NUMBERS, -1, 1.5, 1023, Infinity, '', 'all', UNPRINTABLE],
   },
   pin: {
     right: [undefined, 'soft', 'hard', 'off', [0], [1, 0], [8191]],
@@ -163,6 +163,30 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
   startMs: {
     right: [undefined, 1, TIMER_MS_MAX, Infinity],
     wrong: [...NOT_NUMBERS, 0, 0.5, -1, -Infinity, TIMER_MS_MAX + 1],
+  },
+  maxWorkers: {
+    right: [undefined, 1, 512],
+    wrong: [...NOT_NUMBERS, 0, -1, 1.5, 513, Infinity],
+  },
+  restarts: {
+    right: [undefined, 0, 1_000_000, Infinity],
+    wrong: [...NOT_NUMBERS, -1, 1.5, 1_000_001, -Infinity],
+  },
+  restartsWithinMs: {
+    right: [undefined, 1, TIMER_MS_MAX],
+    wrong: [...NOT_NUMBERS, 0, -1, 1.5, TIMER_MS_MAX + 1, Infinity],
+  },
+  hangMs: {
+    right: [undefined, 0, 100, TIMER_MS_MAX],
+    wrong: [...NOT_NUMBERS, -1, 1, 99, 100.5, TIMER_MS_MAX + 1, Infinity],
+  },
+  recycleAtHeapRatio: {
+    right: [undefined, 0, 0.1, 0.99],
+    wrong: [...NOT_NUMBERS, -1, 0.05, 1, Infinity],
+  },
+  closing: {
+    right: [undefined, 'refuse', 'serve'],
+    wrong: [null, true, '', 'wait', 1],
   },
   listeners: {
     right: [
@@ -245,6 +269,7 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...DEFAULTS,
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
+    maxWorkers: null,
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);

@@ -1,0 +1,148 @@
+/**
+ * What `createRuntime` gives: the runtime as its user sees it. Types only.
+ */
+import type { EventEmitter } from 'node:events';
+import type { GyreError } from '../errors.js';
+import type { ListenAddress } from '../protocol.js';
+import type { WorkerStateName } from '../scheduler/layout.js';
+import type { WorkerRow } from '../scheduler/scoreboard.js';
+import type { Capabilities } from './capabilities.js';
+
+/** A worker as `runtime.workers` lists it. */
+export interface WorkerInfo {
+  readonly index: number;
+  /** CPU it is pinned to, or null. */
+  readonly cpu: number | null;
+  /** Node's number of its thread; 0 for `workers: 'inline'`. */
+  readonly threadId: number;
+  /** Kernel thread id, as top shows it; null before it runs and where there is none. */
+  readonly tid: number | null;
+  readonly state: WorkerStateName;
+  /** Whether it is a spare. */
+  readonly spare: boolean;
+  /**
+   * For how long it has not returned to its event loop, in ms; 0 while it waits there. Read
+   * from outside, so it is true of a worker that answers nobody.
+   */
+  readonly stuckMs: number;
+}
+
+/** The scoreboard at one moment. */
+export interface Snapshot {
+  /** `performance.now()` of the main thread, in ms. */
+  readonly takenAtMs: number;
+  readonly workers: readonly WorkerRow[];
+  /** Spares that run. */
+  readonly spares: readonly WorkerRow[];
+}
+
+/** A worker that has ended. */
+export interface WorkerEnd {
+  readonly worker: WorkerInfo;
+  /** Exit code: of `process.exit()` in it, 1 after an uncaught error. */
+  readonly code: number;
+  /** The uncaught error as {@link GyreError} with the original as `cause`, or null. */
+  readonly error: GyreError | null;
+  /** After how many ms another thread is started in its place; null: none is. */
+  readonly restartInMs: number | null;
+}
+
+/** A worker that did not return to its event loop for `hangMs`. */
+export interface WorkerHang {
+  readonly worker: WorkerInfo;
+  readonly stuckMs: number;
+  /** What it was executing, innermost first, as `function (url:line)`; null: could not be seen. */
+  readonly stack: readonly string[] | null;
+}
+
+/** A worker whose heap is nearly full. */
+export interface WorkerRecycling {
+  readonly worker: WorkerInfo;
+  /** Share of its heap limit that was in use. */
+  readonly heapRatio: number;
+}
+
+export interface RuntimeEvents {
+  /** A worker's thread runs. */
+  worker: [worker: WorkerInfo];
+  /** A worker listens on an address. Once for each worker and address. */
+  listening: [address: ListenAddress, worker: WorkerInfo];
+  /** A worker has ended, for whatever reason. */
+  exit: [end: WorkerEnd];
+  /**
+   * A worker died of an uncaught error, or another failure of a worker. Without a listener the
+   * error is written to stderr. In either case the others go on, unless the code is
+   * ERR_GYRE_RESTARTS: then the runtime closes.
+   */
+  error: [error: GyreError];
+  /** A worker hangs and is about to be replaced. */
+  hang: [hang: WorkerHang];
+  /** A worker's heap is nearly full, and it is about to be replaced. */
+  recycle: [recycling: WorkerRecycling];
+  /** Every worker was replaced, by `reload()`. */
+  reload: [];
+  /** Everything has ended: no thread, socket or timer is left. */
+  close: [];
+}
+
+export interface CloseOptions {
+  /**
+   * How long to wait for what is in flight, in ms. 0: not at all; Infinity: as long as
+   * it takes. Default: the option `drainMs` of `createRuntime`.
+   */
+  drainMs?: number;
+}
+
+export interface ReloadOptions {
+  /** The program that the new workers run, and every later one. Default: as before. */
+  entry?: string | URL;
+  /**
+   * How long what cannot move may live on in an old worker, in ms, as WebSockets and long
+   * answers. 0: not at all; Infinity: as long as it takes. Default: the option `drainMs`.
+   */
+  drainMs?: number;
+}
+
+/** `starting`: createRuntime has not resolved; `closed`: nothing is left. */
+export type RuntimeState = 'starting' | 'serving' | 'closing' | 'closed';
+
+/** The running whole, as `createRuntime` resolves to it. */
+export interface Runtime extends EventEmitter<RuntimeEvents> {
+  /** Where the workers listen now. */
+  readonly addresses: readonly ListenAddress[];
+  readonly workers: readonly WorkerInfo[];
+  /** Standby workers that run now; see the option `spares`. */
+  readonly spares: readonly WorkerInfo[];
+  readonly capabilities: Capabilities;
+  readonly state: RuntimeState;
+  /** Whether a balancer should send connections: it serves, and some worker listens. */
+  readonly ready: boolean;
+  /** The scoreboard now. Words may be from slightly different moments. */
+  snapshot(): Snapshot;
+  /**
+   * Replaces every worker, one after the other, by one that has loaded the program anew. Each
+   * replacement listens before the old one gives it all connections that can move, answers what
+   * is in flight, and ends: clients notice nothing. Resolves when the last old one has ended.
+   * Calls of this and {@link resize} are carried out one after the other.
+   *
+   * @throws GyreError `ERR_GYRE_RELOAD` if a replacement does not start: the worker that it was to
+   *   replace goes on, and so do those that have not been replaced. `ERR_GYRE_ENTRY_MISSING`,
+   *   `ERR_GYRE_CLOSED`, `ERR_GYRE_OPTION_INVALID`
+   */
+  reload(options?: ReloadOptions): Promise<void>;
+  /**
+   * Changes the number of workers, up to the option `maxWorkers`. Workers that go give their
+   * connections to those that stay. Resolves when all that were added listen and all that
+   * were to go have ended.
+   *
+   * @throws GyreError `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_CLOSED`, or what kept a new worker
+   *   from starting: then there are as many as before
+   */
+  resize(workers: number): Promise<void>;
+  /**
+   * Stops accepting, answers what is in flight, and ends every worker; after
+   * `drainMs` whatever is left is cut off. Resolves when no thread, descriptor or
+   * timer is left. Further calls return the same promise.
+   */
+  close(options?: CloseOptions): Promise<void>;
+}
