@@ -121,15 +121,14 @@ async function flushed(): Promise<void> {
 }
 
 function follow(runtime: Runtime, log: Log): void {
-  runtime.on('exit', ({ worker, code, restartInMs }) => {
+  runtime.on('exit', ({ worker, code, reason, restartInMs }) => {
     const next =
       restartInMs === null
         ? ''
         : `; another ${restartInMs === 0 ? 'starts' : `in ${restartInMs} ms`}`;
     const text = `${worker.spare ? 'spare' : 'worker'} ${worker.index} ended with code ${code}${next}`;
-    log.write('exit', text, { worker, code, restartInMs });
-    // Of one that nobody replaces: an old thread after a reload has ended with 0.
-    if (code !== 0 && restartInMs === null && !worker.spare) process.exitCode ??= code;
+    log.write('exit', text, { worker, code, reason, restartInMs });
+    if (code !== 0 && reason === 'finished' && !worker.spare) process.exitCode ??= code;
   });
   runtime.on('error', ({ code }) => {
     if (code === 'ERR_GYRE_RESTARTS') process.exitCode = EXIT_FAILED;

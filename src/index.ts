@@ -15,6 +15,7 @@ export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
   CloseOptions,
+  EndReason,
   ReloadOptions,
   Runtime,
   RuntimeEvents,

@@ -1,8 +1,11 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import t from 'tap';
+import { tmpdir } from 'node:os';
+import path from 'node:path';
+import t, { type Test } from 'tap';
 import { affinity } from '../src/native.js';
 import { app, CLI, get, gyre, Running, threads } from './support/app.js';
 
@@ -10,6 +13,12 @@ const CPUS = affinity();
 const SERVER = app('http.js');
 /** The line that says where it serves, with its parts. */
 const SERVING = /gyre: (\d+) workers?, (on CPUs ([\d, ]+)|not pinned), listening on (\S+):(\d+)/;
+
+function temporary(t: Test): string {
+  const directory = mkdtempSync(path.join(tmpdir(), 'gyre-cli-'));
+  t.teardown(() => rmSync(directory, { recursive: true }));
+  return directory;
+}
 
 t.test('--help and --version say what they should on stdout and exit with 0', async (t) => {
   const help = gyre(t, ['--help']);
@@ -31,10 +40,10 @@ t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
     ['run', SERVER, '--wrokers', '2'],
     ['run', SERVER, '--pin', 'firmly'],
     ['run', SERVER, '--placement', 'near'],
-    ['run', SERVER, '--pin', 'hard', '--workers', '1024'],
+    ['run', SERVER, '--pin', 'hard', '--workers', '512'],
     ['run', SERVER, '--pin', 'hard', '--workers', 'inline'],
     ['run', 'no-such-file.js'],
-    ...['0', '-1', '1.5', 'many', '1025', ''].map((n) => ['run', SERVER, `--workers=${n}`]),
+    ...['0', '-1', '1.5', 'many', '513', ''].map((n) => ['run', SERVER, `--workers=${n}`]),
   ];
   for (const args of wrong) {
     const command = gyre(t, args);
@@ -173,20 +182,38 @@ t.test(
   async (t) => {
     const server = gyre(t, ['run', app('exit-when-asked.js'), '--workers', '1']);
     const port = Number((await server.says(SERVING))[5]);
-    await get({ port, path: '/7' }).catch(() => {}); // it does not live to answer
+    await get({ port, path: '/7' });
     t.same(await server.ended(), { code: 7, signal: null });
   },
 );
 
 t.test('when workers end one after another, the first code that is not 0 counts', async (t) => {
-  const server = gyre(t, ['run', app('mortal.js'), '--workers', '3']);
+  const server = gyre(t, ['run', app('exit-when-asked.js'), '--workers', '3']);
   const port = Number((await server.says(SERVING))[5]);
   for (const code of [0, 7, 3]) {
-    await get({ port, path: `/exit?code=${code}` }).catch(() => {}); // it does not live to answer
+    await get({ port, path: `/${code}` });
     await server.says(new RegExp(`gyre: worker \\d ended with code ${code}`));
   }
   t.same(await server.ended(), { code: 7, signal: null });
   t.equal(server.stdout, '');
+});
+
+t.test('SIGHUP reloads, and so does a changed file with --watch', async (t) => {
+  const program = temporary(t);
+  copyFileSync(app('survivor.js'), path.join(program, 'app.js'));
+  const watched = gyre(t, ['run', path.join(program, 'app.js'), '--workers', '2', '--watch']);
+  const port = Number((await watched.says(SERVING))[5]);
+  const before = JSON.parse((await get(port)).body);
+  watched.child.kill('SIGHUP');
+  await watched.says(/gyre: reloading\n(?:.*\n)*gyre: reloaded in \d+ ms/);
+  t.not(JSON.parse((await get(port)).body).threadId, before.threadId);
+  writeFileSync(path.join(program, 'app.js'), "throw new Error('broken on purpose');\n");
+  await watched.says(
+    /ERR_GYRE_RELOAD: the replacement of worker 0 did not start: .*broken on purpose/,
+  );
+  t.equal((await get(port)).status, 200, 'what ran before goes on');
+  watched.child.kill('SIGTERM');
+  t.same(await watched.ended(), { code: 0, signal: null });
 });
 
 t.test('a worker that dies is named with its stack, and the others go on', async (t) => {

@@ -36,6 +36,17 @@ export interface Snapshot {
   readonly spares: readonly WorkerRow[];
 }
 
+/**
+ * Why a thread of a worker has ended.
+ *
+ * - died: an uncaught error, `process.exit()`, or out of memory
+ * - finished: by itself, with nothing left to do
+ * - replaced: after a reload, a hang or a full heap, or by `resize()`
+ * - not-started: it was to replace another, and did not come to listen
+ * - closed: the runtime closes
+ */
+export type EndReason = 'died' | 'finished' | 'replaced' | 'not-started' | 'closed';
+
 /** A worker that has ended. */
 export interface WorkerEnd {
   readonly worker: WorkerInfo;
@@ -43,6 +54,7 @@ export interface WorkerEnd {
   readonly code: number;
   /** The uncaught error as {@link GyreError} with the original as `cause`, or null. */
   readonly error: GyreError | null;
+  readonly reason: EndReason;
   /** After how many ms another thread is started in its place; null: none is. */
   readonly restartInMs: number | null;
 }

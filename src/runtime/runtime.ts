@@ -14,6 +14,7 @@ import { type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
   CloseOptions,
+  EndReason,
   ReloadOptions,
   Runtime,
   RuntimeEvents,
@@ -116,7 +117,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       },
       {
         spawn: (index, slot, cpu) => this.#spawn(index, slot, cpu),
-        ended: (worker, exit, restartInMs) => this.#onEnded(worker, exit, restartInMs),
+        ended: (worker, exit, why, restartInMs) => this.#onEnded(worker, exit, why, restartInMs),
         gaveUp: (error) => this.#giveUp(error),
         failed: (error) => this.#report(error),
         hung: (worker, stuckMs) => this.#onHung(worker, stuckMs),
@@ -382,7 +383,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       }
     });
     if (this.#slots.isSpare(worker.slot)) {
-      worker.on('exit', (exit) => this.#onEnded(worker, exit, null));
+      worker.on('exit', (exit) => {
+        const closes = this.#closing !== null ? 'closed' : 'finished';
+        this.#onEnded(worker, exit, worker.endIsExpected ? closes : 'died', null);
+      });
     }
     return worker;
   }
@@ -425,7 +429,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#own.set(slot, own.toSpliced(gone, 1));
   }
 
-  #onEnded(worker: WorkerHandle, exit: WorkerExit, restartInMs: number | null): void {
+  #onEnded(
+    worker: WorkerHandle,
+    exit: WorkerExit,
+    reason: EndReason,
+    restartInMs: number | null,
+  ): void {
     this.#listeners.abandon(worker.slot);
     this.#own.delete(worker.slot);
     for (const signal of Object.keys(os.constants.signals)) {
@@ -433,7 +442,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
     this.#moving?.ended(worker.slot);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
-    const end = { worker: this.#infoOf(worker), code: exit.code, error, restartInMs };
+    const end = { worker: this.#infoOf(worker), code: exit.code, error, reason, restartInMs };
     if (this.#state !== 'starting') {
       this.#announceEnd(end);
       return;

@@ -22,6 +22,7 @@
 import { GyreError, workerError } from '../errors.js';
 import { inPoll } from '../native.js';
 import { type Scoreboard, stuckMs } from '../scheduler/scoreboard.js';
+import type { EndReason } from './api.js';
 import type { Slots } from './slots.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 
@@ -62,7 +63,7 @@ export interface SupervisorEvents {
    *
    * @param restartInMs null: it is not started again
    */
-  ended(worker: WorkerHandle, exit: WorkerExit, restartInMs: number | null): void;
+  ended(worker: WorkerHandle, exit: WorkerExit, why: EndReason, restartInMs: number | null): void;
   /** Too many have died: nothing is started any more. */
   gaveUp(error: GyreError): void;
   /** A worker could not be started again; another try follows. */
@@ -109,6 +110,8 @@ export class Supervisor {
   #count = 0;
   readonly #deaths: number[] = [];
   readonly #suspects = new Map<WorkerHandle, NodeJS.Timeout>();
+  /** Replacements that did not come to listen. */
+  readonly #failed = new WeakSet<WorkerHandle>();
   #watch: NodeJS.Timeout | undefined;
   /** The runtime has started: from here on deaths are mended. */
   #mends = false;
@@ -305,6 +308,8 @@ export class Supervisor {
     const suspect = this.#suspects.get(worker);
     if (suspect !== undefined) clearTimeout(suspect);
     this.#suspects.delete(worker);
+    const why = this.#whyEnded(seat, worker);
+    if (seat.next === worker) seat.next = null;
     if (seat.leaving === worker) seat.leaving = null;
     let restartInMs: number | null = null;
     let limit: GyreError | null = null;
@@ -313,17 +318,24 @@ export class Supervisor {
       this.#promote(seat);
       restartInMs = 0;
       limit = this.#countDeath(worker, exit);
-    } else if (seat.current === worker && this.#mends && !this.#over && !worker.endIsExpected) {
+    } else if (why === 'died' && seat.current === worker && this.#mends) {
       limit = this.#countDeath(worker, exit);
       if (limit === null) restartInMs = this.#mendDeath(seat);
     }
-    this.#events.ended(worker, exit, restartInMs);
+    this.#events.ended(worker, exit, why, restartInMs);
     if (limit !== null) this.#events.gaveUp(limit);
     this.#settle();
     if (this.#over || !this.#mends) return;
     const all = this.#filled();
     if (this.starts || all.some(({ current }) => current?.state !== 'exited')) return;
     this.#events.allEnded();
+  }
+
+  #whyEnded(seat: Seat, worker: WorkerHandle): EndReason {
+    if (this.#over) return 'closed';
+    if (seat.next === worker || this.#failed.has(worker)) return 'not-started';
+    if (seat.leaving === worker || seat.index >= this.#count) return 'replaced';
+    return worker.endIsExpected ? 'finished' : 'died';
   }
 
   /** @returns after how long another thread starts */
@@ -363,7 +375,7 @@ export class Supervisor {
     const { length } = this.#deaths;
     return new GyreError(
       'ERR_GYRE_RESTARTS',
-      `workers died ${length} times within ${restartsWithinMs} ms, more often than restarts: ${restarts} allows`,
+      `deaths of workers within ${restartsWithinMs} ms: ${length}, and restarts allows ${restarts}`,
       { worker: worker.index, ...(exit.error !== undefined && { cause: exit.error }) },
     );
   }
@@ -388,6 +400,8 @@ export class Supervisor {
       await this.#listens(next, old.state === 'starting');
     } catch (cause) {
       if (seat.next === next) seat.next = null;
+      if (next.state !== 'exited') seat.leaving = next; // it has the other slot for a moment more
+      this.#failed.add(next);
       next.stop();
       await next.ended();
       throw new GyreError(

@@ -12,9 +12,9 @@ import type { FromWorker } from '../protocol.js';
  */
 export function followEnd(send: (message: FromWorker) => void, last: () => void): void {
   const { exit } = process;
-  process.exit = (code?: number | string | null) => {
+  process.exit = (...code: Parameters<typeof process.exit>) => {
     send({ kind: 'exiting' });
-    return exit.call(process, code);
+    return exit.apply(process, code); // to node, no code is something else than undefined
   };
   // Before any listener of the application, and never after it: this is registered first.
   process.on('exit', last);

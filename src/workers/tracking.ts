@@ -198,7 +198,7 @@ export class Tracking {
     if (!isQuiet(socket)) return;
     // The governor may take it at any instruction up to here, for what the table said before.
     if (!this.#table.unhold(track.fd)) return;
-    track.known = true;
+    track.known = this.#armed; // else what begins next is not seen
     track.open = 0;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   }

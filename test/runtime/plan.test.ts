@@ -114,10 +114,10 @@ t.test(
     const auto = resolveOptions({ entry: 'a.js' });
     const counts = [1, 2, 4, 5, 8, 9, 64].map((workers) => planSpares(auto, ALL, workers));
     t.same(counts, [0, 4, 4, 2, 2, 1, 1]);
-    t.equal(planSpares(auto, ALL, 1024), 0, 'there is no room for more');
+    t.equal(planSpares(auto, ALL, 512), 0, 'there is no room for more');
     const some = resolveOptions({ entry: 'a.js', spares: 3 });
     t.equal(planSpares(some, ALL, 1), 3, 'who counts decides');
-    t.equal(planSpares(some, ALL, 1023), 1);
+    t.equal(planSpares(some, ALL, 511), 2);
     t.equal(planSpares(some, { ...ALL, move: { available: false, reason: '' } }, 2), 0);
     t.equal(planSpares(resolveOptions({ entry: 'a.js', scheduler: { move: false } }), ALL, 2), 0);
     t.equal(planSpares(resolveOptions({ entry: 'a.js', workers: 'inline' }), ALL, 1), 0);

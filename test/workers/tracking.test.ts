@@ -72,6 +72,11 @@ class World {
     while (this.waiting.length < requests) await turn();
   }
 
+  /** Resolves when the server has consumed everything. */
+  async read(): Promise<void> {
+    while (!atBoundary(this.#fd, this.#sent, false)) await turn();
+  }
+
   async answer(): Promise<void> {
     const got = this.#got.length;
     this.waiting.shift()?.end('ok');
@@ -118,11 +123,30 @@ t.test('while messages are not followed it stays, unless nothing was read', asyn
   await world.answer();
   t.notOk(world.movable, 'after one');
   world.tracking.arm(true);
-  t.notOk(world.movable, 'and when they are followed again');
+  t.ok(world.movable && world.exact, 'node says that it is idle when they are followed again');
   await world.send(REQUEST, 1);
   t.notOk(world.movable);
   await world.answer();
-  t.ok(world.movable && world.exact, 'until one has begun and ended');
+  t.ok(world.movable && world.exact);
+});
+
+t.test('what node calls idle is looked at with care', async (t) => {
+  const world = await World.start(t);
+  world.tracking.arm(false);
+  await world.send(REQUEST, 1);
+  world.tracking.settle();
+  t.notOk(world.movable, 'a request that is not answered');
+  await world.answer();
+  await world.send(REQUEST.slice(0, 20), 0);
+  await world.read();
+  world.tracking.settle();
+  t.notOk(world.movable, 'half a message');
+  await world.send(REQUEST.slice(20), 1);
+  world.tracking.settle();
+  t.notOk(world.movable);
+  await world.answer();
+  world.tracking.settle();
+  t.ok(world.movable && world.exact);
 });
 
 t.test('what has begun before messages are followed is not taken for nothing', async (t) => {
