@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
-import type { MovingInit } from '../protocol.js';
+import type { GovernorInit, MovingInit } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
@@ -34,6 +34,11 @@ function ringCapacity(slots: number): number {
 
 /** Longest that taking everything from a worker may keep main waiting. It takes milliseconds. */
 const EVACUATION_MS = 1_000;
+
+/** A governor that lived for so long did not die of how it starts. No evidence for more or less. */
+const GOVERNOR_LIVED_MS = 1_000;
+const GOVERNOR_BACKOFF_MS = 100;
+const GOVERNOR_BACKOFF_MAX_MS = 60_000;
 
 /** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
@@ -70,17 +75,22 @@ export interface MovingEvents {
   stalled(worker: number): void;
   /** All workers stand still: a spare would help. False if there is none to be had. */
   wantSpare(): boolean;
-  /** The governor has died: nothing is rescued any more. */
-  died(error: unknown): void;
+  /** The governor has died: nothing is rescued until another starts, in `restartInMs`. */
+  died(error: unknown, restartInMs: number): void;
 }
 
 export class Moving {
   readonly init: MovingInit;
+  readonly #governorInit: GovernorInit;
   readonly #options: MovingOptions;
   readonly #events: MovingEvents;
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
-  readonly #governor: GovernorThread;
+  #governor: GovernorThread;
+  /** Governors that have died one after the other, each soon after its start. */
+  #governorsLost = 0;
+  #restart: NodeJS.Timeout | undefined;
+  #started = false;
   /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
   readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
 
@@ -95,23 +105,43 @@ export class Moving {
     const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
+    this.#governorInit = {
+      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos },
+      scoreboard: scoreboard.words,
+    };
     // Started before the workers: it checks the system while they load.
-    this.#governor = new GovernorThread(
-      { ...shared, rings, batchMax, seed, name, scoreboard: scoreboard.words, tickMs, chaos },
-      {
-        left: (worker) => this.left(worker),
-        stalled: (worker) => events.stalled(worker),
-        evacuated: (worker) => this.#evacuated(worker),
-        wantSpare: () => {
-          if (!events.wantSpare()) this.#governor.tell({ kind: 'no-spare' });
-        },
-        died: (error) => {
-          for (const worker of [...this.#evacuations.keys()]) this.#evacuated(worker);
-          this.#lookAgain(this.#mailboxes.governor);
-          events.died(error);
-        },
+    this.#governor = this.#startGovernor();
+  }
+
+  #startGovernor(): GovernorThread {
+    const startedAt = performance.now();
+    const governor: GovernorThread = new GovernorThread(this.#governorInit, {
+      left: (worker) => this.left(worker),
+      stalled: (worker) => this.#events.stalled(worker),
+      evacuated: (worker) => this.#evacuated(worker),
+      wantSpare: () => {
+        if (!this.#events.wantSpare()) governor.tell({ kind: 'no-spare' });
       },
-    );
+      died: (error) => this.#onGovernorDied(error, performance.now() - startedAt),
+    });
+    return governor;
+  }
+
+  /** Nothing is rescued until there is another; workers go on giving by themselves. */
+  #onGovernorDied(error: unknown, lived: number): void {
+    for (const worker of [...this.#evacuations.keys()]) this.#evacuated(worker);
+    this.#lookAgain(this.#mailboxes.governor);
+    if (!this.#started) return; // check() says why nothing moves
+    this.#governorsLost = lived >= GOVERNOR_LIVED_MS ? 0 : this.#governorsLost + 1;
+    const delay =
+      this.#governorsLost === 0
+        ? 0
+        : Math.min(GOVERNOR_BACKOFF_MS * 2 ** this.#governorsLost, GOVERNOR_BACKOFF_MAX_MS);
+    this.#events.died(error, delay);
+    this.#restart = setTimeout(async () => {
+      this.#governor = this.#startGovernor();
+      if ((await this.#governor.checked) === null) this.#begin();
+    }, delay);
   }
 
   /** Resolves to null if connections can move on this system, else to why not. */
@@ -121,6 +151,11 @@ export class Moving {
 
   /** Begins. */
   start(): void {
+    this.#started = true;
+    this.#begin();
+  }
+
+  #begin(): void {
     this.#governor.tell({ kind: 'start' });
     for (let slot = 0; slot < this.#options.slots; slot++) this.#announce(slot);
   }
@@ -227,6 +262,8 @@ export class Moving {
   }
 
   async stop(): Promise<void> {
+    this.#started = false;
+    clearTimeout(this.#restart);
     await this.#governor.stop();
   }
 

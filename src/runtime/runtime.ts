@@ -246,7 +246,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           const worker = this.#handle(slot);
           if (worker !== null) this.#supervisor.stalled(worker);
         },
-        died: (error) => this.#onGovernorDied(error),
+        died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
       },
     );
   }
@@ -279,12 +279,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
   }
 
-  #onGovernorDied(cause: unknown): void {
+  #onGovernorDied(cause: unknown, restartInMs: number): void {
     process.emitWarning(
-      `the governor has died, so nothing is taken from workers that stand still: ${inspect(cause)}`,
+      `the governor has died, so nothing is taken from workers that stand still until another starts in ${restartInMs} ms: ${inspect(cause)}`,
       { type: 'GyreWarning', code: 'GYRE_GOVERNOR_DIED' },
     );
-    this.#supervisor.watchForHangs();
   }
 
   #awaitsSuccessor(): boolean {

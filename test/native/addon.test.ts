@@ -36,7 +36,11 @@ interface Build {
   readonly tests: readonly (readonly [file: string, only?: string])[];
 }
 
-const LOAD = 'const addon = require(process.env.GYRE_NATIVE);';
+/** Loads the addon, and has what it takes for shared memory: a `table` of two entries, `mail`. */
+const LOAD = `
+  const addon = require(process.env.GYRE_NATIVE);
+  const table = { words: new Int32Array(64), layout: new Int32Array(12).fill(32) };
+  const mail = { words: new Int32Array(64), layout: new Int32Array(16) };`;
 
 const BUILDS: readonly Build[] = [
   {
@@ -45,10 +49,10 @@ const BUILDS: readonly Build[] = [
     cmakeOption: '--CDENABLE_ASAN=ON',
     library: 'libasan.so',
     options: { ASAN_OPTIONS: 'detect_leaks=0', UBSAN_OPTIONS: 'print_stacktrace=1' },
-    // A table layout of one word, where the addon reads ten.
+    // A table layout of one word, where the addon reads twelve.
     mistake: `${LOAD}
-      const layout = new Int32Array(new ArrayBuffer(4));
-      addon.peek(0, 0, { words: new Int32Array(64), layout }, new Int32Array(3));`,
+      table.layout = new Int32Array(new ArrayBuffer(4));
+      addon.peek(0, 0, { table, mail }, new Int32Array(4));`,
     report: /heap-buffer-overflow[\s\S]*TableOf/,
     tests: [
       ['dist/test/native.test.js'],
@@ -64,10 +68,9 @@ const BUILDS: readonly Build[] = [
     // Two threads let the addon write to the same words.
     mistake: `${LOAD}
       const { isMainThread, Worker, workerData } = require('node:worker_threads');
-      const out = isMainThread ? new Int32Array(new SharedArrayBuffer(12)) : workerData;
-      const layout = new Int32Array(10).fill(1);
+      const out = isMainThread ? new Int32Array(new SharedArrayBuffer(16)) : workerData;
       if (isMainThread) new Worker(__filename, { workerData: out });
-      for (let i = 0; i < 200_000; i++) addon.peek(0, 0, { words: new Int32Array(64), layout }, out);`,
+      for (let i = 0; i < 200_000; i++) addon.peek(0, 0, { table, mail }, out);`,
     report: /data race[\s\S]*PeekOf/,
     tests: [['dist/test/native.test.js']],
   },
