@@ -1,0 +1,94 @@
+/**
+ * When a worker follows the messages of its connections: not while they come so fast that it
+ * would cost something, unless it was stuck in something lately.
+ */
+import net from 'node:net';
+import { setTimeout as delay } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { app } from '../support/app.js';
+import { type Facts, Host } from './host.js';
+import { KeptAlive } from './kept-alive.js';
+import { HOST, portOf } from './stalling.js';
+
+const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
+const CONNECTIONS = 32;
+/** Well above FAST_EVENTS of src/workers/rounds.ts. */
+const FAST_PER_SECOND = 15_000;
+
+t.setTimeout(120_000); // of all tests in this file together
+
+/** As many requests as are answered, one at a time on each connection, until it ends. */
+function asFastAsItGoes(t: Test, port: number): { stop(): void; readonly answers: number } {
+  let answers = 0;
+  const sockets = Array.from({ length: CONNECTIONS }, () => {
+    const socket = net.connect({ host: HOST, port, noDelay: true });
+    socket.on('error', () => {});
+    socket.on('data', () => {
+      answers++;
+      socket.write(REQUEST);
+    });
+    socket.write(REQUEST);
+    return socket;
+  });
+  const stop = () => {
+    for (const socket of sockets) socket.destroy();
+  };
+  t.teardown(stop);
+  return {
+    stop,
+    get answers() {
+      return answers;
+    },
+  };
+}
+
+function armed({ snapshot }: Facts): boolean {
+  return snapshot.workers.some((row) => row.armed);
+}
+
+function messages({ snapshot }: Facts): number {
+  return snapshot.workers.reduce((sum, row) => sum + row.messages, 0);
+}
+
+t.test('fast messages are not followed, unless the worker was stuck lately', async (t) => {
+  const host = await Host.start(t, { entry: app('mortal.js'), workers: 1, spares: 0 });
+  const facts = await host.facts();
+  const slow = new KeptAlive({ host: HOST, port: portOf(facts) });
+  t.teardown(() => slow.close());
+  await slow.ask();
+  t.ok(armed(await host.facts()), 'slow ones are');
+  t.equal(messages(await host.facts()), 1);
+
+  const began = performance.now();
+  const load = asFastAsItGoes(t, portOf(facts));
+  const disarmed = await host.factsWhen((now) => !armed(now));
+  const perSecond = (load.answers / (performance.now() - began)) * 1000;
+  if (armed(disarmed) && perSecond < FAST_PER_SECOND) {
+    t.skip(`this machine answers ${Math.round(perSecond)} requests/s, which are too few`);
+    load.stop();
+    await host.close(t);
+    return;
+  }
+  t.notOk(armed(disarmed), 'fast ones are not');
+  const { answers } = load;
+  const before = messages(await host.facts());
+  while (load.answers < answers + 1_000) await delay(5);
+  const after = await host.facts();
+  t.notOk(armed(after));
+  t.equal(messages(after), before, 'no message is counted');
+
+  await slow.ask('/burn?ms=100').catch(() => {});
+  const again = await host.factsWhen(armed);
+  t.ok(armed(again), 'after it was stuck they are');
+  const counted = messages(again);
+  await host.factsWhen((now) => messages(now) > counted);
+  load.stop();
+
+  // A hundred a second for as long as it takes.
+  const calm = await host.factsWhen((now) => {
+    slow.ask().catch(() => {});
+    return armed(now);
+  });
+  t.ok(armed(calm));
+  await host.close(t);
+});
