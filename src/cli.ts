@@ -43,6 +43,9 @@ interface RunFlags {
   placement: Placement;
   spares: number | 'auto';
   move: boolean;
+  drainMs?: number;
+  hangMs?: number;
+  restarts?: number;
   watch?: true;
   json?: true;
 }
@@ -51,6 +54,13 @@ function parseWorkers(text: string): RunFlags['workers'] {
   if (text === 'auto' || text === 'inline') return text;
   if (/^[1-9][0-9]{0,3}$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It is a number from 1 to 512, 'auto' or 'inline'.");
+}
+
+/** Whether it is in range is for the options to say. */
+function parseNumber(text: string): number {
+  if (/^[0-9]{1,10}$/.test(text)) return Number(text);
+  if (text === 'Infinity') return Number.POSITIVE_INFINITY;
+  throw new InvalidArgumentError('It is a number that is not negative, or Infinity.');
 }
 
 function parseSpares(text: string): RunFlags['spares'] {
@@ -160,9 +170,12 @@ async function reload(runtime: Runtime, log: Log): Promise<void> {
 
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
-  const { workers, spares, pin, placement, move } = flags;
+  const { workers, spares, pin, placement, move, drainMs, hangMs, restarts } = flags;
   const options: RuntimeOptions = {
     ...{ entry, args, workers, spares, pin, placement },
+    ...(drainMs !== undefined && { drainMs }),
+    ...(hangMs !== undefined && { hangMs }),
+    ...(restarts !== undefined && { restarts }),
     ...{ scheduler: { move }, handleSignals: true },
   };
   let runtime: Runtime;
@@ -219,6 +232,17 @@ program
       .default('auto'),
   )
   .option('--no-move', 'leave each connection with the worker that accepted it')
+  .option('--drain-ms <ms>', 'how long what is in flight may take at the end (10000)', parseNumber)
+  .option(
+    '--hang-ms <ms>',
+    'replace a worker that is stuck for so long (30000); 0: never',
+    parseNumber,
+  )
+  .option(
+    '--restarts <n>',
+    'deaths of workers within a minute that are put up with (60)',
+    parseNumber,
+  )
   .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(

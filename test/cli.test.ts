@@ -43,6 +43,7 @@ t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
     ['run', SERVER, '--pin', 'hard', '--workers', '512'],
     ['run', SERVER, '--pin', 'hard', '--workers', 'inline'],
     ['run', 'no-such-file.js'],
+    ...['--drain-ms=-1', '--hang-ms=5', '--restarts=many'].map((flag) => ['run', SERVER, flag]),
     ...['0', '-1', '1.5', 'many', '513', ''].map((n) => ['run', SERVER, `--workers=${n}`]),
   ];
   for (const args of wrong) {

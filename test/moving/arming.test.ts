@@ -64,7 +64,7 @@ t.test('fast messages are not followed, unless the worker was stuck lately', asy
   const disarmed = await host.factsWhen((now) => !armed(now));
   const perSecond = (load.answers / (performance.now() - began)) * 1000;
   if (armed(disarmed) && perSecond < FAST_PER_SECOND) {
-    t.skip(`this machine answers ${Math.round(perSecond)} requests/s, which are too few`);
+    t.pass('fast ones', { skip: `this machine answers only ${Math.round(perSecond)} a second` });
     load.stop();
     await host.close(t);
     return;
