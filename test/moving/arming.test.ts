@@ -61,7 +61,8 @@ t.test('fast messages are not followed, unless the worker was stuck lately', asy
 
   const began = performance.now();
   const load = asFastAsItGoes(t, portOf(facts));
-  const disarmed = await host.factsWhen((now) => !armed(now));
+  // It may have been stuck when it was new, and follows them for ten seconds then.
+  const disarmed = await host.factsWhen((now) => !armed(now), 600);
   const perSecond = (load.answers / (performance.now() - began)) * 1000;
   if (armed(disarmed) && perSecond < FAST_PER_SECOND) {
     t.pass('fast ones', { skip: `this machine answers only ${Math.round(perSecond)} a second` });
