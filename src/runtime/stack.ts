@@ -3,11 +3,13 @@
  * thread only.
  *
  * The inspector interrupts JavaScript, an endless loop too, but nothing that waits in a system
- * call or in Atomics.wait: then there is no answer, and nobody waits for it for long.
+ * call or in Atomics.wait: then there is no answer, and nobody waits for it for long. The thread
+ * is paused for as long as the answer travels, a millisecond or so; the first time in each thread some
+ * 50 ms pass, because the inspector tells of every script.
  */
 import type { Session } from 'node:inspector';
 
-/** Longest wait for an answer. It takes 30 to 60 ms; no evidence for the bound. */
+/** Longest wait for an answer. No evidence for more or less. */
 const TIMEOUT_MS = 500;
 /** Innermost frames that are of interest. */
 const FRAMES_MAX = 10;
@@ -17,7 +19,7 @@ interface CallFrame {
   readonly location: { readonly scriptId: string; readonly lineNumber: number };
 }
 
-interface FromWorker {
+interface Said {
   readonly method?: string;
   readonly params?: {
     readonly scriptId?: string;
@@ -26,64 +28,113 @@ interface FromWorker {
   };
 }
 
-/**
- * The stack of the thread that Node knows as `threadId`, innermost first, as
- * `function (url:line)`; null if it cannot be seen.
- */
-export async function stackOf(threadId: number): Promise<string[] | null> {
-  let session: Session;
-  try {
-    const { Session: InspectorSession } = await import('node:inspector');
-    session = new InspectorSession();
-    session.connect();
-  } catch {
-    return null; // this Node has no inspector
+/** One worker thread as the inspector knows it. */
+interface Target {
+  readonly sessionId: string;
+  readonly urls: Map<string, string>;
+  enabled: boolean;
+  /** Who waits for its stack. */
+  asked: ((stack: string[] | null) => void) | null;
+}
+
+export class StackSampler {
+  readonly #session: Session;
+  /** By Node's number of the thread. */
+  readonly #targets = new Map<number, Target>();
+  readonly #bySession = new Map<string, Target>();
+  #id = 0;
+
+  private constructor(session: Session) {
+    this.#session = session;
+    session.on('NodeWorker.attachedToWorker', ({ params }) => {
+      // There is no other way to tell which one it is, in Node 20 to 26.
+      const thread = Number(/^\[worker (\d+)\]/.exec(params.workerInfo.title)?.[1]);
+      const { sessionId } = params;
+      const target: Target = { sessionId, urls: new Map(), enabled: false, asked: null };
+      this.#targets.set(thread, target);
+      this.#bySession.set(sessionId, target);
+    });
+    session.on('NodeWorker.detachedFromWorker', ({ params }) => {
+      const target = this.#bySession.get(params.sessionId);
+      this.#bySession.delete(params.sessionId);
+      for (const [thread, each] of this.#targets) if (each === target) this.#targets.delete(thread);
+      target?.asked?.(null);
+    });
+    session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
+      const target = this.#bySession.get(params.sessionId);
+      if (target !== undefined) this.#hear(target, JSON.parse(params.message) as Said);
+    });
   }
-  try {
-    return await askFor(session, threadId);
-  } finally {
-    session.post('NodeWorker.disable');
-    session.disconnect();
+
+  /** Null: this Node has no inspector. */
+  static async open(): Promise<StackSampler | null> {
+    try {
+      const inspector = await import('node:inspector');
+      const session = new inspector.Session();
+      session.connect();
+      const sampler = new StackSampler(session);
+      session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
+      return sampler;
+    } catch {
+      return null;
+    }
+  }
+
+  /**
+   * The stack of the thread that Node knows as `threadId`, innermost first, as
+   * `function (url:line)`; null if it cannot be seen, or is being asked for already.
+   */
+  async sample(threadId: number): Promise<string[] | null> {
+    const target = this.#targets.get(threadId);
+    if (target === undefined || target.asked !== null) return null;
+    const stack = new Promise<string[] | null>((resolve) => {
+      const timer = setTimeout(() => target.asked?.(null), TIMEOUT_MS);
+      target.asked = (found) => {
+        target.asked = null;
+        clearTimeout(timer);
+        resolve(found);
+      };
+    });
+    if (!target.enabled) this.#send(target, 'Debugger.enable');
+    target.enabled = true;
+    this.#send(target, 'Debugger.pause');
+    return stack;
+  }
+
+  close(): void {
+    this.#session.post('NodeWorker.disable');
+    this.#session.disconnect();
+    for (const { asked } of this.#targets.values()) asked?.(null);
+    this.#targets.clear();
+  }
+
+  #send({ sessionId }: Target, method: string): void {
+    const message = JSON.stringify({ id: ++this.#id, method });
+    this.#session.post('NodeWorker.sendMessageToWorker', { sessionId, message });
+  }
+
+  #hear(target: Target, { method, params }: Said): void {
+    if (method === 'Debugger.scriptParsed') target.urls.set(params?.scriptId ?? '', params?.url ?? '');
+    if (method !== 'Debugger.paused') return;
+    // Also after a `debugger` statement of the application, of which nobody has asked to hear.
+    this.#send(target, 'Debugger.resume');
+    const frames = (params?.callFrames ?? []).slice(0, FRAMES_MAX);
+    target.asked?.(frames.map((frame) => shown(frame, target.urls)));
   }
 }
 
-function askFor(session: Session, threadId: number): Promise<string[] | null> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(() => resolve(null), TIMEOUT_MS);
-    const urls = new Map<string, string>();
-    let sessionId: string | null = null;
-    let id = 0;
-    const send = (method: string) => {
-      const message = JSON.stringify({ id: ++id, method });
-      session.post('NodeWorker.sendMessageToWorker', { sessionId: sessionId as string, message });
-    };
-    session.on('NodeWorker.attachedToWorker', ({ params }) => {
-      // There is no other way to tell which one it is, in Node 20 to 26.
-      if (!params.workerInfo.title.startsWith(`[worker ${threadId}]`)) return;
-      sessionId = params.sessionId;
-      send('Debugger.enable');
-      send('Debugger.pause');
-    });
-    session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
-      if (params.sessionId !== sessionId) return;
-      const { method, params: said } = JSON.parse(params.message) as FromWorker;
-      if (method === 'Debugger.scriptParsed') urls.set(said?.scriptId ?? '', said?.url ?? '');
-      if (method !== 'Debugger.paused') return;
-      send('Debugger.resume');
-      send('Debugger.disable');
-      clearTimeout(timer);
-      const frames = (said?.callFrames ?? []).slice(0, FRAMES_MAX);
-      resolve(frames.map((frame) => shown(frame, urls)));
-    });
-    session.post('NodeWorker.enable', { waitForDebuggerOnStart: false }, (error) => {
-      if (error === null) return;
-      clearTimeout(timer);
-      resolve(null);
-    });
-  });
+/** {@link StackSampler.sample} once. */
+export async function stackOf(threadId: number): Promise<string[] | null> {
+  const sampler = await StackSampler.open();
+  if (sampler === null) return null;
+  try {
+    return await sampler.sample(threadId);
+  } finally {
+    sampler.close();
+  }
 }
 
 function shown({ functionName, location }: CallFrame, urls: ReadonlyMap<string, string>): string {
-  const url = urls.get(location.scriptId) ?? '?';
+  const url = urls.get(location.scriptId) || '?';
   return `${functionName || '(anonymous)'} (${url}:${location.lineNumber + 1})`;
 }

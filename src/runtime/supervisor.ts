@@ -251,7 +251,9 @@ export class Supervisor {
       await leaving.ended;
     });
     seat.replacing = ended.catch(() => {});
-    return { taken: left.then(() => {}), ended };
+    const taken = left.then(() => {});
+    taken.catch(() => {}); // it rejects as `ended` does, and most callers wait for that one only
+    return { taken, ended };
   }
 
   /**

@@ -156,6 +156,56 @@ t.test('each worker gets a socket of its own on the one address', (t) => {
   t.end();
 });
 
+t.test('who replaces another accepts from the same socket', (t) => {
+  const ledger = new Ledger(t);
+  const [old, other] = [0, 1].map((worker) => ledger.open(worker, tcp())) as [Opened, Opened];
+  ledger.replaces.set(2, 0);
+  const next = ledger.open(2, tcp());
+  t.equal(portOf(next), portOf(old), 'the n-th port 0 is the same for each thread');
+  t.equal(cookieOf(next.fd), cookieOf(old.fd));
+  t.not(cookieOf(next.fd), cookieOf(other.fd));
+  t.same(ledger.listeners.descriptors(), { main: 2, workers: 3 }, 'no socket more');
+  ledger.release(0, old);
+  t.same(ledger.news(), [], 'there is nothing to share out');
+  t.same(ledger.listeners.descriptors(), { main: 2, workers: 2 });
+  t.end();
+});
+
+t.test('sockets stay open while somebody may come who accepts from them', async (t) => {
+  const ledger = new Ledger(t);
+  const [first, second] = [0, 1].map((worker) => ledger.open(worker, tcp())) as [Opened, Opened];
+  const port = portOf(first);
+  ledger.awaitsSuccessor = true;
+  for (const { fd } of [first, second]) close(fd); // as a thread's end does
+  ledger.listeners.abandon(0);
+  ledger.news();
+  ledger.listeners.abandon(1);
+  t.same(ledger.listeners.descriptors(), { main: 2, workers: 0 });
+  t.equal(await outcomeOf(t, port), 'connected', 'it waits in a queue');
+  const [, adopted] = [ledger.open(2, tcp()), ledger.news()];
+  t.match(adopted, [{ worker: 2, message: { kind: 'adopt' } }], 'the first gets both');
+  const back = ledger.open(3, tcp());
+  t.equal(portOf(back), port);
+  t.match(ledger.news(), [{ worker: 2, message: { kind: 'yield' } }], 'until there is another');
+  t.same(ledger.listeners.descriptors(), { main: 2, workers: 3 });
+  t.end();
+});
+
+t.test('and are closed when nobody came', async (t) => {
+  const ledger = new Ledger(t);
+  const { fd, ...opened } = ledger.open(0, tcp());
+  ledger.awaitsSuccessor = true;
+  close(fd);
+  ledger.listeners.abandon(0);
+  ledger.listeners.settle();
+  t.same(ledger.listeners.descriptors(), { main: 1, workers: 0 });
+  ledger.awaitsSuccessor = false;
+  ledger.listeners.settle();
+  t.same(ledger.listeners.descriptors(), { main: 0, workers: 0 });
+  t.equal(await outcomeOf(t, portOf({ fd, ...opened })), 'ECONNREFUSED');
+  t.end();
+});
+
 t.test('where the kernel does not balance, all workers share one socket', (t) => {
   const ledger = new Ledger(t, false);
   const replies = [0, 1].map((worker) => ledger.open(worker, tcp()));
