@@ -114,7 +114,8 @@ export class StackSampler {
   }
 
   #hear(target: Target, { method, params }: Said): void {
-    if (method === 'Debugger.scriptParsed') target.urls.set(params?.scriptId ?? '', params?.url ?? '');
+    if (method === 'Debugger.scriptParsed')
+      target.urls.set(params?.scriptId ?? '', params?.url ?? '');
     if (method !== 'Debugger.paused') return;
     // Also after a `debugger` statement of the application, of which nobody has asked to hear.
     this.#send(target, 'Debugger.resume');

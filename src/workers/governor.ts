@@ -55,6 +55,9 @@ const WISHES_MIN = 10;
 /** How long a worker must have stood still before main hears of it, in ms: it may be a hang. */
 const STALLED_MS = 100;
 
+/** Pauses in vain after which a worker that is to be emptied is left as it is. */
+const EVACUATION_TRIES = 100;
+
 /** Entries of the connection table that one pause looks at: kIdleScanMax in native/taking.h. */
 const IDLE_SCAN = 1_024;
 
@@ -158,13 +161,17 @@ class Governor {
     const { batchMax } = this.#init;
     const end = this.#board.peer(worker) === 0 ? 0 : this.#board.fdEnd(worker);
     this.#ready = [];
+    // On a full machine it may take a while until the thread has a CPU to be paused on.
+    let tries = EVACUATION_TRIES;
     for (let fd = 0; fd < end; fd += IDLE_SCAN) {
-      let made = 0;
-      do {
+      let more = true;
+      while (more && tries > 0) {
         const recipient = this.#leastLoaded(worker);
-        made = recipient === null ? 0 : this.#make(worker, recipient, batchMax, fd);
-        taken += made;
-      } while (made === batchMax);
+        const made = recipient === null ? -1 : this.#make(worker, recipient, batchMax, fd);
+        if (made < 0) tries--;
+        else taken += made;
+        more = made < 0 || made === batchMax;
+      }
     }
     this.#send({ kind: 'evacuated', worker, taken });
   }
@@ -209,7 +216,7 @@ class Governor {
     victim.rounds++;
     victim.gave[move.recipient] = victim.rounds;
     const taken = this.#make(worker, move.recipient, move.count);
-    victim.backoff = taken !== 0 ? 1 : Math.min(2 * victim.backoff, BACKOFF_MAX);
+    victim.backoff = taken > 0 ? 1 : Math.min(2 * victim.backoff, BACKOFF_MAX);
     victim.rest = victim.backoff - 1;
   }
 
@@ -270,7 +277,7 @@ class Governor {
           );
     if (taken < 0) {
       row.refused();
-      return 0;
+      return -1;
     }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
     row.paused(taken, mismatches, failures, pauseNs / 1000);
