@@ -181,6 +181,7 @@ export class Supervisor {
     for (const seat of this.#filled()) {
       if (seat.current?.state === 'exited' && !seat.current.endIsExpected) this.#mendDeath(seat);
     }
+    this.#checkWhetherAllEnded();
   }
 
   /** Looks for workers that hang by itself, where nobody calls {@link stalled}. */
@@ -327,9 +328,12 @@ export class Supervisor {
     this.#events.ended(worker, exit, why, restartInMs);
     if (limit !== null) this.#events.gaveUp(limit);
     this.#settle();
-    if (this.#over || !this.#mends) return;
-    const all = this.#filled();
-    if (this.starts || all.some(({ current }) => current?.state !== 'exited')) return;
+    this.#checkWhetherAllEnded();
+  }
+
+  #checkWhetherAllEnded(): void {
+    if (this.#over || !this.#mends || this.starts) return;
+    if (this.#filled().some(({ current }) => current?.state !== 'exited')) return;
     this.#events.allEnded();
   }
 
