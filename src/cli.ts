@@ -46,6 +46,7 @@ interface RunFlags {
   drainMs?: number;
   hangMs?: number;
   restarts?: number;
+  blame?: true;
   watch?: true;
   json?: true;
 }
@@ -148,6 +149,9 @@ function follow(runtime: Runtime, log: Log): void {
     const frames = (stack ?? ['(cannot be seen)']).map((frame) => `\n    ${frame}`).join('');
     log.write('hang', `${text}${frames}`, { worker, stuckMs, stack });
   });
+  runtime.on('stall', ({ worker, stack }) => {
+    log.write('stall', `worker ${worker.index} stood still in ${stack[0]}`, { worker, stack });
+  });
   runtime.on('recycle', ({ worker, heapRatio }) => {
     const percent = Math.round(heapRatio * 100);
     log.write('recycle', `worker ${worker.index} is replaced: ${percent}% of its heap is in use`, {
@@ -173,6 +177,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   const { workers, spares, pin, placement, move, drainMs, hangMs, restarts } = flags;
   const options: RuntimeOptions = {
     ...{ entry, args, workers, spares, pin, placement },
+    ...(flags.blame === true && { blame: true }),
     ...(drainMs !== undefined && { drainMs }),
     ...(hangMs !== undefined && { hangMs }),
     ...(restarts !== undefined && { restarts }),
@@ -243,6 +248,7 @@ program
     'deaths of workers within a minute that are put up with (60)',
     parseNumber,
   )
+  .option('--blame', 'say which functions workers stand still in')
   .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(

@@ -25,7 +25,9 @@ export type {
   WorkerHang,
   WorkerInfo,
   WorkerRecycling,
+  WorkerStall,
 } from './runtime/api.js';
+export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';

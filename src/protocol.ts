@@ -172,6 +172,8 @@ export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   readonly tickMs: number;
+  /** From when on main hears that a worker stands still, in ms. */
+  readonly stalledMs: number;
 }
 
 export type ToGovernor =
@@ -193,5 +195,5 @@ export type FromGovernor =
   /** Every worker stands still, and so does every spare. */
   | { readonly kind: 'want-spare' }
   /** Events wait for `worker`, which has not returned to its loop for a while. */
-  | { readonly kind: 'stalled'; readonly worker: number }
+  | { readonly kind: 'stalled'; readonly worker: number; readonly heartbeat: number }
   | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number };

@@ -6,6 +6,7 @@ import type { GyreError } from '../errors.js';
 import type { ListenAddress } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/scoreboard.js';
+import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
 
 /** A worker as `runtime.workers` lists it. */
@@ -34,6 +35,8 @@ export interface Snapshot {
   readonly workers: readonly WorkerRow[];
   /** Spares that run. */
   readonly spares: readonly WorkerRow[];
+  /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
+  readonly blamed: readonly Blamed[];
 }
 
 /**
@@ -67,6 +70,13 @@ export interface WorkerHang {
   readonly stack: readonly string[] | null;
 }
 
+/** A worker that stood still while others waited for it, with the option `blame`. */
+export interface WorkerStall {
+  readonly worker: WorkerInfo;
+  /** What it was executing, innermost first, as `function (url:line)`. */
+  readonly stack: readonly string[];
+}
+
 /** A worker whose heap is nearly full. */
 export interface WorkerRecycling {
   readonly worker: WorkerInfo;
@@ -89,6 +99,8 @@ export interface RuntimeEvents {
   error: [error: GyreError];
   /** A worker hangs and is about to be replaced. */
   hang: [hang: WorkerHang];
+  /** A worker stood still while something waited for it. Only with the option `blame`. */
+  stall: [stall: WorkerStall];
   /** A worker's heap is nearly full, and it is about to be replaced. */
   recycle: [recycling: WorkerRecycling];
   /** Every worker was replaced, by `reload()`. */

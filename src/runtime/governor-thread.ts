@@ -14,7 +14,7 @@ export interface GovernorEvents {
   /** All workers stand still. */
   wantSpare(): void;
   /** `worker` has not returned to its loop for a while, and events wait for it. */
-  stalled(worker: number): void;
+  stalled(worker: number, heartbeat: number): void;
   /** What could be taken from `worker`, as main asked, has been. */
   evacuated(worker: number): void;
   /** The thread ended without having been stopped. */
@@ -51,7 +51,7 @@ export class GovernorThread {
             events.wantSpare();
             break;
           case 'stalled':
-            events.stalled(message.worker);
+            events.stalled(message.worker, message.heartbeat);
             break;
           case 'evacuated':
             events.evacuated(message.worker);

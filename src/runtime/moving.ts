@@ -64,6 +64,7 @@ export interface MovingOptions {
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
+  readonly stalledMs: number;
 }
 
 export interface MovingEvents {
@@ -71,8 +72,8 @@ export interface MovingEvents {
   workersOf(listener: number): readonly number[];
   /** Whether somebody is about to start who may accept for what nobody else accepts for. */
   awaitsSuccessor(): boolean;
-  /** `worker` has not returned to its loop for a while, and events wait for it. */
-  stalled(worker: number): void;
+  /** `worker` has not returned to its loop since `heartbeat`, and events wait for it. */
+  stalled(worker: number, heartbeat: number): void;
   /** All workers stand still: a spare would help. False if there is none to be had. */
   wantSpare(): boolean;
   /** The governor has died: nothing is rescued until another starts, in `restartInMs`. */
@@ -102,11 +103,11 @@ export class Moving {
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
-    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
+    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed, stalledMs } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
     this.#governorInit = {
-      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos },
+      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, stalledMs },
       scoreboard: scoreboard.words,
     };
     // Started before the workers: it checks the system while they load.
@@ -117,7 +118,7 @@ export class Moving {
     const startedAt = performance.now();
     const governor: GovernorThread = new GovernorThread(this.#governorInit, {
       left: (worker) => this.left(worker),
-      stalled: (worker) => this.#events.stalled(worker),
+      stalled: (worker, heartbeat) => this.#events.stalled(worker, heartbeat),
       evacuated: (worker) => this.#evacuated(worker),
       wantSpare: () => {
         if (!this.#events.wantSpare()) governor.tell({ kind: 'no-spare' });

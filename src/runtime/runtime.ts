@@ -23,6 +23,7 @@ import type {
   WorkerEnd,
   WorkerInfo,
 } from './api.js';
+import { Blame } from './blame.js';
 import {
   type Capabilities,
   detectCapabilities,
@@ -37,7 +38,7 @@ import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
 import { Spares } from './spares.js';
-import { stackOf } from './stack.js';
+import { shown, stackOf } from './stack.js';
 import { closedError, endedEarly, Supervisor } from './supervisor.js';
 import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
@@ -45,6 +46,11 @@ import { WorkerThread } from './worker-thread.js';
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
 export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) => WorkerHandle;
+
+/** How long a worker must have stood still before the governor tells: it may be a hang. */
+const STALLED_MS = 100;
+/** The same, if somebody is to be blamed: to notice takes a tick or two. No evidence for more or less. */
+const BLAME_MS = 5;
 
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 
@@ -59,6 +65,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Addresses of sockets that workers opened themselves, by slot: exclusive, inline. */
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
+  readonly #blame: Blame | null;
   readonly #spares: Spares;
   readonly #inherited: readonly number[] | null;
   /** How many workers are started; `resize()` changes it. */
@@ -128,6 +135,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         },
       },
     );
+    this.#blame = options.blame
+      ? new Blame(this.#scoreboard, (worker, stack) =>
+          this.emit('stall', { worker: this.#infoOf(worker), stack }),
+        )
+      : null;
     this.#moving = this.#makeMoving(withTwins(rings));
   }
 
@@ -166,6 +178,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       takenAtMs: performance.now(),
       workers: this.#supervisor.workers.map(read),
       spares: this.#spares.handles.map(read),
+      blamed: this.#blame?.blamed ?? [],
     };
   }
 
@@ -237,14 +250,19 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     if (!move || !this.capabilities.move.available || workers === 'inline') return null;
     const slots = this.#slots.total;
     return new Moving(
-      { ...rest, name, slots, rings, scoreboard: this.#scoreboard },
+      {
+        ...{ ...rest, name, slots, rings, scoreboard: this.#scoreboard },
+        stalledMs: this.#blame === null ? STALLED_MS : BLAME_MS,
+      },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
         awaitsSuccessor: () => this.#awaitsSuccessor(),
         wantSpare: () => this.#wantSpare(),
-        stalled: (slot) => {
+        stalled: (slot, heartbeat) => {
           const worker = this.#handle(slot);
-          if (worker !== null) this.#supervisor.stalled(worker);
+          if (worker === null) return;
+          this.#supervisor.stalled(worker);
+          this.#blame?.stalled(worker, heartbeat);
         },
         died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
       },
@@ -260,6 +278,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       return;
     }
     this.#moves = true;
+    await this.#blame?.open();
     this.#moving.start();
     for (const worker of this.#supervisor.threads) this.#joinMoving(worker);
   }
@@ -469,7 +488,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   async #onHung(worker: WorkerHandle, stuckMs: number): Promise<void> {
-    const stack = await stackOf(worker.threadId);
+    const stack = (await stackOf(worker.threadId))?.map(shown) ?? null;
     this.emit('hang', { worker: this.#infoOf(worker), stuckMs, stack });
     const where = stack === null ? '' : ` in ${stack[0]}`;
     this.#report(
@@ -539,6 +558,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await Promise.all(all.map((worker) => worker.ended()));
     clearTimeout(timer);
     await this.#moving?.stop();
+    await this.#blame?.close();
     this.#listeners.close();
     this.#relay.close();
     this.#state = 'closed';

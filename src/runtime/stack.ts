@@ -14,9 +14,28 @@ const TIMEOUT_MS = 500;
 /** Innermost frames that are of interest. */
 const FRAMES_MAX = 10;
 
+/** A place in a script, with lines counted from 0. */
+interface Place {
+  readonly scriptId: string;
+  readonly lineNumber: number;
+}
+
 interface CallFrame {
   readonly functionName: string;
-  readonly location: { readonly scriptId: string; readonly lineNumber: number };
+  /** Where the function begins. */
+  readonly functionLocation?: Place;
+  readonly location: Place;
+}
+
+/** A function that was being executed. */
+export interface Frame {
+  readonly name: string;
+  /** Of its script; `node:…` for one of Node's own. */
+  readonly url: string;
+  /** What was being executed, counted from 1. */
+  readonly line: number;
+  /** Where the function begins. */
+  readonly from: number;
 }
 
 interface Said {
@@ -34,7 +53,7 @@ interface Target {
   readonly urls: Map<string, string>;
   enabled: boolean;
   /** Who waits for its stack. */
-  asked: ((stack: string[] | null) => void) | null;
+  asked: ((stack: Frame[] | null) => void) | null;
 }
 
 export class StackSampler {
@@ -81,13 +100,13 @@ export class StackSampler {
   }
 
   /**
-   * The stack of the thread that Node knows as `threadId`, innermost first, as
-   * `function (url:line)`; null if it cannot be seen, or is being asked for already.
+   * The stack of the thread that Node knows as `threadId`, innermost first; null if it cannot be
+   * seen, or is being asked for already.
    */
-  async sample(threadId: number): Promise<string[] | null> {
+  async sample(threadId: number): Promise<Frame[] | null> {
     const target = this.#targets.get(threadId);
     if (target === undefined || target.asked !== null) return null;
-    const stack = new Promise<string[] | null>((resolve) => {
+    const stack = new Promise<Frame[] | null>((resolve) => {
       const timer = setTimeout(() => target.asked?.(null), TIMEOUT_MS);
       target.asked = (found) => {
         target.asked = null;
@@ -120,12 +139,12 @@ export class StackSampler {
     // Also after a `debugger` statement of the application, of which nobody has asked to hear.
     this.#send(target, 'Debugger.resume');
     const frames = (params?.callFrames ?? []).slice(0, FRAMES_MAX);
-    target.asked?.(frames.map((frame) => shown(frame, target.urls)));
+    target.asked?.(frames.map((frame) => frameOf(frame, target.urls)));
   }
 }
 
 /** {@link StackSampler.sample} once. */
-export async function stackOf(threadId: number): Promise<string[] | null> {
+export async function stackOf(threadId: number): Promise<Frame[] | null> {
   const sampler = await StackSampler.open();
   if (sampler === null) return null;
   try {
@@ -135,7 +154,17 @@ export async function stackOf(threadId: number): Promise<string[] | null> {
   }
 }
 
-function shown({ functionName, location }: CallFrame, urls: ReadonlyMap<string, string>): string {
-  const url = urls.get(location.scriptId) || '?';
-  return `${functionName || '(anonymous)'} (${url}:${location.lineNumber + 1})`;
+function frameOf(frame: CallFrame, urls: ReadonlyMap<string, string>): Frame {
+  const { functionName, location, functionLocation } = frame;
+  return {
+    name: functionName || '(anonymous)',
+    url: urls.get(location.scriptId) || '?',
+    line: location.lineNumber + 1,
+    from: (functionLocation ?? location).lineNumber + 1,
+  };
+}
+
+/** `function (url:line)`. */
+export function shown({ name, url, line }: Frame): string {
+  return `${name} (${url}:${line})`;
 }

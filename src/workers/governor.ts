@@ -52,9 +52,6 @@ const BACKOFF_MAX = 64;
  */
 const WISHES_MIN = 10;
 
-/** How long a worker must have stood still before main hears of it, in ms: it may be a hang. */
-const STALLED_MS = 100;
-
 /** Pauses in vain after which a worker that is to be emptied is left as it is. */
 const EVACUATION_TRIES = 100;
 
@@ -147,9 +144,9 @@ class Governor {
   #tell(worker: number): void {
     const victim = this.#victims[worker] as Victim;
     const heartbeat = this.#board.heartbeat(worker);
-    if (heartbeat === victim.told || stuckMs(heartbeat) < STALLED_MS) return;
+    if (heartbeat === victim.told || stuckMs(heartbeat) < this.#init.stalledMs) return;
     victim.told = heartbeat;
-    this.#send({ kind: 'stalled', worker });
+    this.#send({ kind: 'stalled', worker, heartbeat });
   }
 
   /**

@@ -188,6 +188,10 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     right: [undefined, 'refuse', 'serve'],
     wrong: [null, true, '', 'wait', 1],
   },
+  blame: {
+    right: [undefined, true, false],
+    wrong: [null, 0, 1, '', 'true', {}],
+  },
   listeners: {
     right: [
       ...[
