@@ -3,7 +3,10 @@
  * thread only.
  *
  * The inspector interrupts JavaScript, an endless loop too, but nothing that waits in a system
- * call or in Atomics.wait: then there is no answer, and nobody waits for it for long. The thread
+ * call or in Atomics.wait: then there is no answer, and nobody waits for it for long. What was
+ * asked is still carried out when the thread runs again, so it is told to go on in any case. And
+ * it is detached from: Session.disconnect() leaves worker threads attached, and one that pauses
+ * for a session that nobody reads does so for ever, whoever wants to terminate it. The thread
  * is paused for as long as the answer travels, a millisecond or so; the first time in each thread some
  * 50 ms pass, because the inspector tells of every script.
  */
@@ -111,6 +114,8 @@ export class StackSampler {
       target.asked = (found) => {
         target.asked = null;
         clearTimeout(timer);
+        // Too late to be of use, it must not stand still for that.
+        if (found === null) this.#send(target, 'Debugger.resume');
         resolve(found);
       };
     });
@@ -121,10 +126,20 @@ export class StackSampler {
   }
 
   close(): void {
+    for (const target of this.#bySession.values()) {
+      // In this order: it may pause, or have paused, at any moment.
+      if (target.enabled) {
+        for (const method of ['Debugger.resume', 'Debugger.disable']) this.#send(target, method);
+      }
+      target.asked?.(null);
+    }
     this.#session.post('NodeWorker.disable');
+    for (const sessionId of this.#bySession.keys()) {
+      this.#session.post('NodeWorker.detach', { sessionId });
+    }
     this.#session.disconnect();
-    for (const { asked } of this.#targets.values()) asked?.(null);
     this.#targets.clear();
+    this.#bySession.clear();
   }
 
   #send({ sessionId }: Target, method: string): void {
