@@ -110,6 +110,8 @@ export class Supervisor {
   #count = 0;
   readonly #deaths: number[] = [];
   readonly #suspects = new Map<WorkerHandle, NodeJS.Timeout>();
+  /** Threads that are being ended because they hang. */
+  readonly #hung = new WeakSet<WorkerHandle>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
   #watch: NodeJS.Timeout | undefined;
@@ -219,11 +221,17 @@ export class Supervisor {
   /** `worker` stands still; if it does so for `hangMs`, it is replaced. */
   stalled(worker: WorkerHandle): void {
     const { hangMs } = this.#options;
-    if (hangMs === 0 || this.#over || this.#suspects.has(worker)) return;
+    if (hangMs === 0 || this.#over) return;
+    if (this.#suspects.has(worker) || this.#hung.has(worker)) return;
     const wait = Math.max(hangMs - this.stuckMs(worker), 0);
     const look = () => {
       this.#suspects.delete(worker);
-      if (this.stuckMs(worker) < hangMs) return;
+      const stuckMs = this.stuckMs(worker);
+      if (stuckMs < hangMs) {
+        // It has gone on, and stands still again: nobody tells of that a second time.
+        if (stuckMs > 0) this.stalled(worker);
+        return;
+      }
       this.#suspects.set(
         worker,
         setTimeout(() => {
@@ -466,6 +474,7 @@ export class Supervisor {
   }
 
   async #empty(seat: Seat, drainMs: number): Promise<void> {
+    await seat.replacing;
     if (seat.timer !== null) clearTimeout(seat.timer);
     seat.timer = null;
     const worker = seat.current;
@@ -479,6 +488,7 @@ export class Supervisor {
   }
 
   async #onHang(worker: WorkerHandle, stuck: number): Promise<void> {
+    this.#hung.add(worker);
     await this.#events.hung(worker, stuck);
     if (this.#over || worker.state === 'exited') return;
     if (this.#options.slots.isSpare(worker.slot) || worker.state === 'draining') {

@@ -61,6 +61,23 @@ for (const [workers, move] of [
   });
 }
 
+t.test('an endless loop soon after a short stall', async (t) => {
+  const host = await Host.start(t, {
+    ...{ entry: app('survivor.js'), workers: 2, spares: 0, hangMs: 1_000 },
+  });
+  const first = await host.facts();
+  const lanes = new Lanes(t, first, LANES, 1);
+  const killer = new KeptAlive({ host: HOST, port: portOf(first) });
+  t.teardown(() => killer.close());
+  // Main hears of this one, and will look whether it is over when hangMs are.
+  await killer.ask('/burn?ms=300');
+  killer.ask('/loop').catch(() => {});
+  const seen = hangs(await host.factsWhen((facts) => hangs(facts).length > 0));
+  t.equal(seen.length, 1, JSON.stringify(seen));
+  await lanes.stop();
+  await host.close(t, null, (await host.facts()).errors);
+});
+
 t.test('a process that stood still as a whole does not hang', async (t) => {
   const host = await Host.start(t, {
     ...{ entry: app('survivor.js'), workers: 2, spares: 0, hangMs: HANG_MS },
