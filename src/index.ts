@@ -25,6 +25,7 @@ export type {
   WorkerHang,
   WorkerInfo,
   WorkerRecycling,
+  WorkerRepinning,
 } from './runtime/api.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
