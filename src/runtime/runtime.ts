@@ -623,7 +623,7 @@ export async function startRuntime(
 
   const rings = ringsFor(all, topology);
   const runtime = new GyreRuntime(
-    ...[options, capabilities, cpus.length, all, rings, inherited, topology] as const,
+    ...([options, capabilities, cpus.length, all, rings, inherited, topology] as const),
   );
   await runtime.start(inline);
   return runtime;

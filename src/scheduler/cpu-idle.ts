@@ -8,18 +8,25 @@ export interface CpuTime {
   readonly all: number;
 }
 
-/** Positions of idle and iowait (proc(5): stat). What comes after steal is in user and nice already. */
-const IDLE = [3, 4];
+/** Positions of columns (proc(5): stat). What comes after steal is in user and nice already. */
+const NICE = 1;
+const IDLE = 3;
+const IOWAIT = 4;
 const COUNTED = 8;
 
-/** By number of the CPU. What is not understood is left out. */
-export function cpuTimes(text: string): ReadonlyMap<number, CpuTime> {
+/**
+ * By number of the CPU. What is not understood is left out.
+ *
+ * @param yields whether whoever was made nice leaves the CPU to us: its time counts as idle then
+ */
+export function cpuTimes(text: string, yields = false): ReadonlyMap<number, CpuTime> {
+  const free = yields ? [NICE, IDLE, IOWAIT] : [IDLE, IOWAIT];
   const times = new Map<number, CpuTime>();
   for (const [, cpu, fields] of text.matchAll(/^cpu(\d+)((?: +\d+)+)$/gm)) {
     const ticks = String(fields).trim().split(/ +/).map(Number).slice(0, COUNTED);
     const sum = (positions: Iterable<number>) =>
       [...positions].reduce((total, at) => total + (ticks[at] ?? 0), 0);
-    times.set(Number(cpu), { idle: sum(IDLE), all: sum(ticks.keys()) });
+    times.set(Number(cpu), { idle: sum(free), all: sum(ticks.keys()) });
   }
   return times;
 }

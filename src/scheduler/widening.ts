@@ -150,7 +150,10 @@ export class Widening {
   }
 
   #forgive(atMs: number): void {
-    while (this.#patienceMs > PATIENCE_MS && atMs - this.#settledMs >= FORGIVEN * this.#patienceMs) {
+    while (
+      this.#patienceMs > PATIENCE_MS &&
+      atMs - this.#settledMs >= FORGIVEN * this.#patienceMs
+    ) {
       this.#settledMs += FORGIVEN * this.#patienceMs;
       this.#patienceMs /= 2;
     }

@@ -7,6 +7,7 @@
  * widened onto it and spares compete for it as well, but that is our own doing.
  */
 import { readFileSync } from 'node:fs';
+import os from 'node:os';
 import { setCpus, usageOf } from '../native.js';
 import type { Repinning, SoftPinsInit } from '../protocol.js';
 import { type CpuTime, cpuTimes, idlest } from '../scheduler/cpu-idle.js';
@@ -159,7 +160,8 @@ function cpusWithin({ home, rings: all }: Pinned, rings: number): number[] {
 
 function readTimes(): ReadonlyMap<number, CpuTime> {
   try {
-    return cpuTimes(readFileSync('/proc/stat', 'utf8'));
+    const niceYields = os.getPriority() <= 0;
+    return cpuTimes(readFileSync('/proc/stat', 'utf8'), niceYields);
   } catch {
     return new Map(); // hidden: then what is known is where a worker runs
   }

@@ -4,14 +4,24 @@ import fc from 'fast-check';
 import t from 'tap';
 import { cpuTimes, idlest } from '../../src/scheduler/cpu-idle.js';
 
-const text = (...lines: string[]) => ['cpu  9 9 9 9 9 9 9 9 9 9', ...lines, 'intr 1 2 3'].join('\n');
+const text = (...lines: string[]) =>
+  ['cpu  9 9 9 9 9 9 9 9 9 9', ...lines, 'intr 1 2 3'].join('\n');
 
 t.test('idle and waiting for a disk are idle; guests are counted once', async (t) => {
   const times = cpuTimes(text('cpu0 10 1 5 80 4 0 2 3 7 1', 'cpu12 100 0 0 0 0 0 0 0 0 0'));
-  t.same([...times], [
-    [0, { idle: 84, all: 105 }],
-    [12, { idle: 0, all: 100 }],
-  ]);
+  t.same(
+    [...times],
+    [
+      [0, { idle: 84, all: 105 }],
+      [12, { idle: 0, all: 100 }],
+    ],
+  );
+});
+
+t.test('who was made nice may count as idle', async (t) => {
+  const line = text('cpu0 10 7 5 80 4 0 2 3 7 1');
+  t.same([...cpuTimes(line, true)], [[0, { idle: 91, all: 111 }]]);
+  t.same([...cpuTimes(line, false)], [[0, { idle: 84, all: 111 }]]);
 });
 
 t.test('an old kernel has fewer columns', async (t) => {
@@ -39,7 +49,7 @@ t.test('no text makes it throw, or tell of a share that is none', async () => {
   const any = fc.array(line).map((lines) => lines.join('\n'));
   fc.assert(
     fc.property(any, any, (one, other) => {
-      const [before, after] = [cpuTimes(one), cpuTimes(other)];
+      const [before, after] = [cpuTimes(one, true), cpuTimes(other, true)];
       const share = idlest(before, after, [...before.keys()]);
       return share === null || (share >= 0 && share <= 1);
     }),

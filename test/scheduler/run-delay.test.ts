@@ -1,5 +1,10 @@
 import t from 'tap';
-import { delaysByOthers, Meter, type OwnThread, type Usage } from '../../src/scheduler/run-delay.js';
+import {
+  delaysByOthers,
+  Meter,
+  type OwnThread,
+  type Usage,
+} from '../../src/scheduler/run-delay.js';
 
 const BASE: Usage = { runMs: 1_000, delayMs: 500, runs: 300, cpu: 0, runnable: false };
 
@@ -43,7 +48,11 @@ t.test('who waits for another process waits for others', async (t) => {
 
 t.test('who waits for a thread of ours on the same CPU does not', async (t) => {
   t.same(delaysByOthers([own(0, 0, 50, 50), own(0, 0, 50, 50)]), [0, 0], 'its own second thread');
-  t.same(delaysByOthers([own(0, 0, 30, 70), own(0, 0, 40, 60)]), [30, 30], 'and a third, a stranger');
+  t.same(
+    delaysByOthers([own(0, 0, 30, 70), own(0, 0, 40, 60)]),
+    [30, 30],
+    'and a third, a stranger',
+  );
   t.same(delaysByOthers([own(0, 0, 40, 60), own(null, 0, 60, 0)]), [0, 0], 'a spare');
   t.same(delaysByOthers([own(0, 0, 40, 60), own(null, 1, 60, 0)]), [60, 0], 'a spare elsewhere');
   t.same(delaysByOthers([own(1, 1, 40, 60), own(0, 1, 50, 50)]), [10, 50], 'a guest from CPU 0');

@@ -104,20 +104,23 @@ t.test('when its CPU is free it returns, ring by ring', async (t) => {
   t.same(trial.changes, [1, 2, 1, 0]);
 });
 
-t.test('it returns as well if it runs on its CPU, undisturbed, and leaves it no rest', async (t) => {
-  const busy: Happening = { ...SLEEPS, runMs: 95, delayMs: 3, runs: 10, idle: IDLES(0.05) };
-  for (const [name, happening, returns] of [
-    ['at home', busy, true],
-    ['nothing else is known', { ...busy, idle: null }, true],
-    ['not always at home', { ...busy, within: false }, false],
-    ['at home, and waits', { ...busy, delayMs: 30 }, false],
-    ['hardly runs', { ...busy, runMs: 1, delayMs: 0 }, false],
-  ] as const) {
-    const trial = new Trial(1);
-    trial.until(1, STARVES, 1_000);
-    t.equal(trial.until(0, happening, 20_000) < 20_000, returns, name);
-  }
-});
+t.test(
+  'it returns as well if it runs on its CPU, undisturbed, and leaves it no rest',
+  async (t) => {
+    const busy: Happening = { ...SLEEPS, runMs: 95, delayMs: 3, runs: 10, idle: IDLES(0.05) };
+    for (const [name, happening, returns] of [
+      ['at home', busy, true],
+      ['nothing else is known', { ...busy, idle: null }, true],
+      ['not always at home', { ...busy, within: false }, false],
+      ['at home, and waits', { ...busy, delayMs: 30 }, false],
+      ['hardly runs', { ...busy, runMs: 1, delayMs: 0 }, false],
+    ] as const) {
+      const trial = new Trial(1);
+      trial.until(1, STARVES, 1_000);
+      t.equal(trial.until(0, happening, 20_000) < 20_000, returns, name);
+    }
+  },
+);
 
 t.test('a CPU that is free by turns only is not', async (t) => {
   const trial = new Trial(1);
@@ -149,7 +152,10 @@ function returns(trial: Trial, times: number, rest = 0): number[] {
 
 t.test('who came back too early waits twice as long the next time', async (t) => {
   const trial = new Trial(1);
-  t.same(returns(trial, 8), [2, 4, 8, 16, 32, 64, 64, 64].map((s) => s * 1_000));
+  t.same(
+    returns(trial, 8),
+    [2, 4, 8, 16, 32, 64, 64, 64].map((s) => s * 1_000),
+  );
   t.equal(PATIENCE_MAX_MS, 64_000);
 });
 
