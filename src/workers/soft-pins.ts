@@ -14,10 +14,14 @@ import { type CpuTime, cpuTimes, idlest } from '../scheduler/cpu-idle.js';
 import { cpuRings } from '../scheduler/neighbourhood.js';
 import { delaysByOthers, Meter, type OwnThread } from '../scheduler/run-delay.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
-import { WINDOW_MS, Widening } from '../scheduler/widening.js';
+import { type Idle, SAMPLE_MS, WINDOW_MS, Widening } from '../scheduler/widening.js';
 
-/** /proc/stat takes the kernel up to ms on a machine with many CPUs. */
+/**
+ * How often /proc/stat is read, while that matters: it takes the kernel up to ms on a machine with
+ * many CPUs, and counts in steps of 10 ms.
+ */
 const IDLE_MS = WINDOW_MS / 2;
+const IDLE_URGENT_MS = 2 * SAMPLE_MS;
 
 /** A thread of a worker, or a spare. */
 interface Thread {
@@ -32,8 +36,11 @@ interface Pinned {
   readonly widening: Widening;
 }
 
-/** How long some CPUs idled, if that was measured just now. */
-type Idle = (cpus: readonly number[]) => { share: number; overMs: number } | null;
+/** How much the CPUs have idled, if that was measured just now. */
+interface IdleTimes {
+  of(cpus: readonly number[]): number | null;
+  readonly overMs: number;
+}
 
 export class SoftPins {
   readonly #init: SoftPinsInit;
@@ -103,7 +110,7 @@ export class SoftPins {
     pinned: Pinned,
     threads: readonly OwnThread[],
     atMs: number,
-    idle: Idle,
+    idle: IdleTimes | null,
   ): void {
     const { widening } = pinned;
     const sum = (key: 'runMs' | 'delayMs' | 'runs') =>
@@ -112,7 +119,8 @@ export class SoftPins {
     const rings = widening.sample({
       ...{ atMs, runMs: sum('runMs'), delayMs: sum('delayMs'), runs: sum('runs') },
       within: threads.every(({ cpu }) => inner.includes(cpu)),
-      idle: widening.rings > 0 ? idle(inner) : null,
+      inside: idle && share(idle, inner),
+      outside: idle && this.#outside(pinned, idle),
     });
     if (rings === widening.rings) return;
     const cpus = cpusWithin(pinned, rings);
@@ -134,23 +142,35 @@ export class SoftPins {
     return [worker, worker + this.#init.workers];
   }
 
-  /** Only while somebody is away from his CPU does it matter whether that is free. */
-  #measureIdle(atMs: number): Idle {
-    const nothing = () => null;
-    if (!this.#pinned.some((pinned) => pinned !== null && pinned.widening.rings > 0)) {
+  #outside(pinned: Pinned, idle: IdleTimes): Idle | null {
+    // What was while the process slept does not matter.
+    if (!pinned.widening.wantsRoom || idle.overMs > WINDOW_MS) return null;
+    const bound = cpusWithin(pinned, pinned.widening.rings);
+    const cpus = this.#init.cpus.filter((cpu) => !bound.includes(cpu));
+    // Where nobody can know there may be room.
+    return share(idle, cpus) ?? { share: 1, overMs: idle.overMs };
+  }
+
+  /** It matters only while somebody is away from his CPU, or wants to be. */
+  #measureIdle(atMs: number): IdleTimes | null {
+    const all = this.#pinned.flatMap((pinned) => pinned?.widening ?? []);
+    const urgent = all.some(({ wantsRoom }) => wantsRoom);
+    if (!urgent && !all.some(({ rings }) => rings > 0)) {
       this.#idleBefore = null;
-      return nothing;
+      return null;
     }
     const before = this.#idleBefore;
-    if (before !== null && atMs - before.atMs < IDLE_MS) return nothing;
+    const overMs = before === null ? 0 : atMs - before.atMs;
+    if (before !== null && overMs < (urgent ? IDLE_URGENT_MS : IDLE_MS)) return null;
     const times = readTimes();
     this.#idleBefore = { atMs, times };
-    if (before === null) return nothing;
-    return (cpus) => {
-      const share = idlest(before.times, times, cpus);
-      return share === null ? null : { share, overMs: atMs - before.atMs };
-    };
+    return before && { overMs, of: (cpus) => idlest(before.times, times, cpus) };
   }
+}
+
+function share(idle: IdleTimes, cpus: readonly number[]): Idle | null {
+  const idled = idle.of(cpus);
+  return idled === null ? null : { share: idled, overMs: idle.overMs };
 }
 
 /** The CPU of a worker and those of its first `rings` rings, ascending. */

@@ -16,14 +16,20 @@ import {
 /** What happens in 100 ms. */
 type Happening = Omit<Sample, 'atMs'>;
 
-const SLEEPS: Happening = { runMs: 0, delayMs: 0, runs: 0, within: true, idle: null };
-/** Somebody else has the CPU for four fifths of the time. */
-const STARVES: Happening = { ...SLEEPS, runMs: 20, delayMs: 80, runs: 8, within: false };
-/** It runs undisturbed, somewhere, and its CPU idles. */
-const IDLES = (share: number) => ({ share, overMs: SAMPLE_MS });
+const idles = (share: number) => ({ share, overMs: SAMPLE_MS });
+const SLEEPS: Happening = {
+  ...{ runMs: 0, delayMs: 0, runs: 0 },
+  ...{ within: true, inside: null, outside: null },
+};
+/** Somebody else has the CPU for four fifths of the time; another CPU idles. */
+const STARVES: Happening = {
+  ...{ runMs: 20, delayMs: 80, runs: 8 },
+  ...{ within: false, inside: null, outside: idles(0.5) },
+};
+/** It runs undisturbed, somewhere. */
 const UNDISTURBED: Happening = { ...SLEEPS, runMs: 20, delayMs: 1, runs: 40, within: false };
-const FREE: Happening = { ...UNDISTURBED, idle: IDLES(0.9) };
-const TAKEN: Happening = { ...UNDISTURBED, idle: IDLES(0) };
+const FREE: Happening = { ...UNDISTURBED, inside: idles(0.9) };
+const TAKEN: Happening = { ...UNDISTURBED, inside: idles(0) };
 
 /** A worker with so many rings, to which things happen. */
 class Trial {
@@ -69,6 +75,35 @@ t.test('a starved worker gets one ring after the other, as many as there are', a
   t.same(alone.changes, [], 'on a single CPU there is nowhere to go');
 });
 
+t.test('a starved worker stays where it is if no other CPU has room', async (t) => {
+  const trial = new Trial(2);
+  trial.during({ ...STARVES, outside: idles(0.1) }, 60_000);
+  t.same(trial.changes, []);
+  t.equal(trial.until(1, { ...STARVES, outside: idles(0.2) }, 1_000), SAMPLE_MS);
+  trial.during({ ...STARVES, outside: idles(0) }, 60_000);
+  t.same(trial.changes, [1], 'and goes no further');
+});
+
+t.test('what is outside is asked for when it matters, and waited for', async (t) => {
+  const trial = new Trial(1);
+  t.equal(trial.widening.wantsRoom, false);
+  trial.step({ ...STARVES, outside: null });
+  t.equal(trial.widening.wantsRoom, true);
+  trial.during({ ...SLEEPS, outside: null }, WINDOW_MS);
+  t.equal(trial.widening.wantsRoom, true, 'beyond the end of the second');
+  t.same(trial.changes, []);
+  trial.step({ ...SLEEPS, outside: idles(1) });
+  t.same(trial.changes, [1]);
+  t.equal(trial.widening.wantsRoom, false);
+  trial.step(STARVES);
+  t.equal(trial.widening.wantsRoom, false, 'there is nowhere else');
+
+  const unheard = new Trial(1);
+  unheard.step({ ...STARVES, outside: null });
+  unheard.during({ ...SLEEPS, outside: null }, 2 * WINDOW_MS);
+  t.equal(unheard.widening.wantsRoom, false, 'but not for ever');
+});
+
 t.test('who is not starved stays: each condition alone does not suffice', async (t) => {
   const cases: Record<string, Happening> = {
     'waits for less than a third of what it wants': { ...STARVES, runMs: 60, delayMs: 29 },
@@ -107,10 +142,10 @@ t.test('when its CPU is free it returns, ring by ring', async (t) => {
 t.test(
   'it returns as well if it runs on its CPU, undisturbed, and leaves it no rest',
   async (t) => {
-    const busy: Happening = { ...SLEEPS, runMs: 95, delayMs: 3, runs: 10, idle: IDLES(0.05) };
+    const busy: Happening = { ...SLEEPS, runMs: 95, delayMs: 3, runs: 10, inside: idles(0.05) };
     for (const [name, happening, returns] of [
       ['at home', busy, true],
-      ['nothing else is known', { ...busy, idle: null }, true],
+      ['nothing else is known', { ...busy, inside: null }, true],
       ['not always at home', { ...busy, within: false }, false],
       ['at home, and waits', { ...busy, delayMs: 30 }, false],
       ['hardly runs', { ...busy, runMs: 1, delayMs: 0 }, false],
@@ -135,7 +170,7 @@ t.test('a CPU that is free by turns only is not', async (t) => {
 t.test('time in which the process slept says nothing', async (t) => {
   const trial = new Trial(1);
   trial.until(1, STARVES, 1_000);
-  trial.step({ ...FREE, idle: { share: 1, overMs: 3_600_000 } }, 3_600_000);
+  trial.step({ ...FREE, inside: { share: 1, overMs: 3_600_000 } }, 3_600_000);
   t.equal(trial.widening.rings, 1, 'an hour counts as a second');
   t.equal(trial.until(0, FREE, 10_000), PATIENCE_MS - WINDOW_MS);
 });
@@ -192,6 +227,7 @@ function most(rings: number, ms: number): number {
 }
 
 const amount = (max: number) => fc.double({ min: 0, max, noNaN: true });
+const idle = fc.option(fc.record({ share: amount(1), overMs: amount(1_000) }));
 const happening: fc.Arbitrary<Happening> = fc.oneof(
   fc.constantFrom(SLEEPS, STARVES, UNDISTURBED, FREE, TAKEN),
   fc.record({
@@ -199,7 +235,8 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
     delayMs: amount(200),
     runs: fc.nat(1_000),
     within: fc.boolean(),
-    idle: fc.option(fc.record({ share: amount(1), overMs: amount(1_000) })),
+    inside: idle,
+    outside: idle,
   }),
 );
 
