@@ -70,8 +70,8 @@ const gyre = (...flags: string[]): System => ({
   }),
   ready: 'announced',
 });
-const hosted = (scheduler: SchedulerOptions): System => ({
-  ...script('host', JSON.stringify({ scheduler, require: ['move'] })),
+const hosted = (scheduler: SchedulerOptions, pin: 'soft' | 'hard' | 'off' = 'soft'): System => ({
+  ...script('host', JSON.stringify({ scheduler, pin, require: ['move'] })),
   hosted: true,
 });
 
@@ -81,6 +81,7 @@ const hosted = (scheduler: SchedulerOptions): System => ({
  * - gyre-unpinned: as it comes, but without pins
  * - gyre-spares-N: as it comes, but with at most N spares
  * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
+ * - hosted-hard, hosted-unpinned: hosted with pins that never give way, or none
  * - hosted-chaos: connections move at random, idle ones too, as fast as they can
  * - cluster-rr: node:cluster whose primary accepts and hands connections out in turn
  * - cluster-none: node:cluster whose workers all accept from one socket
@@ -100,6 +101,8 @@ export const SYSTEMS = {
   'gyre-spares-8': gyre('--spares', '8'),
   hosted: hosted({ move: true }),
   'hosted-still': hosted({ move: false }),
+  'hosted-hard': hosted({ move: true }, 'hard'),
+  'hosted-unpinned': hosted({ move: true }, 'off'),
   'hosted-chaos': hosted({ move: true, chaos: true }),
   'cluster-rr': script('cluster', 'rr'),
   'cluster-none': script('cluster', 'none'),

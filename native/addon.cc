@@ -16,6 +16,7 @@
 
 #include "cpuid.h"
 #include "loop.h"
+#include "pin.h"
 #include "platform.h"
 #include "safepoint.h"
 #include "socket.h"
@@ -79,6 +80,29 @@ Value WidenInChildrenOf(const CallbackInfo& info) { return Result(info, WidenInC
 Value MarkPinnedOf(const CallbackInfo& info) {
   MarkPinned(info[0].As<Napi::Boolean>().Value());
   return Result(info, 0);
+}
+
+// loosen(cpus), tighten()
+Value LoosenOf(const CallbackInfo& info) { return Result(info, Loosen(CpuList(info, 0))); }
+Value TightenOf(const CallbackInfo& info) { return Result(info, Tighten()); }
+
+// setCpus(peerId, cpus)
+Value SetCpusOf(const CallbackInfo& info) {
+  return Result(info, SetCpus(info[0].As<Napi::Number>().Uint32Value(), CpuList(info, 1)));
+}
+
+// usageOf(peerId, out: Float64Array[5]): 0 | -errno; out = run and delay in ns, runs, CPU, 1 if it
+// is runnable
+Value UsageOfOf(const CallbackInfo& info) {
+  Usage usage;
+  int error = UsageOf(info[0].As<Napi::Number>().Uint32Value(), &usage);
+  double* out = info[1].As<Napi::Float64Array>().Data();
+  out[0] = static_cast<double>(usage.run_ns);
+  out[1] = static_cast<double>(usage.delay_ns);
+  out[2] = static_cast<double>(usage.runs);
+  out[3] = usage.cpu;
+  out[4] = usage.runnable ? 1 : 0;
+  return Result(info, error);
 }
 
 // openTcp(address, port, family, flags, backlog): fd | -errno
@@ -233,14 +257,15 @@ Value AtBoundaryOf(const CallbackInfo& info) {
 // acceptOne(fd): fd | -errno
 Value AcceptOneOf(const CallbackInfo& info) { return Result(info, AcceptOne(Int(info, 0))); }
 
-// createWatcher(slots, tickUs, onStall): { set(i, peerId), still(i), stalled(i), continue(),
+// createWatcher(slots, tickUs, onStall, sampleUs, onSample): { set(i, peerId), still(i), stalled(i), continue(),
 // stop(), neverFd } | -errno
 Value CreateWatcherOf(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   int error = 0;
   Watcher* watcher = Watcher::Create(env, info[0].As<Napi::Number>().Uint32Value(),
-                                     info[1].As<Napi::Number>().Int64Value(),
-                                     info[2].As<Napi::Function>(), &error);
+                                     info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Function>(),
+                                     info[3].As<Napi::Number>().Int64Value(), info[4].As<Napi::Function>(),
+                                     &error);
   if (watcher == nullptr) return Result(info, error);
   // As with attachLoop(): src/native.ts calls none of these after stop().
   auto result = Napi::Object::New(env);
@@ -309,6 +334,10 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"setThreadName", SetThreadNameOf},
       {"widenInChildren", WidenInChildrenOf},
       {"markPinned", MarkPinnedOf},
+      {"loosen", LoosenOf},
+      {"tighten", TightenOf},
+      {"setCpus", SetCpusOf},
+      {"usageOf", UsageOfOf},
       {"openTcp", OpenTcpOf},
       {"openUnix", OpenUnixOf},
       {"duplicate", DuplicateOf},

@@ -8,6 +8,7 @@
 #include <atomic>
 #include <memory>
 #include <mutex>
+#include <vector>
 
 #include "uv_api.h"
 
@@ -43,11 +44,16 @@ struct Peer {
   // Whether it follows messages now, in the scoreboard. Null: it never does.
   const int32_t* armed = nullptr;
 
-  // Held while another thread uses `loop` or `async` or pauses the thread, and by
-  // the thread itself for the moment in which it ceases to exist as a peer. The
-  // governor locks it before it signals, so a paused thread never holds it.
+  // Held while another thread uses `loop` or `async`, binds the thread or pauses it, and by
+  // the thread itself for the moments in which it ceases to exist as a peer, or loosens or
+  // tightens itself. The governor locks it before it signals, so a paused thread never holds it.
   std::mutex life;
   bool alive = true;  // guarded by life
+
+  // Both guarded by life: see pin.h. Whether the thread has loosened itself, and if so what it
+  // is to be bound to when it tightens itself.
+  bool loose = false;
+  std::vector<int> cpus;
 
   // Set by the governor's watcher: the thread was stuck in something for 8 ticks. Cleared
   // by the thread, which then follows messages for a while.

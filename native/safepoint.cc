@@ -110,6 +110,7 @@ int InstallSafepoint() {
 void PrepareThread() { passing_on = false; }
 
 void SetPausable(Peer* peer) { this_peer = peer; }
+Peer* ThisPeer() { return this_peer; }
 
 int Pause(Peer* peer, int timeout_us) {
   // An application that listens for SIGURG, or ceases to, replaces the handler.
@@ -148,6 +149,7 @@ void Resume(Peer* peer) {
 int InstallSafepoint() { return -ENOSYS; }
 void PrepareThread() {}
 void SetPausable(Peer*) {}
+Peer* ThisPeer() { return nullptr; }
 int Pause(Peer*, int) { return -ENOSYS; }
 void Resume(Peer*) {}
 

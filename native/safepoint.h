@@ -18,6 +18,7 @@ void PrepareThread();
 
 // The peer that the calling thread is, or null: what its handler pauses for.
 void SetPausable(Peer* peer);
+Peer* ThisPeer();
 
 // Pauses `peer`, whose life the caller has locked. Returns 0 when it is paused, and
 // -ETIMEDOUT when it did not reach its handler within `timeout_us` (uninterruptible

@@ -1,7 +1,9 @@
 #ifndef GYRE_THREAD_H_
 #define GYRE_THREAD_H_
 
+#include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <vector>
 
@@ -17,10 +19,15 @@ int CurrentCpu();
 int GetAffinity(int tid, std::vector<int>* cpus);
 int SetAffinity(int tid, const std::vector<int>& cpus);
 
-// Names the calling thread for top, ps and debuggers; cut at 15 bytes.
-// CPU time that the calling thread has used, in ns; 0 where that cannot be known.
-int64_t ThreadCpuNs();
+// CPU time that thread `tid` of this process (0: the caller) has used, in ns; 0 where that
+// cannot be known.
+int64_t ThreadCpuNs(int tid = 0);
 
+// Reads /proc/self/task/TID/NAME. Returns how many bytes, at most `size` - 1, and ends them
+// with NUL.
+ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size);
+
+// Names the calling thread for top, ps and debuggers; cut at 15 bytes.
 int SetThreadName(const char* name);
 
 // From now on a child process forked from a thread that called

@@ -5,10 +5,10 @@
 
 #include "loop.h"
 #include "platform.h"
+#include "thread.h"
 #include "uv_api.h"
 
 #if GYRE_LINUX
-#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <stdio.h>
@@ -43,23 +43,6 @@ bool InPoll(uint32_t peer_id) {
 
 #if GYRE_LINUX
 
-namespace {
-
-// Reads /proc/self/task/TID/NAME. Returns how many bytes, at most `size` - 1, and ends them
-// with NUL.
-ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size) {
-  char path[64];
-  snprintf(path, sizeof(path), "/proc/self/task/%d/%s", tid, name);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  ssize_t length = read(fd, text, size - 1);
-  close(fd);
-  text[length > 0 ? length : 0] = 0;
-  return length;
-}
-
-}  // namespace
-
 bool IdleNs(uint32_t peer_id, int64_t* ns) {
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return false;
@@ -90,14 +73,6 @@ bool Follows(const Peer& peer) {
   return peer.armed == nullptr || __atomic_load_n(peer.armed, __ATOMIC_RELAXED) != 0;
 }
 
-// CPU time that a thread of this process has used; pthread_getcpuclockid(3) makes the
-// clock's number of the thread's in this way.
-int64_t ThreadCpuNs(int tid) {
-  timespec used;
-  if (clock_gettime((~static_cast<clockid_t>(tid) << 3) | 6, &used) != 0) return 0;
-  return used.tv_sec * int64_t{1000000000} + used.tv_nsec;
-}
-
 // Whether a thread of this process runs or is ready to (proc(5), stat: state). If that cannot
 // be known it is taken to.
 bool WantsCpu(int tid) {
@@ -111,12 +86,13 @@ bool WantsCpu(int tid) {
 }  // namespace
 
 Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
-                         int* error) {
+                         int64_t sample_us, Napi::Function on_sample, int* error) {
   uv_loop_t* loop = nullptr;
   napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop));
   auto* watcher = new Watcher();
   watcher->env_ = env;
   watcher->tick_us_ = tick_us;
+  watcher->sample_us_ = sample_us;
   watcher->peers_.resize(slots);
   watcher->seen_.resize(slots);
   watcher->still_.assign(slots, 0);
@@ -139,6 +115,7 @@ Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Fun
   }
   uv_handle_set_data(reinterpret_cast<uv_handle_t*>(watcher->async_), watcher);
   napi_create_reference(env, on_stall, 1, &watcher->on_stall_);
+  napi_create_reference(env, on_sample, 1, &watcher->on_sample_);
   napi_add_async_cleanup_hook(env, OnTeardown, watcher, &watcher->cleanup_);
   watcher->thread_ = std::thread([watcher] { watcher->Run(); });
   return watcher;
@@ -185,6 +162,7 @@ void Watcher::OnClosed(uv_handle_t* handle) {
   auto* watcher = static_cast<Watcher*>(uv_handle_get_data(handle));
   free(watcher->async_);
   napi_delete_reference(watcher->env_, watcher->on_stall_);
+  napi_delete_reference(watcher->env_, watcher->on_sample_);
   napi_remove_async_cleanup_hook(watcher->cleanup_);
   delete watcher;
 }
@@ -192,6 +170,8 @@ void Watcher::OnClosed(uv_handle_t* handle) {
 void Watcher::OnAsync(uv_async_t* async) {
   auto* watcher =
       static_cast<Watcher*>(uv_handle_get_data(reinterpret_cast<uv_handle_t*>(async)));
+  if (watcher->stopping_) return;
+  if (watcher->sampling_.exchange(false)) CallIntoJs(watcher->env_, watcher->on_sample_);
   if (watcher->stopping_ || !watcher->reporting_.load(std::memory_order_acquire)) return;
   CallIntoJs(watcher->env_, watcher->on_stall_);
 }
@@ -204,6 +184,7 @@ void Watcher::Run() {
   std::vector<pollfd> all(peers_.size(), {-1, POLLIN, 0});
   all.push_back(control);
   int quiet = kIdleTicks;
+  uint64_t sampled_ns = 0;
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
       poll(all.data(), all.size(), -1);
@@ -218,6 +199,12 @@ void Watcher::Run() {
     bool any_ready = false;
     bool any_stalled = Tick(all.data(), &any_ready);
     quiet = any_ready ? 0 : quiet + 1;
+    uint64_t now_ns = uv_hrtime();
+    if (sample_us_ > 0 && now_ns - sampled_ns >= static_cast<uint64_t>(sample_us_) * 1000) {
+      sampled_ns = now_ns;
+      sampling_.store(true);
+      uv_async_send(async_);
+    }
     if (any_stalled && !stopping_.load()) {
       reporting_.store(true, std::memory_order_release);
       uv_async_send(async_);
@@ -286,7 +273,8 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
 
 bool IdleNs(uint32_t, int64_t*) { return false; }
 
-Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int* error) {
+Watcher* Watcher::Create(Napi::Env, size_t, int64_t, Napi::Function, int64_t, Napi::Function,
+                         int* error) {
   *error = -ENOSYS;
   return nullptr;
 }

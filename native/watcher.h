@@ -34,6 +34,9 @@ namespace gyre {
 // governor's own loop and waits until Continue(). What is ready is its efd, or a connection
 // that it has opened in this very iteration, of which its efd does not know yet.
 //
+// While it ticks it also calls `on_sample`, there too, every `sample_us` (0: never), and does not
+// wait: so whoever looks at the workers now and then does it only while one has something to do.
+//
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
 //
@@ -42,7 +45,7 @@ namespace gyre {
 class Watcher {
  public:
   static Watcher* Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
-                         int* error);
+                         int64_t sample_us, Napi::Function on_sample, int* error);
   // Watches the peer `peer_id` in `slot` from the next tick on; 0: nobody.
   void Set(size_t slot, uint32_t peer_id);
   void Continue();
@@ -79,14 +82,17 @@ class Watcher {
   std::vector<unsigned char> still_;
   std::vector<unsigned char> stalled_;
   int64_t tick_us_ = 1000;
+  int64_t sample_us_ = 0;
   bool follows_ = true;  // watcher thread: whether any peer follows messages
   int control_ = -1;   // eventfd: Continue and Stop
   int never_[2] = {-1, -1};
   std::atomic<bool> stopping_{false};
   std::atomic<bool> reporting_{false};
+  std::atomic<bool> sampling_{false};
   std::thread thread_;
   uv_async_t* async_ = nullptr;
   napi_ref on_stall_ = nullptr;
+  napi_ref on_sample_ = nullptr;
   napi_async_cleanup_hook_handle cleanup_ = nullptr;
 };
 

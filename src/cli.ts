@@ -15,6 +15,7 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { showIds } from './containment.js';
 import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
 import type { RuntimeOptions } from './runtime/options.js';
 import type { Placement } from './scheduler/placement.js';
@@ -160,6 +161,18 @@ function follow(runtime: Runtime, log: Log): void {
   });
 }
 
+/** Says where workers run that cannot have their CPUs to themselves. */
+function followPins(runtime: Runtime, log: Log): void {
+  runtime.on('widen', ({ worker, rings, cpus }) => {
+    const text = `others use CPU ${worker.cpu}: worker ${worker.index} may run on ${showIds(cpus)}`;
+    log.write('widen', text, { worker, rings, cpus });
+  });
+  runtime.on('narrow', ({ worker, rings, cpus }) => {
+    const where = rings === 0 ? `CPU ${worker.cpu}` : `${showIds(cpus)}`;
+    log.write('narrow', `worker ${worker.index} is back on ${where}`, { worker, rings, cpus });
+  });
+}
+
 async function reload(runtime: Runtime, log: Log): Promise<void> {
   const began = performance.now();
   log.write('reload', 'reloading', {});
@@ -194,6 +207,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   log.serving(runtime);
   runtime.on('error', (error) => log.error(error));
   follow(runtime, log);
+  followPins(runtime, log);
   if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(runtime, log));
   if (flags.watch === true) watchBeside(entry, () => reload(runtime, log));
   runtime.on('close', async () => {

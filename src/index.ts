@@ -25,6 +25,7 @@ export type {
   WorkerHang,
   WorkerInfo,
   WorkerRecycling,
+  WorkerRepinning,
   WorkerStall,
 } from './runtime/api.js';
 export type { Blamed } from './runtime/blame.js';

@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { GyreError } from './errors.js';
+import type { Usage } from './scheduler/run-delay.js';
 
 /** What native/addon.cc exports. A number below zero is -errno. */
 interface Addon {
@@ -21,6 +22,10 @@ interface Addon {
   setThreadName(name: string): number;
   widenInChildren(cpus: readonly number[]): number;
   markPinned(pinned: boolean): number;
+  loosen(cpus: readonly number[]): number;
+  tighten(): number;
+  setCpus(peer: number, cpus: readonly number[]): number;
+  usageOf(peer: number, out: Float64Array): number;
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
   duplicate(fd: number): number;
@@ -43,7 +48,13 @@ interface Addon {
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   acceptOne(fd: number): number;
-  createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
+  createWatcher(
+    slots: number,
+    tickUs: number,
+    onStall: () => void,
+    sampleUs: number,
+    onSample: () => void,
+  ): Watcher | number;
   take(
     peer: number,
     worker: number,
@@ -228,6 +239,33 @@ export function markPinned(pinned: boolean): void {
   helper().markPinned(pinned);
 }
 
+/**
+ * Lets the calling thread run on `cpus` until {@link tighten}: for the moment in which a worker
+ * creates a thread that shall not inherit its pin.
+ */
+export function loosen(cpus: readonly number[]): void {
+  checked('sched_setaffinity', helper().loosen(cpus));
+}
+
+/** Binds the calling thread again to what it was, or to what {@link setCpus} has said since. */
+export function tighten(): void {
+  helper().tighten();
+}
+
+/** Binds the thread of `peer` to `cpus`; false if it is gone, or may run on none of them. */
+export function setCpus(peer: number, cpus: readonly number[]): boolean {
+  return helper().setCpus(peer, cpus) === 0;
+}
+
+const used = new Float64Array(5);
+
+/** What the thread of `peer` has had of the CPUs since it began; null if it is gone. */
+export function usageOf(peer: number): Usage | null {
+  if (helper().usageOf(peer, used) !== 0) return null;
+  const [runNs = 0, delayNs = 0, runs = 0, cpu = 0, runnable = 0] = used;
+  return { runMs: runNs / 1e6, delayMs: delayNs / 1e6, runs, cpu, runnable: runnable !== 0 };
+}
+
 /** Opens a listening socket; returns its descriptor or -errno. */
 export function openTcp(
   address: string,
@@ -355,9 +393,18 @@ export function acceptOne(fd: number): number {
   return helper().acceptOne(fd);
 }
 
-/** Watches loops in `slots` slots. `onStall` is called on this thread's loop. */
-export function createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher {
-  return checked('eventfd', helper().createWatcher(slots, tickUs, onStall));
+/**
+ * Watches loops in `slots` slots. `onStall` is called on this thread's loop, and so is `onSample`,
+ * every `sampleUs` while any of them has something to do; 0: never.
+ */
+export function createWatcher(
+  slots: number,
+  tickUs: number,
+  onStall: () => void,
+  sampleUs = 0,
+  onSample = () => {},
+): Watcher {
+  return checked('eventfd', helper().createWatcher(slots, tickUs, onStall, sampleUs, onSample));
 }
 
 /**

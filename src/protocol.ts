@@ -8,7 +8,7 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import type { Entry } from './scheduler/mailbox.js';
-import type { Rings } from './scheduler/neighbourhood.js';
+import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
@@ -174,6 +174,18 @@ export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly tickMs: number;
   /** From when on main hears that a worker stands still, in ms. */
   readonly stalledMs: number;
+  /** Null where pins do not give way. */
+  readonly softPins: SoftPinsInit | null;
+}
+
+/** What the governor needs so that pins give way to other processes. */
+export interface SoftPinsInit {
+  /** Most workers that there may be: the threads of worker i have slots i and i + this. */
+  readonly workers: number;
+  /** CPUs that the process was started with. */
+  readonly cpus: readonly number[];
+  /** Where they are; null if unknown. */
+  readonly machine: Neighbours | null;
 }
 
 export type ToGovernor =
@@ -196,4 +208,15 @@ export type FromGovernor =
   | { readonly kind: 'want-spare' }
   /** Events wait for `worker`, which has not returned to its loop for a while. */
   | { readonly kind: 'stalled'; readonly worker: number; readonly heartbeat: number }
-  | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number };
+  | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number }
+  | ({ readonly kind: 'repinned' } & Repinning);
+
+/** A worker, by its number, has a ring of CPUs more than before, or one less. */
+export interface Repinning {
+  readonly worker: number;
+  readonly wider: boolean;
+  /** Rings around its CPU on which it may run. */
+  readonly rings: number;
+  /** Its CPU and theirs. */
+  readonly cpus: readonly number[];
+}

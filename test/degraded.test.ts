@@ -12,7 +12,7 @@ t.test('without the native helper one worker serves, and what is missing is said
   const port = Number((await server.says(PORT))[1]);
   t.match(server.stderr, /gyre: 1 worker, not pinned/);
   t.equal((await get(port)).status, 200);
-  for (const capability of ['native', 'pin', 'reusePort', 'counters', 'move']) {
+  for (const capability of ['native', 'pin', 'widen', 'reusePort', 'counters', 'move']) {
     await server.says(new RegExp(`without ${capability}: GYRE_NATIVE=none`));
   }
   server.child.kill('SIGTERM');
@@ -50,7 +50,7 @@ t.test('without what only Linux has, two workers share one socket', { skip }, as
   const server = gyre(t, ['run', app('mortal.js'), '--workers', '2'], env);
   const port = Number((await server.says(PORT))[1]);
   t.match(server.stderr, /gyre: 2 workers, not pinned/);
-  for (const capability of ['pin', 'reusePort', 'move']) {
+  for (const capability of ['pin', 'widen', 'reusePort', 'move']) {
     await server.says(new RegExp(`without ${capability}: this system`));
   }
   t.notMatch(server.stderr, /without (native|counters)/);
@@ -88,7 +88,7 @@ t.test('a capability that is required and missing is an error, of any name', asy
   const script = `
     const { createRuntime } = require(${index});
     (async () => {
-      for (const name of ['native', 'pin', 'reusePort', 'counters', 'move']) {
+      for (const name of ['native', 'pin', 'widen', 'reusePort', 'counters', 'move']) {
         const options = { entry: ${JSON.stringify(SERVER)}, require: [name] };
         const code = await createRuntime(options).then(() => 'started', (error) => error.code);
         console.log(name, code);
@@ -106,6 +106,7 @@ t.test('a capability that is required and missing is an error, of any name', asy
   };
   const missing = 'ERR_GYRE_CAPABILITY';
   t.same(await codes('none'), {
-    ...{ native: missing, pin: missing, reusePort: missing, counters: missing, move: missing },
+    ...{ native: missing, pin: missing, widen: missing },
+    ...{ reusePort: missing, counters: missing, move: missing },
   });
 });

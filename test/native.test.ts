@@ -34,10 +34,12 @@ import {
   openTcp,
   openUnix,
   setAffinity,
+  setCpus,
   TCP_IPV6ONLY,
   TCP_PROBE,
   TCP_REUSEPORT,
   threadId,
+  usageOf,
   wake,
 } from '../src/native.js';
 import { descriptors, ROOT, Running, threads } from './support/app.js';
@@ -621,6 +623,112 @@ t.test('children of a pinned thread start on all CPUs', { skip: ONE }, async (t)
   const [unmarked, marked, own, again] = JSON.parse(said);
   t.same(cpusOf(marked), CPUS);
   t.same([unmarked, own, again], [String(LAST), [LAST], String(LAST)]);
+});
+
+/** A thread that has a loop of gyre's, and says the id of it. */
+async function peer(t: Test, script: string, data: unknown): Promise<[Worker, number, number]> {
+  const worker = thread(
+    t,
+    `
+    const loop = native.attachLoop(new Int32Array(64), 0, 32, () => {});
+    parentPort.postMessage([loop.wakeId, native.threadId()]);
+    ${script}
+  `,
+    data,
+  );
+  const [[wakeId, tid]] = await once(worker, 'message');
+  return [worker, wakeId, tid];
+}
+
+t.test('what a thread has had of the CPUs is told as long as it lives', async (t) => {
+  const flag = word();
+  const script = `
+    while (Atomics.load(workerData, 0) === 0);
+    Atomics.wait(workerData, 0, 1);
+  `;
+  const [worker, wakeId] = await peer(t, script, flag);
+  const burnt = (ms: number) => {
+    const usage = usageOf(wakeId);
+    return usage !== null && usage.runMs >= ms ? usage : null;
+  };
+  let usage = burnt(50);
+  while (usage === null) usage = burnt(50);
+  t.ok(usage.runnable);
+  t.ok(CPUS.includes(usage.cpu));
+  t.ok(usage.runs >= 1);
+  t.ok(usage.delayMs >= 0);
+  const before = usage;
+  Atomics.store(flag, 0, 1);
+  while (usageOf(wakeId)?.runnable) await nextTurn();
+  t.match(usageOf(wakeId), { runnable: false }, 'it sleeps');
+  t.ok((usageOf(wakeId)?.runMs ?? 0) >= before.runMs);
+  await worker.terminate();
+  t.equal(usageOf(wakeId), null);
+  t.equal(usageOf(2 ** 31), null, 'nobody');
+});
+
+t.test('a thread is bound from another one', { skip: ONE }, async (t) => {
+  const [worker, wakeId, tid] = await peer(t, `parentPort.on('message', () => {});`, null);
+  t.ok(setCpus(wakeId, [LAST]));
+  t.same(affinity(tid), [LAST]);
+  t.ok(setCpus(wakeId, CPUS));
+  t.same(affinity(tid), CPUS);
+  t.equal(setCpus(wakeId, [8191]), false, 'there is no such CPU');
+  t.same(affinity(tid), CPUS, 'and nothing has changed');
+  await worker.terminate();
+  t.equal(setCpus(wakeId, [LAST]), false, 'it is gone');
+  t.same(affinity(), CPUS);
+});
+
+t.test(
+  'who binds a thread is heard, and does not touch what that creates meanwhile',
+  { skip: ONE },
+  async (t) => {
+    const flag = word();
+    const cpus = { all: CPUS, flag };
+    const script = `
+    const { all, flag } = workerData;
+    const same = (one, other) => one.join() === other.join();
+    let wrong = 0;
+    let times = 0;
+    for (; Atomics.load(flag, 0) === 0; times++) {
+      native.loosen(all);
+      // Time for the other to bind it in the midst of this.
+      for (let look = 0; look < 20; look++) if (!same(native.affinity(), all)) wrong++;
+      native.tighten();
+    }
+    parentPort.postMessage({ wrong, times });
+    parentPort.on('message', () => {});
+  `;
+    const [worker, wakeId, tid] = await peer(t, script, cpus);
+    const deadline = performance.now() + 1_000;
+    const last = [CPUS[0] as number];
+    let lost = 0;
+    for (let times = 0; performance.now() < deadline; times++) {
+      setCpus(wakeId, times % 2 === 0 ? [LAST] : last);
+    }
+    setCpus(wakeId, last);
+    Atomics.store(flag, 0, 1);
+    const [{ wrong, times }] = await once(worker, 'message');
+    if (affinity(tid).join() !== last.join()) lost++;
+    t.comment(`${times} times`);
+    t.ok(times > 10);
+    t.same({ wrong, lost }, { wrong: 0, lost: 0 });
+  },
+);
+
+t.test('a thread without a loop loosens and tightens itself, too', { skip: ONE }, async (t) => {
+  const said = await output(
+    t,
+    `
+    native.setAffinity([${LAST}]);
+    native.loosen(${JSON.stringify(CPUS)});
+    const loose = native.affinity();
+    native.tighten();
+    console.log(JSON.stringify([loose, native.affinity()]));
+  `,
+  );
+  t.same(JSON.parse(said), [CPUS, [LAST]]);
 });
 
 t.test('without the helper it says why, and every call is a coded error', async (t) => {

@@ -12,7 +12,7 @@ import type { Capabilities } from './capabilities.js';
 /** A worker as `runtime.workers` lists it. */
 export interface WorkerInfo {
   readonly index: number;
-  /** CPU it is pinned to, or null. */
+  /** CPU it is pinned to, or null. A soft pin may give way for a while: see the event `widen`. */
   readonly cpu: number | null;
   /** Node's number of its thread; 0 for `workers: 'inline'`. */
   readonly threadId: number;
@@ -84,6 +84,15 @@ export interface WorkerRecycling {
   readonly heapRatio: number;
 }
 
+/** A worker that may run on other CPUs than before, with `pin: 'soft'`. */
+export interface WorkerRepinning {
+  readonly worker: WorkerInfo;
+  /** Rings of CPUs around its own on which it may run; 0: it is back on its own. */
+  readonly rings: number;
+  /** Its own CPU and theirs, ascending. */
+  readonly cpus: readonly number[];
+}
+
 export interface RuntimeEvents {
   /** A worker's thread runs. */
   worker: [worker: WorkerInfo];
@@ -103,6 +112,10 @@ export interface RuntimeEvents {
   stall: [stall: WorkerStall];
   /** A worker's heap is nearly full, and it is about to be replaced. */
   recycle: [recycling: WorkerRecycling];
+  /** Other processes keep a worker from its CPUs: it may now run on the next ring, too. */
+  widen: [repinning: WorkerRepinning];
+  /** There is room again on the CPUs within its outermost ring: it lost that. */
+  narrow: [repinning: WorkerRepinning];
   /** Every worker was replaced, by `reload()`. */
   reload: [];
   /** Everything has ended: no thread, socket or timer is left. */

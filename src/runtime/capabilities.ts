@@ -3,6 +3,7 @@
  * thread only. A missing capability is stated here, in the CLI's first lines and,
  * if `require` names it, as an error; it is never silently skipped.
  */
+import { readFileSync } from 'node:fs';
 import { GyreError } from '../errors.js';
 import { affinity, hasHelper, hasLinuxParts, missingReason } from '../native.js';
 
@@ -18,6 +19,8 @@ export const CAPABILITIES = {
   native: 'the native helper is loaded',
   /** Pinning of threads. Without it the operating system places them. */
   pin: 'workers are pinned to CPUs',
+  /** Noticing that other processes keep a worker from its CPU. Without it a soft pin is hard. */
+  widen: 'soft pins give way to other processes',
   /** A listening socket per worker. Without it all workers accept from one. */
   reusePort: 'each worker has its own listening sockets',
   /** Loop counters in the scoreboard. Without them `loops` stays 0. */
@@ -46,12 +49,26 @@ function detectPin(): Capability {
   }
 }
 
+function detectWiden(pin: Capability): Capability {
+  if (!pin.available) return pin;
+  try {
+    const [, , runs] = readFileSync('/proc/self/schedstat', 'utf8').split(' ');
+    // All zeros where the kernel was told not to count.
+    if (Number(runs) > 0) return YES;
+  } catch {
+    // said below
+  }
+  return no('this system does not tell how long threads wait for a CPU (schedstat)');
+}
+
 /** Looks at this system once; the result does not change while the process runs. */
 export function detectCapabilities(): Capabilities {
   const helper = hasHelper ? YES : no(missingReason);
+  const pin = detectPin();
   return Object.freeze({
     native: helper,
-    pin: detectPin(),
+    pin,
+    widen: detectWiden(pin),
     reusePort: hasLinuxParts
       ? YES
       : no(hasHelper ? 'this system does not balance SO_REUSEPORT' : missingReason),
@@ -62,13 +79,15 @@ export function detectCapabilities(): Capabilities {
   });
 }
 
-/** `capabilities` without `name`, for `reason`. */
+/** `capabilities` without those of `names` that are available, for `reason`. */
 export function without(
   capabilities: Capabilities,
-  name: CapabilityName,
+  names: readonly CapabilityName[],
   reason: string,
 ): Capabilities {
-  return Object.freeze({ ...capabilities, [name]: no(reason) });
+  const missing = names.filter((name) => capabilities[name].available);
+  const changes = missing.map((name) => [name, no(reason)] as const);
+  return Object.freeze({ ...capabilities, ...Object.fromEntries(changes) });
 }
 
 /** @throws GyreError `ERR_GYRE_CAPABILITY` naming the first of `names` that is missing. */

@@ -3,7 +3,7 @@
  */
 import path from 'node:path';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
+import type { FromGovernor, GovernorInit, Repinning, ToGovernor } from '../protocol.js';
 
 /** By path, because main must not import what runs in workers. */
 const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor.js');
@@ -17,6 +17,7 @@ export interface GovernorEvents {
   stalled(worker: number, heartbeat: number): void;
   /** What could be taken from `worker`, as main asked, has been. */
   evacuated(worker: number): void;
+  repinned(repinning: Repinning): void;
   /** The thread ended without having been stopped. */
   died(error: unknown): void;
 }
@@ -55,6 +56,9 @@ export class GovernorThread {
             break;
           case 'evacuated':
             events.evacuated(message.worker);
+            break;
+          case 'repinned':
+            events.repinned(message);
         }
       });
       this.#thread.on('exit', () => resolve('the governor ended before it had checked'));

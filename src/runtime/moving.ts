@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
-import type { GovernorInit, MovingInit } from '../protocol.js';
+import type { GovernorInit, MovingInit, Repinning, SoftPinsInit } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
@@ -65,6 +65,8 @@ export interface MovingOptions {
   readonly seed: number;
   readonly chaos: boolean;
   readonly stalledMs: number;
+  /** Null where pins do not give way. */
+  readonly softPins: SoftPinsInit | null;
 }
 
 export interface MovingEvents {
@@ -76,6 +78,8 @@ export interface MovingEvents {
   stalled(worker: number, heartbeat: number): void;
   /** All workers stand still: a spare would help. False if there is none to be had. */
   wantSpare(): boolean;
+  /** A worker may run on more CPUs than before, or on fewer. */
+  repinned(repinning: Repinning): void;
   /** The governor has died: nothing is rescued until another starts, in `restartInMs`. */
   died(error: unknown, restartInMs: number): void;
 }
@@ -103,11 +107,12 @@ export class Moving {
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
-    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed, stalledMs } = options;
+    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
+    const { stalledMs, softPins } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
     this.#governorInit = {
-      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, stalledMs },
+      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, stalledMs, softPins },
       scoreboard: scoreboard.words,
     };
     // Started before the workers: it checks the system while they load.
@@ -120,6 +125,7 @@ export class Moving {
       left: (worker) => this.left(worker),
       stalled: (worker, heartbeat) => this.#events.stalled(worker, heartbeat),
       evacuated: (worker) => this.#evacuated(worker),
+      repinned: (repinning) => this.#events.repinned(repinning),
       wantSpare: () => {
         if (!this.#events.wantSpare()) governor.tell({ kind: 'no-spare' });
       },

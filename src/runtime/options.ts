@@ -39,10 +39,12 @@ export interface RuntimeOptions {
   spares?: number | 'auto';
   /**
    * Whether each worker is bound to one CPU. `'soft'`: bound where possible; with
-   * more workers than CPUs they share. (Giving way to other processes comes in a
-   * later version; until then it binds as `'hard'` does.) `'hard'`: bound, and an
+   * more workers than CPUs they share. A worker that waits for its CPU because other processes
+   * use it may also run on the CPUs next to it, ring by ring up to all that the process may use, until
+   * there is room again; the events `widen` and `narrow` tell. That is the governor's work, so with
+   * `scheduler.move: false` a worker stays bound. `'hard'`: bound for good, and an
    * error if that is impossible. `'off'`: not bound. A list of CPU numbers: worker i
-   * is bound to the i-th, and `'auto'` means as many workers as the list has.
+   * is bound to the i-th for good, and `'auto'` means as many workers as the list has.
    * Default `'soft'`.
    */
   pin?: 'soft' | 'hard' | 'off' | readonly number[];

@@ -9,8 +9,8 @@ import os from 'node:os';
 import { inspect } from 'node:util';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
-import type { ListenAddress, Reply, Request } from '../protocol.js';
-import { type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
+import type { ListenAddress, Repinning, Reply, Request, SoftPinsInit } from '../protocol.js';
+import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
   CloseOptions,
@@ -93,6 +93,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     /** Of these. */
     rings: readonly Rings[],
     inherited: readonly number[] | null,
+    /** Where the inherited CPUs are. */
+    topology: Neighbours | null,
   ) {
     super();
     const max = cpus.length;
@@ -140,7 +142,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.emit('stall', { worker: this.#infoOf(worker), stack }),
         )
       : null;
-    this.#moving = this.#makeMoving(withTwins(rings));
+    this.#moving = this.#makeMoving(withTwins(rings), topology);
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -244,7 +246,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
-  #makeMoving(rings: readonly Rings[]): Moving | null {
+  #makeMoving(rings: readonly Rings[], topology: Neighbours | null): Moving | null {
     const { name, scheduler, workers } = this.#options;
     const { move, ...rest } = scheduler;
     if (!move || !this.capabilities.move.available || workers === 'inline') return null;
@@ -253,6 +255,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       {
         ...{ ...rest, name, slots, rings, scoreboard: this.#scoreboard },
         stalledMs: this.#blame === null ? STALLED_MS : BLAME_MS,
+        softPins: this.#softPins(topology),
       },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
@@ -264,16 +267,36 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#supervisor.stalled(worker);
           this.#blame?.stalled(worker, heartbeat);
         },
+        repinned: (repinning) => this.#onRepinned(repinning),
         died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
       },
     );
+  }
+
+  /** What the governor needs to know of the CPUs, if pins are to give way. */
+  #softPins(topology: Neighbours | null): SoftPinsInit | null {
+    const cpus = this.#inherited;
+    const soft = this.#options.pin === 'soft' && this.capabilities.widen.available;
+    if (!soft || cpus === null || cpus.length < 2) return null;
+    const machine = topology && {
+      cpus: topology.cpus,
+      nodes: topology.nodes,
+      levels: topology.levels,
+    };
+    return { workers: this.#slots.workers, cpus, machine };
+  }
+
+  #onRepinned({ worker, wider, rings, cpus }: Repinning): void {
+    const handle = this.#supervisor.workers.find(({ index }) => index === worker);
+    if (handle === undefined || this.#closing !== null) return;
+    this.emit(wider ? 'widen' : 'narrow', { worker: this.#infoOf(handle), rings, cpus });
   }
 
   async #startMoving(): Promise<void> {
     if (this.#moving === null) return;
     const unfit = await this.#moving.check();
     if (unfit !== null) {
-      this.capabilities = without(this.capabilities, 'move', unfit);
+      this.capabilities = without(this.capabilities, ['move', 'widen'], unfit);
       requireCapabilities(this.capabilities, this.#options.require);
       return;
     }
@@ -588,12 +611,19 @@ function warnNotListening(worker: WorkerHandle, startMs: number): void {
   );
 }
 
+/** What this system can do, less what `options` leave nobody to do. */
+function capabilitiesFor({ pin, workers, scheduler }: ResolvedOptions): Capabilities {
+  const all = detectCapabilities();
+  if (scheduler.move || pin !== 'soft' || workers === 'inline') return all;
+  return without(all, ['widen'], 'connections do not move, so there is no governor');
+}
+
 /** Everything after the options are known to be valid. */
 export async function startRuntime(
   options: ResolvedOptions,
   inline: InlineFactory,
 ): Promise<Runtime> {
-  const capabilities = detectCapabilities();
+  const capabilities = capabilitiesFor(options);
   requireCapabilities(capabilities, options.require);
   const inherited = capabilities.pin.available ? affinity() : null;
   const parallelism = os.availableParallelism();
@@ -610,7 +640,9 @@ export async function startRuntime(
   if (inherited !== null) widenInChildren(inherited);
 
   const rings = ringsFor(all, topology);
-  const runtime = new GyreRuntime(options, capabilities, cpus.length, all, rings, inherited);
+  const runtime = new GyreRuntime(
+    ...([options, capabilities, cpus.length, all, rings, inherited, topology] as const),
+  );
   await runtime.start(inline);
   return runtime;
 }

@@ -50,6 +50,10 @@
  * | GOVERNOR   | MISMATCHES   | count      | 0        | not at their boundary after all|
  * | GOVERNOR   | FAILURES     | count      | 0        | system calls that failed       |
  * | GOVERNOR   | REFUSED      | count      | 0        | moves that could not be made   |
+ * | GOVERNOR   | RINGS        | count      | 0        | rings around its CPU on which  |
+ * |            |              |            |          | it may run as well             |
+ * | GOVERNOR   | WIDENED      | count      | 0        | times that it got one more     |
+ * | GOVERNOR   | NARROWED     | count      | 0        | times that it lost one         |
  * | GOVERNOR   | PAUSES_BY_US | count      | 0        | [i]: pauses shorter than       |
  * |            | [0..15]      |            |          | 2^(i + 3) µs, not 2^(i + 2)    |
  * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
@@ -109,12 +113,12 @@
  *
  * Other words of an entry, here and in a mailbox, are spare.
  *
- * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD and CAPACITY)
+ * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD, RINGS and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
  * {@link difference}.
  */
 
-export const VERSION = 2;
+export const VERSION = 3;
 export const WORD_BYTES = 4;
 export const ROW_BYTES = 128;
 export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
@@ -149,7 +153,10 @@ export const GOVERNOR = {
   MISMATCHES: 3,
   FAILURES: 4,
   REFUSED: 5,
+  RINGS: 6,
+  WIDENED: 7,
   PAUSES_BY_US: 8,
+  NARROWED: 24,
 } as const;
 export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;
 /** Descriptors in a NEWCOMERS row: native/peer.h has the same number. */

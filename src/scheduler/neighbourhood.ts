@@ -41,6 +41,31 @@ export function ringsFor(
   machine: Neighbours | null,
 ): readonly Rings[] {
   if (machine === null) return wholeMachine(cpusOfWorkers.length);
+  const ringsOf = neighbourhoods(cpusOfWorkers, machine);
+  return cpusOfWorkers.map((_, worker) => ringsOf(worker));
+}
+
+/**
+ * Rings of CPUs around CPU `home`, nearest first: each of `cpus` but `home` is in one. Takes n for
+ * n CPUs.
+ */
+export function cpuRings(
+  home: number,
+  cpus: readonly number[],
+  machine: Neighbours | null,
+): readonly (readonly number[])[] {
+  const others = cpus.filter((cpu) => cpu !== home);
+  if (machine === null || others.length === 0) return others.length === 0 ? [] : [others];
+  // As if there were a worker on each, of which the first is the one that asks.
+  const rings = neighbourhoods([home, ...others], machine)(0);
+  return rings.map((ring) => ring.map((index) => others[index - 1] as number));
+}
+
+/** The rings of one worker after another; see {@link ringsFor}. */
+function neighbourhoods(
+  cpusOfWorkers: readonly (number | null)[],
+  machine: Neighbours,
+): (worker: number) => Rings {
   const { nodes } = machine;
   const nodeOf = new Map(machine.cpus.map(({ id, node }) => [id, node]));
   const levels = groupsOf(machine.levels);
@@ -85,7 +110,8 @@ export function ringsFor(
     return [...byDistance].sort(([a], [b]) => a - b).map(([, equal]) => equal);
   };
 
-  return places.map((cpu, worker) => {
+  return (worker) => {
+    const cpu = places[worker] ?? null;
     if (cpu === null) return [all.filter((other) => other !== worker)];
     const rings: number[][] = [];
     let reachesTop = false;
@@ -108,7 +134,7 @@ export function ringsFor(
       rings.push([...outermost, ...placeless].sort((a, b) => a - b));
     }
     return rings;
-  });
+  };
 }
 
 /**

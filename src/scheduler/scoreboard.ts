@@ -33,6 +33,11 @@ export interface WorkerRow {
   readonly state: WorkerStateName;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
+  /**
+   * Rings of CPUs around that one on which it may run as well, because others compete for its own;
+   * 0: none. Only with `pin: 'soft'`.
+   */
+  readonly rings: number;
   /** Kernel thread id, or null where unknown. */
   readonly tid: number | null;
   /** Loop iterations modulo 2^32. Compare two snapshots by wrapped difference. */
@@ -73,6 +78,9 @@ export interface WorkerRow {
   readonly failures: number;
   /** Moves that were decided on and not made: a full mailbox, a thread that could not be paused. */
   readonly refused: number;
+  /** Times it got another ring of CPUs, and times it lost one. */
+  readonly widened: number;
+  readonly narrowed: number;
 }
 
 const SERVING = WORKER_STATES.indexOf('serving');
@@ -115,13 +123,13 @@ export class Scoreboard {
     const supervisor = supervisorRow(index);
     const worker = workerRow(index);
     const governor = governorRow(index);
-    const cpu = Atomics.load(words, supervisor + SUPERVISOR.CPU);
     const tid = Atomics.load(words, worker + WORKER.TID);
     const state = Atomics.load(words, supervisor + SUPERVISOR.STATE);
     return {
       index,
       state: WORKER_STATES[state] ?? 'empty',
-      cpu: cpu < 0 ? null : cpu,
+      cpu: this.cpu(index),
+      rings: this.rings(index),
       tid: tid === 0 ? null : tid,
       loops: Atomics.load(words, worker + WORKER.LOOPS) >>> 0,
       heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
@@ -144,7 +152,20 @@ export class Scoreboard {
       mismatches: this.#sum(worker + WORKER.MISMATCHES, governor + GOVERNOR.MISMATCHES),
       failures: this.#sum(worker + WORKER.FAILURES, governor + GOVERNOR.FAILURES),
       refused: this.#sum(worker + WORKER.REFUSED, governor + GOVERNOR.REFUSED),
+      widened: Atomics.load(words, governor + GOVERNOR.WIDENED) >>> 0,
+      narrowed: Atomics.load(words, governor + GOVERNOR.NARROWED) >>> 0,
     };
+  }
+
+  /** CPU that worker `index` is pinned to, or null. */
+  cpu(index: number): number | null {
+    const cpu = Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.CPU);
+    return cpu < 0 ? null : cpu;
+  }
+
+  /** Rings around its CPU on which worker `index` may run. */
+  rings(index: number): number {
+    return Atomics.load(this.words, governorRow(index) + GOVERNOR.RINGS);
   }
 
   /** Connections that worker `index` has now. */
@@ -202,7 +223,7 @@ export class Scoreboard {
 /** What is counted over the whole life of a row, modulo 2^32. */
 const COUNTS = [
   ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
-  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused'],
+  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'widened', 'narrowed'],
 ] as readonly (keyof WorkerRow)[];
 
 /** `row` with the counts of `other` added: of threads that had the same worker's other row. */
@@ -251,6 +272,16 @@ export class GovernorWriter {
   /** A move was decided on and could not be made. */
   refused(): void {
     this.#add(GOVERNOR.REFUSED, 1);
+  }
+
+  /** It may run on so many rings around its CPU from now on. */
+  rings(value: number): void {
+    Atomics.store(this.#words, this.#row + GOVERNOR.RINGS, value);
+  }
+
+  /** It got a ring more, or lost one. */
+  pinned(wider: boolean): void {
+    this.#add(wider ? GOVERNOR.WIDENED : GOVERNOR.NARROWED, 1);
   }
 
   #add(word: number, by: number): void {

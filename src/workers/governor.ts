@@ -8,6 +8,8 @@
  *
  * Spares are the outermost gyre: a worker's connections go there when all workers stand
  * still. When there is no spare yet, main is asked for one.
+ *
+ * It also sees to it that pins give way to other processes (src/workers/soft-pins.ts).
  */
 import workerThreads, { type MessagePort } from 'node:worker_threads';
 import {
@@ -30,8 +32,10 @@ import { chooseMove } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard, stuckMs } from '../scheduler/scoreboard.js';
+import { SAMPLE_MS } from '../scheduler/widening.js';
 import { Outbox, type Sent } from './outbox.js';
 import { selfCheck } from './self-check.js';
+import { SoftPins } from './soft-pins.js';
 
 const WORDS_TAKEN = 8;
 
@@ -83,6 +87,8 @@ class Governor {
   readonly #random: Random;
   readonly #watcher: Watcher;
   readonly #board: Scoreboard;
+  /** Null where pins do not give way. */
+  readonly #pins: SoftPins | null;
   readonly #taken: Int32Array;
   readonly #boundaries: Float64Array;
   readonly #stats = new Float64Array(3);
@@ -114,12 +120,25 @@ class Governor {
     this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
     this.#boundaries = new Float64Array(this.#taken.buffer);
     installSafepoint();
-    this.#watcher = createWatcher(slots, init.tickMs * 1000, () => this.#onStall());
+    this.#pins =
+      init.softPins === null
+        ? null
+        : new SoftPins(init.softPins, this.#board, (repinning) =>
+            send({ kind: 'repinned', ...repinning }),
+          );
+    this.#watcher = createWatcher(
+      slots,
+      init.tickMs * 1000,
+      () => this.#onStall(),
+      this.#pins === null ? 0 : SAMPLE_MS * 1000,
+      () => this.#pins?.sample(),
+    );
   }
 
   /** The loop of `worker` is `peer` from now on; 0: it has none. */
   watch(worker: number, peer: number): void {
     this.#watcher.set(worker, peer);
+    this.#pins?.watch(worker, peer);
     if (worker >= this.#init.rings.length) this.#asked = false;
   }
 

@@ -8,7 +8,7 @@ import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';
 import tty from 'node:tty';
 import workerThreads from 'node:worker_threads';
-import { affinity, markPinned, setAffinity } from '../native.js';
+import { loosen, markPinned, tighten } from '../native.js';
 import type { TerminalShape } from '../protocol.js';
 
 export function setArguments(entry: string, args: readonly string[]): void {
@@ -102,12 +102,11 @@ export function containPin(inherited: readonly number[], parallelism: number): v
   workerThreads.Worker = class Worker extends NodeWorker {
     constructor(...args: ConstructorParameters<typeof NodeWorker>) {
       // A thread inherits the mask of the thread that creates it.
-      const pinned = affinity();
-      setAffinity(inherited);
+      loosen(inherited);
       try {
         super(...args);
       } finally {
-        setAffinity(pinned);
+        tighten();
       }
     }
   };

@@ -5,7 +5,9 @@ import { type Machine, planSpares, planWorkers } from '../../src/runtime/plan.js
 import { machine as described, from } from '../support/described.js';
 
 const yes = { available: true };
-const ALL: Capabilities = { native: yes, pin: yes, reusePort: yes, counters: yes, move: yes };
+const ALL: Capabilities = {
+  ...{ native: yes, pin: yes, widen: yes, reusePort: yes, counters: yes, move: yes },
+};
 const without = (...names: (keyof Capabilities)[]): Capabilities => ({
   ...ALL,
   ...Object.fromEntries(names.map((name) => [name, { available: false, reason: 'a test' }])),

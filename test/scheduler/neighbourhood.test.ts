@@ -3,7 +3,7 @@
  * out, each without those before it. With worker i on CPU i a ring is a list of CPUs.
  */
 import t from 'tap';
-import { ringsFor, wholeMachine } from '../../src/scheduler/neighbourhood.js';
+import { cpuRings, ringsFor, wholeMachine } from '../../src/scheduler/neighbourhood.js';
 import { place, spread } from '../../src/scheduler/placement.js';
 import { MACHINES, type MachineName } from '../fixtures/topology/machines.js';
 import { from, machine } from '../support/described.js';
@@ -118,6 +118,20 @@ t.test('every worker is in exactly one ring of every other one', async (t) => {
     });
     t.pass(name);
   }
+});
+
+t.test('a CPU has rings of CPUs, of those that the process may use', async (t) => {
+  const dumbledore = machine('dumbledore');
+  t.same(cpuRings(9, idsOf('dumbledore'), dumbledore), ringsOf('dumbledore', 9));
+  // Its sibling is not allowed; of its package only 3 and 10 are.
+  t.same(cpuRings(9, [3, 4, 9, 10, 12], dumbledore), [
+    [3, 10],
+    [4, 12],
+  ]);
+  t.same(cpuRings(0, [0], dumbledore), [], 'a single one has none');
+  t.same(cpuRings(2, [1, 2, 3], null), [[1, 3]], 'without a machine there is one');
+  t.same(cpuRings(99, [0, 99, 8], dumbledore), [[0, 8]], 'and for one that nobody knows');
+  t.same(cpuRings(0, [0, 8, 99], dumbledore), [[8], [99]], 'which is in the last of the others');
 });
 
 t.test('1,024 workers are placed and get their rings in less than a second', async (t) => {

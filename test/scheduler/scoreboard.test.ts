@@ -23,7 +23,7 @@ import {
   wordsFor,
   workerRow,
 } from '../../src/scheduler/layout.js';
-import { Scoreboard } from '../../src/scheduler/scoreboard.js';
+import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
 
 const INT32_MAX = 0x7fffffff;
 
@@ -97,7 +97,7 @@ t.test('a new board says that no worker has started', async (t) => {
   const board = Scoreboard.create(3, misalignmentOf);
   t.equal(board.workers, 3);
   t.same(board.read(2), {
-    ...{ index: 2, state: 'empty', cpu: null, tid: null },
+    ...{ index: 2, state: 'empty', cpu: null, tid: null, rings: 0, widened: 0, narrowed: 0 },
     ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0, held: 0 },
     ...{ outstanding: 0, rounds: 0, given: 0, messages: 0, armed: false },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
@@ -187,6 +187,20 @@ t.test('pauses are counted by how long they were', async (t) => {
   expected[PAUSE_BUCKETS - 2] = 1;
   expected[PAUSE_BUCKETS - 1] = 2;
   t.same(pausesByUs, expected);
+});
+
+t.test('the CPUs that a worker got, and how often that changed, is in its row', async (t) => {
+  const board = Scoreboard.create(2, misalignmentOf);
+  t.equal(board.cpu(1), null);
+  board.supervise(1).cpu(0);
+  t.equal(board.cpu(1), 0);
+  const governor = board.governor(1);
+  governor.rings(2);
+  for (const wider of [true, true, true, false]) governor.pinned(wider);
+  t.match(board.read(1), { cpu: 0, rings: 2, widened: 3, narrowed: 1 });
+  board.governor(0).pinned(true);
+  const both = addCounts(board.read(1), board.read(0));
+  t.match(both, { rings: 2, widened: 4, narrowed: 1 }, 'those of both threads are the worker’s');
 });
 
 t.test('a counter goes on past the largest Int32, and differences stay right', async (t) => {
