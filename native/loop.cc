@@ -177,8 +177,8 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
     napi_create_reference(env, rounds->on_round, 1, &own->on_round);
     napi_create_reference(env, rounds->on_arm, 1, &own->on_arm);
     hooks->rounds_ = own;
-    uv_prepare_start(prepare, Handles::OnPrepare);
   }
+  uv_prepare_start(prepare, Handles::OnPrepare);
   uv_unref(reinterpret_cast<uv_handle_t*>(prepare));
   napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
   hooks->peer_ = std::make_shared<Peer>();
@@ -187,6 +187,7 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   hooks->peer_->epoll_fd = uv_backend_fd(loop);
   hooks->peer_->async = async;
   hooks->peer_->loops = hooks->loops_;
+  hooks->peer_->ended_ns = uv_hrtime();
   if (rounds != nullptr) {
     hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
     hooks->peer_->messages = words.Data() + rounds->messages_index;
@@ -235,10 +236,14 @@ void LoopHooks::OnWake() {
 
 void LoopHooks::OnIterationEnd() {
   if (closing_) return;
-  Rounds& own = *rounds_;
   uint64_t now = uv_hrtime();
   // The loop is awake, so this is what it slept up to its last return from epoll.
   uint64_t idle = uv_metrics_idle_time(handles_->loop);
+  peer_->ended_ns.store(0, std::memory_order_relaxed);
+  peer_->ended_idle_ns.store(idle, std::memory_order_release);
+  peer_->ended_ns.store(now, std::memory_order_release);
+  if (rounds_ == nullptr) return;
+  Rounds& own = *rounds_;
   auto busy = static_cast<int64_t>((now - own.ended_ns) - (idle - own.idle_ns));
   uv_metrics_t metrics;
   uv_metrics_info(handles_->loop, &metrics);

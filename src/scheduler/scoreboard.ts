@@ -173,7 +173,7 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
   }
 
-  /** Clock of the loop of worker `index` at its last iteration: see {@link stuckMs}. */
+  /** Clock of the loop of worker `index` at its last iteration. */
   heartbeat(index: number): number {
     return Atomics.load(this.words, workerRow(index) + WORKER.HEARTBEAT_MS);
   }
@@ -231,16 +231,6 @@ export function addCounts(row: WorkerRow, other: WorkerRow): WorkerRow {
   const sums = COUNTS.map((key) => [key, ((row[key] as number) + (other[key] as number)) >>> 0]);
   const pausesByUs = row.pausesByUs.map((count, i) => (count + (other.pausesByUs[i] ?? 0)) >>> 0);
   return { ...row, ...Object.fromEntries(sums), pausesByUs };
-}
-
-/**
- * How long ago a loop whose last iteration was at `heartbeat` had it, in ms. One that sleeps
- * has none either, and is not stuck.
- */
-export function stuckMs(heartbeat: number): number {
-  // libuv's clock, which the native check handle writes down, is the one of hrtime.
-  const now = Number(process.hrtime.bigint() / 1_000_000n) | 0;
-  return Math.max(0, difference(now, heartbeat));
 }
 
 /** Index of the bucket that counts a pause of `us` µs. */

@@ -22,6 +22,7 @@ import {
   peek,
   type Ready,
   setThreadName,
+  stuckMs,
   take,
   type Watcher,
 } from '../native.js';
@@ -31,7 +32,7 @@ import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
-import { Scoreboard, stuckMs } from '../scheduler/scoreboard.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
 import { SAMPLE_MS } from '../scheduler/widening.js';
 import { Outbox, type Sent } from './outbox.js';
 import { selfCheck } from './self-check.js';
@@ -163,7 +164,8 @@ class Governor {
   #tell(worker: number): void {
     const victim = this.#victims[worker] as Victim;
     const heartbeat = this.#board.heartbeat(worker);
-    if (heartbeat === victim.told || stuckMs(heartbeat) < this.#init.stalledMs) return;
+    const stuck = stuckMs(this.#board.peer(worker));
+    if (heartbeat === victim.told || stuck < this.#init.stalledMs) return;
     victim.told = heartbeat;
     this.#send({ kind: 'stalled', worker, heartbeat });
   }

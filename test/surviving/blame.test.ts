@@ -23,7 +23,12 @@ t.test('a function that burns CPU while others wait is blamed', async (t) => {
     await Promise.all(connections.map((each, i) => each.ask(i === 0 ? '/slow' : '/')));
   }
   t.ok(stalls.length >= 3, `${stalls.length} times`);
-  const [blamed] = runtime.snapshot().blamed;
-  t.match(blamed, { where: /^computeSlowly \(.*blamed\.js:5\)$/, count: Number });
+  const { blamed } = runtime.snapshot();
+  t.ok(
+    blamed.some(
+      ({ where, count }) => /^computeSlowly \(.*blamed\.js:5\)$/.test(where) && count > 0,
+    ),
+    JSON.stringify(blamed),
+  );
   t.ok(stalls.some(({ stack }) => stack.some((frame) => frame.startsWith('computeSlowly ('))));
 });
