@@ -70,8 +70,8 @@ export interface SupervisorEvents {
   failed(error: GyreError): void;
   /** A worker hangs and is about to be replaced. Resolves when it may be terminated. */
   hung(worker: WorkerHandle, stuckMs: number): Promise<void>;
-  /** Takes what can move from a thread that does not answer. */
-  evacuate(slot: number): Promise<void>;
+  /** Takes what can move from a thread that does not answer, and what it accepts from. */
+  evacuate(worker: WorkerHandle): Promise<void>;
   /** Nobody starts any more. */
   settled(): void;
   /** Every worker has ended by itself. */
@@ -439,7 +439,7 @@ export class Supervisor {
   }
 
   async #terminate(worker: WorkerHandle): Promise<void> {
-    await this.#events.evacuate(worker.slot);
+    await this.#events.evacuate(worker);
     worker.terminate();
     await within(worker.ended(), TERMINATE_MS);
   }
