@@ -318,6 +318,13 @@ Value TakeOf(const CallbackInfo& info) {
   return Result(info, result.taken);
 }
 
+// withdraw(peerId, fd, cookie, timeoutUs): 0 | -errno
+Value WithdrawOf(const CallbackInfo& info) {
+  bool lossless = false;
+  uint64_t cookie = info[2].As<Napi::BigInt>().Uint64Value(&lossless);
+  return Result(info, Withdraw(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), cookie, Int(info, 3)));
+}
+
 // cpuid(leaf, subleaf, out: Uint32Array[4]): 0 | -ENOSYS
 Value CpuidOf(const CallbackInfo& info) {
   auto out = info[2].As<Napi::Uint32Array>();
@@ -362,6 +369,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"acceptOne", AcceptOneOf},
       {"createWatcher", CreateWatcherOf},
       {"take", TakeOf},
+      {"withdraw", WithdrawOf},
       {"cpuid", CpuidOf},
   };
   for (const auto& entry : table) {

@@ -318,6 +318,37 @@ int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, i
   return 0;
 }
 
+int Withdraw(uint32_t peer_id, int fd, uint64_t cookie, int timeout_us) {
+  std::shared_ptr<Peer> peer = FindPeer(peer_id);
+  if (peer == nullptr) return -ESRCH;
+  std::lock_guard<std::mutex> guard(peer->life);
+  if (!peer->alive) return -ESRCH;
+  int never_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (never_fd < 0) return -errno;
+  int error = Pause(peer.get(), timeout_us);
+  if (error == 0) {
+    // The peer is not within a close(2), so `fd` stays what it is meanwhile.
+    uint64_t now = 0;
+    socklen_t length = sizeof(now);
+    bool same = getsockopt(fd, SOL_SOCKET, SO_COOKIE, &now, &length) == 0 && now == cookie;
+    if (!same) error = -ENOENT;
+    if (same) {
+      // libuv changes nothing of a listening socket in an epoll set, so it does not miss this.
+      bool registered = epoll_ctl(peer->epoll_fd, EPOLL_CTL_DEL, fd, nullptr) == 0;
+      if (dup3(never_fd, fd, O_CLOEXEC) < 0) {
+        error = -errno;
+        epoll_event event = {};
+        event.events = EPOLLIN;
+        event.data.fd = fd;
+        if (registered) epoll_ctl(peer->epoll_fd, EPOLL_CTL_ADD, fd, &event);
+      }
+    }
+    Resume(peer.get());
+  }
+  close(never_fd);
+  return error;
+}
+
 #else
 
 bool AtBoundary(int, double, bool) { return false; }
@@ -327,6 +358,7 @@ OwnReady PeekOwn(int, int32_t, const Table&, int32_t*, int) { return {}; }
 int Take(uint32_t, int32_t, const Shared&, int, int, int, int, Taken*, TakeResult*) {
   return -ENOSYS;
 }
+int Withdraw(uint32_t, int, uint64_t, int) { return -ENOSYS; }
 
 #endif
 

@@ -86,6 +86,13 @@ constexpr int kIdleScanMax = 1024;
 int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
          int timeout_us, int idle_from, Taken* out, TakeResult* result);
 
+// Pauses the peer and takes its listening descriptor `fd` away for good, if that still is the
+// socket that the kernel names `cookie` (SO_COOKIE): another socket, on which nothing ever arrives,
+// is under that number then, and out of the peer's epoll set. The peer's thread is about to end, and
+// would accept what it no longer can serve. 0, -ESRCH (gone), -ETIMEDOUT (could not be paused),
+// -ENOENT (another socket), or -errno; then it is as it was.
+int Withdraw(uint32_t peer_id, int fd, uint64_t cookie, int timeout_us);
+
 }  // namespace gyre
 
 #endif  // GYRE_TAKING_H_

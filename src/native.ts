@@ -67,6 +67,7 @@ interface Addon {
     out: Int32Array,
     stats: Float64Array,
   ): number;
+  withdraw(peer: number, fd: number, cookie: bigint, timeoutUs: number): number;
   cpuid(leaf: number, subleaf: number, out: Uint32Array): number;
 }
 
@@ -436,6 +437,15 @@ export function take(
   stats: Float64Array,
 ): number {
   return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
+}
+
+/**
+ * Pauses the thread of `peer`, which is about to end, and takes its listening descriptor `fd` away, if
+ * that is still the socket named `cookie`: the number stays in use, and leads nowhere. False if it was
+ * another, the thread is gone or could not be paused, or no descriptor is left.
+ */
+export function withdraw(peer: number, fd: number, cookie: bigint, timeoutUs: number): boolean {
+  return helper().withdraw(peer, fd, cookie, timeoutUs) === 0;
 }
 
 /** eax, ebx, ecx and edx of CPUID on the CPU that the caller is on; null where there is none. */

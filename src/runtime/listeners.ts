@@ -37,6 +37,7 @@ import {
   TCP_IPV6ONLY,
   TCP_PROBE,
   TCP_REUSEPORT,
+  withdraw,
 } from '../native.js';
 import type {
   ListenAddress,
@@ -51,6 +52,13 @@ const { EADDRINUSE, EINVAL, ECANCELED } = constants.errno;
 
 /** How soon a socket that no worker could be given (EMFILE) is offered again. No evidence for more or less. */
 const RETRY_MS = 100;
+
+/**
+ * How long a thread that is about to be ended may take to be paused. It may share its CPU with its
+ * replacement and with other processes: 8 ms were often too short on a machine with four runnable
+ * threads for each CPU.
+ */
+const WITHDRAW_TIMEOUT_US = 100_000;
 
 interface Socket {
   readonly fd: number;
@@ -188,6 +196,20 @@ export class Listeners {
     }
     const grant = this.#grants.get(grantId);
     if (grant?.worker === worker) this.#revoke(grant);
+  }
+
+  /**
+   * The thread of `worker`, which `peer` wakes, does not answer and is about to be ended: it accepts
+   * nothing more, in the moment between, what nobody would answer.
+   */
+  withdraw(worker: number, peer: number): void {
+    for (const [fd, copy] of this.#copies) {
+      const { cookie } = copy.socket;
+      if (copy.worker !== worker || cookie === null) continue;
+      if (!withdraw(peer, fd, cookie, WITHDRAW_TIMEOUT_US)) continue;
+      // What is there now is still that worker's to close, or main's after its end.
+      this.#copies.set(fd, { ...copy, socket: { fd, cookie: cookieOf(fd) } });
+    }
   }
 
   /** The thread of `worker` has ended: whatever it still owned is closed or shared out. */

@@ -130,7 +130,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         gaveUp: (error) => this.#giveUp(error),
         failed: (error) => this.#report(error),
         hung: (worker, stuckMs) => this.#onHung(worker, stuckMs),
-        evacuate: (slot) => this.#moving?.evacuate(slot) ?? Promise.resolve(),
+        evacuate: (worker) => this.#evacuate(worker),
         settled: () => this.#listeners.settle(),
         allEnded: () => {
           this.#closing ??= this.#shutDown(0, null);
@@ -521,6 +521,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         { worker: worker.index },
       ),
     );
+  }
+
+  async #evacuate({ slot, wakeId }: WorkerHandle): Promise<void> {
+    if (wakeId !== null) this.#listeners.withdraw(slot, wakeId);
+    await this.#moving?.evacuate(slot);
   }
 
   #recycle(worker: WorkerHandle, heapRatio: number): void {

@@ -68,8 +68,8 @@ export interface SupervisorEvents {
   failed(error: GyreError): void;
   /** A worker hangs and is about to be replaced. Resolves when it may be terminated. */
   hung(worker: WorkerHandle, stuckMs: number): Promise<void>;
-  /** Takes what can move from a thread that does not answer. */
-  evacuate(slot: number): Promise<void>;
+  /** Takes what can move from a thread that does not answer, and what it accepts from. */
+  evacuate(worker: WorkerHandle): Promise<void>;
   /** Nobody starts any more. */
   settled(): void;
   /** Every worker has ended by itself. */
@@ -110,6 +110,8 @@ export class Supervisor {
   readonly #suspects = new Map<WorkerHandle, NodeJS.Timeout>();
   /** Threads that are being ended because they hang. */
   readonly #hung = new WeakSet<WorkerHandle>();
+  /** Those of them that are counted as dead. */
+  readonly #condemned = new WeakSet<WorkerHandle>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
   #watch: NodeJS.Timeout | undefined;
@@ -326,7 +328,7 @@ export class Supervisor {
       restartInMs = 0;
       limit = this.#countDeath(worker, exit);
     } else if (why === 'died' && seat.current === worker && this.#mends) {
-      limit = this.#countDeath(worker, exit);
+      if (!this.#condemned.has(worker)) limit = this.#countDeath(worker, exit);
       if (limit === null) restartInMs = this.#mendDeath(seat);
     }
     this.#events.ended(worker, exit, why, restartInMs);
@@ -345,7 +347,7 @@ export class Supervisor {
     if (this.#over) return 'closed';
     if (seat.next === worker || this.#failed.has(worker)) return 'not-started';
     if (seat.leaving === worker || seat.index >= this.#count) return 'replaced';
-    return worker.endIsExpected ? 'finished' : 'died';
+    return worker.endIsExpected && !this.#condemned.has(worker) ? 'finished' : 'died';
   }
 
   /** @returns after how long another thread starts */
@@ -433,7 +435,7 @@ export class Supervisor {
   }
 
   async #terminate(worker: WorkerHandle): Promise<void> {
-    await this.#events.evacuate(worker.slot);
+    await this.#events.evacuate(worker);
     worker.terminate();
     await within(worker.ended(), TERMINATE_MS);
   }
@@ -491,6 +493,7 @@ export class Supervisor {
       await this.#terminate(worker);
       return;
     }
+    this.#condemned.add(worker);
     const limit = this.#countDeath(worker, { code: 1, error: undefined });
     if (limit !== null) {
       this.#events.gaveUp(limit);
@@ -499,15 +502,9 @@ export class Supervisor {
     try {
       await this.replace(worker.index, { drainMs: 0, hangs: true }).ended;
     } catch {
-      // Nothing can be started. Without the thread it is tried again and again.
-      if (!this.#over) await this.#terminateAndMend(worker);
+      // Nothing can be started. After the thread's end it is tried again and again.
+      if (!this.#over) await this.#terminate(worker);
     }
-  }
-
-  async #terminateAndMend(worker: WorkerHandle): Promise<void> {
-    await this.#terminate(worker);
-    const seat = this.#seats[worker.index] as Seat;
-    if (seat.current === worker && worker.state === 'exited' && !this.#over) this.#mendDeath(seat);
   }
 
   #settle(): void {

@@ -159,8 +159,9 @@ export class Agent {
    * would still read from the rest, and answer 400 because its parsers are gone.
    */
   end(): void {
+    // Others listen on: the servers are not closed, which would say that nobody shall.
+    this.#listening.cease();
     if (!this.#stopped) this.#departure?.giveAll(null, true);
-    // The servers stay as they are: to close them would say that nobody shall listen.
     for (const socket of this.#connections) cutOff(socket);
   }
 

@@ -72,6 +72,8 @@ export interface ListeningEvents {
 
 interface Held {
   readonly server: Server;
+  /** The descriptor that `handle` accepts from; a spare's is -1. */
+  readonly fd: number;
   /** Main's number of the address: the same in every worker. */
   readonly listener: number;
   readonly handle: Handle;
@@ -228,6 +230,22 @@ export class Listening {
     return 'accepted';
   }
 
+  /**
+   * The thread ends: from here on it accepts nothing. Main is not told, because others shall: what
+   * waits is theirs. A handle that is left to node accepts one connection more while the
+   * thread comes to its end, and no JavaScript hears of it.
+   */
+  cease(): void {
+    for (const held of this.#held.values()) {
+      for (const [fd, handle] of [[held.fd, held.handle] as const, ...held.extras]) {
+        if (fd < 0) continue;
+        this.#accepting(held, fd, false);
+        (Object.getPrototypeOf(handle) as Handle).close.call(handle);
+      }
+    }
+    this.#held.clear();
+  }
+
   /** Main has given such a socket to somebody else again. */
   yield(grant: number, fd: number): void {
     const held = this.#held.get(grant);
@@ -305,13 +323,14 @@ export class Listening {
   /** From here on closing the server gives its descriptors back. */
   #hold(server: Server, handle: Handle, { grant, listener, fd, backlog, ...opened }: Opened): void {
     const moves = opened.moves && !this.#staying.has(server);
-    const held: Held = { server, listener, handle, backlog, moves, extras: new Map() };
+    const held: Held = { server, fd, listener, handle, backlog, moves, extras: new Map() };
     this.#held.set(grant, held);
     this.#byListener.set(listener, held);
     if (moves) this.#listenerOf.set(server, listener);
     this.#servers.add(server);
     this.#accepting(held, fd, true);
     const before = () => {
+      if (!this.#held.has(grant)) return; // it has ceased, and the numbers are anybody's
       for (const each of [fd, ...held.extras.keys()]) this.#accepting(held, each, false);
     };
     const after = () => {

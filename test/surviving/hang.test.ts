@@ -1,10 +1,12 @@
 /**
  * A worker that does not return to its event loop is replaced, and what could move has moved.
  */
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
 import t from 'tap';
 import { type Facts, Host } from '../moving/host.js';
 import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST, portOf } from '../moving/stalling.js';
+import { folder, HOST, portOf } from '../moving/stalling.js';
 import { app } from '../support/app.js';
 import { Lanes, served } from './lanes.js';
 
@@ -143,4 +145,33 @@ t.test('a worker whose heap is nearly full is replaced before it dies', async (t
   t.not((await served(connection)).threadId, before, 'the connection went on');
   t.same(after.errors, []);
   await host.close(t);
+});
+
+t.test('one that hangs while the program cannot start is ended all the same', async (t) => {
+  const program = path.join(folder(t), 'program');
+  writeFileSync(program, '1');
+  const host = await Host.start(
+    t,
+    {
+      ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, restarts: 1_000 },
+      scheduler: { move: false },
+    },
+    { env: { PROGRAM: program } },
+  );
+  const to = { host: HOST, port: portOf(await host.facts()) };
+  const killer = new KeptAlive(to);
+  t.teardown(() => killer.close());
+  writeFileSync(program, 'broken');
+  await t.rejects(killer.ask('/loop'));
+  // Its replacement, and at least one that was to follow it.
+  await host.factsWhen(({ errors }) => errors.filter((each) => /broken/.test(each)).length > 1);
+  writeFileSync(program, '2');
+  const { workers, errors } = await host.factsWhen(
+    ({ workers: [worker] }) => worker?.state === 'serving',
+  );
+  t.equal(workers[0]?.state, 'serving', 'and started again as soon as it can');
+  const connection = new KeptAlive(to);
+  t.equal((await served(connection)).program, '2');
+  connection.close();
+  await host.close(t, null, errors);
 });
