@@ -54,6 +54,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly offers: Int32Array<SharedArrayBuffer>;
 }
 
 /**
@@ -125,6 +126,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
+      offers: plan.offers,
       sharesListeners: plan.sharesListeners,
       control: control.port2,
       requests: requests.port2,
