@@ -14,7 +14,7 @@ import { app } from '../support/app.js';
 import { arriving, askOnce, makeExchange, Talk } from './exchange.js';
 import { comesBackTo, footprintOf } from './footprint.js';
 import { Ledger } from './ledger.js';
-import { scaled, timeLimit } from './scale.js';
+import { SCALED, scaled, timeLimit } from './scale.js';
 import { Newcomers, Steady } from './steady.js';
 
 const seed = testSeed();
@@ -23,7 +23,7 @@ const random = seededRandom(seed);
 const WORKERS = 2;
 /** For the exception each second. */
 const LANES = 64;
-const PER_SECOND = 2_000;
+const PER_SECOND = SCALED ? 2_000 : 500;
 const SECONDS = scaled(3, 30);
 /** Connections that are open and say nothing meanwhile. */
 const IDLE = 32;
@@ -90,29 +90,39 @@ function unexplained<T extends Lost>({ events }: Host, losses: readonly T[]): T[
   return losses.filter(({ owner, asked = true }) => !asked || !dead.has(owner));
 }
 
-/** A connection to the worker whose thread is `thread`. */
-async function talkTo({ to, ledger }: Stage, thread: number): Promise<Talk> {
+/** The thread that accepts as worker `index` now, or did so last. */
+function threadOf({ host, facts }: Stage, index: number): number {
+  const latest = host.events.findLast(
+    ({ name, worker }) => name === 'listening' && worker === index,
+  );
+  return latest?.threadId ?? facts.workers[index]?.threadId ?? 0;
+}
+
+/** A connection to worker `index`. */
+async function talkTo(it: Stage, index: number): Promise<Talk> {
+  const { to, ledger } = it;
   for (let tries = 0; tries < TRIES; tries++) {
     const found = await Talk.open(to, random);
-    if (ledger.ownerOf(found.port) === thread) return found;
+    if (ledger.ownerOf(found.port) === threadOf(it, index)) return found;
     found.close();
   }
-  throw new Error(`thread ${thread} got none of ${TRIES} connections`);
+  throw new Error(`worker ${index} got none of ${TRIES} connections`);
 }
 
 interface Death {
-  /** Which has died: not `wanted` if the connection has just moved. */
-  readonly thread: number;
   /** From its death, or from when it was found to hang, until another accepts, in ms. */
   readonly replacedMs: number;
   /** How long the supervisor waited before it started another, in ms. */
   readonly delayedMs: number;
 }
 
-/** Makes the thread `wanted` end, and resolves when another accepts in its place. */
-async function die(it: Stage, wanted: number, kind: Kind): Promise<Death> {
+/**
+ * Makes worker `index` end, or another if the connection to it has just moved, and resolves when
+ * another thread accepts in its place.
+ */
+async function die(it: Stage, index: number, kind: Kind): Promise<Death> {
   const { host, ledger } = it;
-  const talk = await talkTo(it, wanted);
+  const talk = await talkTo(it, index);
   const lost = talk.ask({ query: `die=${kind}` });
   // Whoever has them: nobody but the one request is lost.
   if (kind === 'loop') await Promise.all(arriving(it.to, random, QUEUED));
@@ -133,7 +143,6 @@ async function die(it: Stage, wanted: number, kind: Kind): Promise<Death> {
   await host.until(() => replaced() !== undefined);
   const from = kind === 'loop' ? (hang?.at ?? Number.NaN) : Math.min(lostAt, exit.at);
   return {
-    thread,
     replacedMs: (replaced()?.at ?? Number.NaN) - from,
     delayedMs: exit.restartInMs ?? 0,
   };
@@ -196,16 +205,12 @@ for (const [kind, deaths] of KINDS) {
     let left = deaths;
     // One after the other in each seat, so that now and then all are dead.
     await Promise.all(
-      facts.workers.map(async ({ index, threadId }) => {
-        for (let thread = threadId; left-- > 0; ) {
+      facts.workers.map(async ({ index }) => {
+        while (left-- > 0) {
           await sleep(SERVED_MS); // what is tested: one that has served is started again at once
-          const death = await die(it, thread, kind);
+          const death = await die(it, index, kind);
           if (death.delayedMs === 0) replacedMs.record(death.replacedMs);
           else delayed++;
-          const latest = host.events.findLast(
-            ({ name, worker }) => name === 'listening' && worker === index,
-          );
-          thread = latest?.threadId ?? thread;
         }
       }),
     );

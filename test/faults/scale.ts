@@ -4,7 +4,8 @@
  */
 const SHARE = Number(process.env.GYRE_FAULTS ?? 0);
 
-export const FULL = SHARE >= 1;
+/** Whether the load is to be what must be borne: else CI's machine serves it easily. */
+export const SCALED = SHARE > 0;
 
 export function scaled(short: number, full: number): number {
   return Math.max(short, Math.ceil(SHARE * full));

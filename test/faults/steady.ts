@@ -7,7 +7,7 @@
 import type { TcpNetConnectOpts } from 'node:net';
 import { Recorder } from '../../bench/latencies.js';
 import { below, type Random, seededRandom } from '../../src/scheduler/random.js';
-import { type Answered, askOnce, type End, Line, makeExchange } from './exchange.js';
+import { type Answered, askOnce, type End, Line, makeExchange, type Shape } from './exchange.js';
 import type { Ledger } from './ledger.js';
 
 /** No answer for so long is a lost one. */
@@ -24,6 +24,8 @@ export interface SteadyOptions {
   /** Longest wait that a request asks for before its answer, in ms; one in four asks for some. */
   readonly delayMs?: number;
   readonly ledger?: Ledger;
+  /** What each connection asks first. */
+  readonly first?: Shape;
 }
 
 /** A connection that the server did not keep. */
@@ -178,7 +180,9 @@ export class Steady {
         lane.since = lane.due;
         lane.due += this.#periodMs;
         lane.number = `${index}-${lane.requests}-${this.answers}`;
-        line.ask(makeExchange(this.#random, lane.number, this.#options));
+        const { first, delayMs = 0 } = this.#options;
+        const shape = lane.requests === 0 && first !== undefined ? first : { delayMs };
+        line.ask(makeExchange(this.#random, lane.number, shape));
       }
     }
   }
