@@ -132,7 +132,7 @@ function checkHead(head: string, expected: Exchange): Answered {
 
 /** Why a connection is no more. */
 export interface End {
-  /** `EOF` for one that the server ended; null: this end closed it. */
+  /** `EOF` for one that the server ended in order; null: this end closed it. */
   readonly code: string | null;
   /** Whether an answer was still to come. */
   readonly asked: boolean;
@@ -184,7 +184,7 @@ export class Line {
       });
       socket.once('close', () => {
         if (connected) events.ended(line.#end());
-        else reject(Object.assign(new Error('not connected'), { code: line.#code }));
+        else reject(Object.assign(new Error(`not connected: ${line.#code}`), { code: line.#code }));
       });
     });
   }
@@ -216,7 +216,7 @@ export class Line {
   }
 
   #end(): End {
-    const lost = this.#code ?? (this.#eof ? 'EOF' : 'closed');
+    const lost = this.#eof ? 'EOF' : (this.#code ?? 'closed');
     return {
       code: this.#closed ? null : lost,
       asked: this.busy,

@@ -53,12 +53,21 @@ export interface Facts {
 }
 
 export interface HostEvent {
-  /** `performance.now()` of the process, in ms. */
+  /** In ms, on the clock of `performance.timeOrigin + performance.now()`. */
   readonly at: number;
   readonly name: 'worker' | 'listening' | 'exit' | 'hang' | 'recycle' | 'reload';
   readonly worker: number | null;
+  /** Node's number of the thread, where it is about one. */
+  readonly threadId: number | null;
   readonly restartInMs?: number | null;
   readonly stack?: readonly string[] | null;
+}
+
+interface FromHost {
+  readonly id: number;
+  readonly facts: Facts;
+  /** Instead of facts. */
+  readonly event?: HostEvent;
 }
 
 interface Waiting {
@@ -91,6 +100,9 @@ export function total({ snapshot }: Facts, count: Count): number {
 
 export class Host {
   stderr = '';
+  /** What the runtime has told of since it started, as soon as it does. */
+  readonly events: HostEvent[] = [];
+  readonly #waiters = new Set<() => void>();
   readonly child: ChildProcess;
   readonly #waiting = new Map<number, Waiting>();
   readonly #closed: Promise<unknown>;
@@ -104,13 +116,19 @@ export class Host {
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.stderr += text;
     });
-    child.on('message', ({ id, facts }: { id: number; facts: Facts }) => {
-      this.#waiting.get(id)?.resolve(facts);
-      this.#waiting.delete(id);
+    child.on('message', ({ id, facts, event }: FromHost) => {
+      if (event !== undefined) {
+        this.events.push(event);
+        for (const look of this.#waiters) look();
+      } else {
+        this.#waiting.get(id)?.resolve(facts);
+        this.#waiting.delete(id);
+      }
     });
     this.#closed = once(child, 'close');
     child.on('close', (code, signal) => {
       this.#over = true;
+      for (const look of this.#waiters) look();
       const error = new Error(`the host ended with ${signal ?? code}:\n${this.stderr}`);
       for (const { reject } of this.#waiting.values()) reject(error);
     });
@@ -171,6 +189,24 @@ export class Host {
     t.same(last.errors, errors, 'no worker failed');
     this.#send(++this.#last, { ask: 'leave' });
     t.same(await this.#closed, [0, null], 'nothing keeps the process alive');
+  }
+
+  /** Resolves when `holds`, which is asked after each event, or when the host has ended. */
+  until(holds: (events: readonly HostEvent[]) => boolean): Promise<void> {
+    return new Promise((resolve) => {
+      const look = () => {
+        if (!holds(this.events) && !this.#over) return;
+        this.#waiters.delete(look);
+        resolve();
+      };
+      this.#waiters.add(look);
+      look();
+    });
+  }
+
+  /** Whether its process has ended. */
+  get over(): boolean {
+    return this.#over;
   }
 
   /** Resolves when every worker was replaced, or with why not. */
@@ -267,13 +303,22 @@ async function serve(options: RuntimeOptions): Promise<void> {
 }
 
 function follow(runtime: Runtime, events: HostEvent[]): void {
-  const tell = (name: HostEvent['name'], worker: number | null, more: Partial<HostEvent> = {}) =>
-    events.push({ at: performance.now(), name, worker, ...more });
-  runtime.on('worker', ({ index }) => tell('worker', index));
-  runtime.on('listening', (_, { index }) => tell('listening', index));
-  runtime.on('exit', ({ worker, restartInMs }) => tell('exit', worker.index, { restartInMs }));
-  runtime.on('hang', ({ worker, stack }) => tell('hang', worker.index, { stack }));
-  runtime.on('recycle', ({ worker }) => tell('recycle', worker.index));
+  const tell = (
+    name: HostEvent['name'],
+    worker: WorkerInfo | null,
+    more: Partial<HostEvent> = {},
+  ) => {
+    const { index = null, threadId = null } = worker ?? {};
+    const at = performance.timeOrigin + performance.now();
+    const event = { at, name, worker: index, threadId, ...more };
+    events.push(event);
+    process.send?.({ event });
+  };
+  runtime.on('worker', (worker) => tell('worker', worker));
+  runtime.on('listening', (_, worker) => tell('listening', worker));
+  runtime.on('exit', ({ worker, restartInMs }) => tell('exit', worker, { restartInMs }));
+  runtime.on('hang', ({ worker, stack }) => tell('hang', worker, { stack }));
+  runtime.on('recycle', ({ worker }) => tell('recycle', worker));
   runtime.on('reload', () => tell('reload', null));
 }
 
