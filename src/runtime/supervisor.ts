@@ -96,8 +96,8 @@ interface Seat {
 export interface Replacement {
   /** How long what is left on the old thread may live on. */
   readonly drainMs: number;
-  /** It does not answer. */
-  readonly hangs?: boolean;
+  /** The thread that does not answer; null: it does. If that is no longer the one there, it stays. */
+  readonly hangs?: WorkerHandle | null;
 }
 
 export class Supervisor {
@@ -250,7 +250,7 @@ export class Supervisor {
    */
   replace(index: number, how: Replacement): { taken: Promise<void>; ended: Promise<void> } {
     const seat = this.#seats[index] as Seat;
-    const begun = seat.replacing.then(() => this.#takeOver(seat));
+    const begun = seat.replacing.then(() => this.#takeOver(seat, how.hangs ?? null));
     const left = begun.then((old) => ({
       ended: old === null ? null : this.#leave(seat, old, how),
     }));
@@ -275,6 +275,7 @@ export class Supervisor {
     try {
       for (const seat of added) {
         await this.#freed(seat);
+        if (this.#over) throw closedError();
         const worker = this.#spawn(seat);
         seat.current = worker;
         this.#follow(seat, worker);
@@ -322,7 +323,7 @@ export class Supervisor {
     if (seat.leaving === worker) seat.leaving = null;
     let restartInMs: number | null = null;
     let limit: GyreError | null = null;
-    if (seat.current === worker && seat.next !== null) {
+    if (seat.current === worker && seat.next !== null && !this.#over) {
       // It had a replacement already, which has the other slot.
       this.#promote(seat);
       restartInMs = 0;
@@ -400,22 +401,26 @@ export class Supervisor {
   }
 
   /** Puts another thread in the place of the one that serves. Null: that had died by itself. */
-  async #takeOver(seat: Seat): Promise<WorkerHandle | null> {
+  async #takeOver(seat: Seat, hangs: WorkerHandle | null): Promise<WorkerHandle | null> {
     await this.#freed(seat);
     const old = seat.current;
     if (this.#over || old === null) throw closedError();
     if (old.state === 'exited') return null; // it is being started again, with what is new
+    if (hangs !== null && old !== hangs) return null; // it was replaced while this one waited
     const next = this.#spawn(seat);
     seat.next = next;
     this.#follow(seat, next);
     try {
       await this.#listens(next, old.state === 'starting');
     } catch (cause) {
-      if (seat.next === next) seat.next = null;
-      if (next.state !== 'exited') seat.leaving = next; // it has the other slot for a moment more
-      this.#failed.add(next);
-      next.stop();
-      await next.ended();
+      // If the old one has died meanwhile it is no replacement any more, and mended as any other.
+      if (seat.current !== next) {
+        if (seat.next === next) seat.next = null;
+        if (next.state !== 'exited') seat.leaving = next; // it has the other slot for a moment more
+        this.#failed.add(next);
+        next.stop();
+        await next.ended();
+      }
       throw new GyreError(
         'ERR_GYRE_RELOAD',
         `the replacement of worker ${seat.index} did not start: ${(cause as Error).message}`,
@@ -429,8 +434,8 @@ export class Supervisor {
     return old;
   }
 
-  #leave(seat: Seat, old: WorkerHandle, { drainMs, hangs = false }: Replacement): Promise<void> {
-    if (hangs) return this.#terminate(old);
+  #leave(seat: Seat, old: WorkerHandle, { drainMs, hangs = null }: Replacement): Promise<void> {
+    if (hangs !== null) return this.#terminate(old);
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
   }
 
@@ -500,11 +505,12 @@ export class Supervisor {
       return;
     }
     try {
-      await this.replace(worker.index, { drainMs: 0, hangs: true }).ended;
+      await this.replace(worker.index, { drainMs: 0, hangs: worker }).ended;
     } catch {
       // Nothing can be started. After the thread's end it is tried again and again.
-      if (!this.#over) await this.#terminate(worker);
     }
+    // Or it had been replaced for another reason, and has not ended by that.
+    if (!this.#over) await this.#terminate(worker);
   }
 
   #settle(): void {

@@ -247,7 +247,8 @@ export class ConnectionTable {
   /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */
   forget(worker: number, end = this.descriptorsMax): void {
     for (let fd = 0; fd < Math.min(end, this.descriptorsMax); fd++) {
-      if (this.words[fd * CONNECTION_WORDS + CONNECTION.OWNER] === worker + 1) this.close(fd);
+      // Somebody may have been given the number by now, and be writing the entry.
+      Atomics.compareExchange(this.words, fd * CONNECTION_WORDS + CONNECTION.OWNER, worker + 1, 0);
     }
   }
 

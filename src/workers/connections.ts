@@ -17,6 +17,7 @@ export class Connections {
   readonly #isGiven: (socket: Socket) => boolean;
   readonly #closed: (this: Socket) => void;
   #whenNone: (() => void) | undefined;
+  #opened = 0;
 
   /** @param isGiven follows a new connection; tells whether another worker gave it. */
   constructor(row: WorkerWriter, isGiven: (socket: Socket) => boolean) {
@@ -31,15 +32,20 @@ export class Connections {
   }
 
   install(): void {
-    subscribe(CHANNEL, this.#opened);
+    subscribe(CHANNEL, this.#onOpened);
   }
 
   uninstall(): void {
-    unsubscribe(CHANNEL, this.#opened);
+    unsubscribe(CHANNEL, this.#onOpened);
   }
 
   [Symbol.iterator](): IterableIterator<Socket> {
     return this.#sockets.values();
+  }
+
+  /** How many there ever were. */
+  get opened(): number {
+    return this.#opened;
   }
 
   /** Resolves when no accepted connection is open: at once if there is none now. */
@@ -50,8 +56,9 @@ export class Connections {
     });
   }
 
-  #opened = (message: unknown): void => {
+  #onOpened = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
+    this.#opened++;
     this.#sockets.add(socket);
     if (this.#isGiven(socket)) this.#row.received();
     else this.#row.accepted();

@@ -68,6 +68,19 @@ function makeAnswersLast(connections: Connections, keeps: (socket: Socket) => bo
   for (const session of sessions) session.close();
 }
 
+/** Turns of the loop, each of which accepts one connection of each listening socket. */
+const ACCEPTING_TURNS_MAX = 2_000;
+
+/** Resolves when the accept queues are empty; with new ones all the time, after a bounded time. */
+async function acceptWhatWaits(connections: Connections): Promise<void> {
+  let quiet = 0;
+  for (let turn = 0; turn < ACCEPTING_TURNS_MAX && quiet < 2; turn++) {
+    const before = connections.opened;
+    await nextTurn();
+    quiet = connections.opened === before ? quiet + 1 : 0;
+  }
+}
+
 /**
  * Resolves when this worker listens on nothing and has no connection left.
  *
@@ -78,9 +91,7 @@ export async function drain(
   connections: Connections,
   serve: boolean,
 ): Promise<void> {
-  // Two turns of the loop accept what already waits in the queues.
-  await nextTurn();
-  await nextTurn();
+  await acceptWhatWaits(connections);
   const servers = listening.servers();
   subscribe('http.server.response.finish', () => {
     // Headers that went out before the drain promised keep-alive; now that the
@@ -93,6 +104,9 @@ export async function drain(
     await connections.none();
   }
   for (const server of servers) server.close();
+  // What came last may have been asked already: a turn reads it.
+  await nextTurn();
+  await nextTurn();
   for (const socket of connections as Iterable<AnsweringSocket>) {
     // A browser's spare connection: node does not count it as idle, and it could hold
     // the drain up for as long as the client likes.
