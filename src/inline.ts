@@ -15,10 +15,6 @@ import { runEntry } from './workers/entry.js';
 import { setSelf } from './workers/self.js';
 import { setArguments } from './workers/thread-process.js';
 
-const scheduleImmediate = setImmediate;
-/** The longest interval there is: 24 days. */
-const FOREVER_MS = 2 ** 31 - 1;
-
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
   readonly slot = 0;
@@ -33,15 +29,8 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly #argv = process.argv;
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
-  /** While events keep the process alive: there is no port here that could. */
-  #alive: NodeJS.Timeout | undefined;
 
-  constructor(
-    entry: string,
-    args: readonly string[],
-    scoreboard: Scoreboard,
-    offers: Int32Array<SharedArrayBuffer>,
-  ) {
+  constructor(entry: string, args: readonly string[], scoreboard: Scoreboard) {
     super();
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
@@ -49,17 +38,11 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     setSelf({ index: 0, cpu: null, count: 1, spare: false });
     setArguments(entry, args);
     this.#agent = new Agent({
-      ...{ slot: 0, accepting: 1, offers },
+      ...{ slot: 0, accepting: 1 },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
       transport: null,
-      // As a port does, at the call.
-      send: (message) =>
-        this.#receive(message.kind === 'emit' ? structuredClone(message) : message),
-      keepAlive: (on) => {
-        clearInterval(this.#alive);
-        if (on) this.#alive = setInterval(() => {}, FOREVER_MS);
-      },
+      send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread
       exit: () => this.#end({ code: 0, error: undefined }),
     });
@@ -86,14 +69,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   signal(): void {}
 
   send(message: ToWorker): void {
-    if (this.#exit !== null) return;
-    // A thread would hear of it in a later turn, and whoever sends it relies on that.
-    if (message.kind !== 'event') this.#agent.receive(message);
-    else {
-      scheduleImmediate(() => {
-        if (this.#exit === null) this.#agent.receive(message);
-      });
-    }
+    if (this.#exit === null) this.#agent.receive(message);
   }
 
   drain(serve = false): void {
@@ -130,7 +106,6 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   #end(exit: WorkerExit): void {
     if (this.#exit !== null) return;
     this.#exit = exit;
-    clearInterval(this.#alive);
     this.#agent.uninstall();
     setSelf(null);
     process.argv = this.#argv;
@@ -144,5 +119,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = ({ entry, args }, scoreboard, offers) =>
-  new InlineWorker(entry, args, scoreboard, offers);
+export const inline: InlineFactory = ({ entry, args }, scoreboard) =>
+  new InlineWorker(entry, args, scoreboard);

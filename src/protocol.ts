@@ -7,10 +7,8 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
-import type { EventKind, Handled, Handling } from './events.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
-import type { Offer } from './scheduler/offers.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
@@ -36,8 +34,6 @@ export interface WorkerInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
-  /** Which firings its handlers have begun: src/scheduler/offers.ts. */
-  readonly offers: Int32Array<SharedArrayBuffer>;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -152,8 +148,7 @@ export type FromWorker =
   /** It called `process.exit()`: it does not end because it had nothing left to do. */
   | { readonly kind: 'exiting' }
   /** It uses more of its heap than it should. */
-  | { readonly kind: 'heap'; readonly ratio: number }
-  | EventFromWorker;
+  | { readonly kind: 'heap'; readonly ratio: number };
 
 export type ToWorker =
   /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
@@ -170,85 +165,7 @@ export type ToWorker =
   /** Also accept from `fd`, whose worker stopped. Void if the worker gave the grant back. */
   | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
   /** No longer accept from `fd`: another worker does again. */
-  | { readonly kind: 'yield'; readonly grant: number; readonly fd: number }
-  | EventToWorker;
-
-/** An error on its way to another thread, which does not keep what it has beyond this. */
-export interface PostedError {
-  /** An Error, or what else was thrown, in words if it cannot be cloned. */
-  readonly value: unknown;
-  readonly code: string | null;
-}
-
-/** What became of an emitted event. */
-export type Emitted =
-  | { readonly handled: Handled }
-  | { readonly code: string; readonly message: string; readonly cause: PostedError | null };
-
-/** What a worker says of events. */
-export type EventFromWorker =
-  /** It has a handler for `name`, or no longer. */
-  | { readonly kind: 'handles'; readonly name: string; readonly on: boolean }
-  /** A handler has settled; with an error if it threw or rejected. */
-  | {
-      readonly kind: 'settled';
-      readonly id: number;
-      readonly offer: Offer;
-      readonly error: PostedError | null;
-    }
-  /** An offered firing was begun by nobody: there is no handler for it here any more. */
-  | { readonly kind: 'declined'; readonly id: number; readonly offer: Offer }
-  /** The application emits; `emitted` answers. */
-  | {
-      readonly kind: 'emit';
-      readonly call: number;
-      readonly name: string;
-      readonly payload: unknown;
-      readonly handling: Handling;
-    }
-  /** A handler closes the source of its event. */
-  | { readonly kind: 'close-source'; readonly source: number }
-  /** It reads no more datagrams for `source`, and the handlers of all that it read have settled. */
-  | { readonly kind: 'reads-no-more'; readonly source: number }
-  /** Handlers of `times` datagrams have failed; the error is of the last one. */
-  | {
-      readonly kind: 'datagrams-failed';
-      readonly source: number;
-      readonly times: number;
-      readonly error: PostedError;
-    };
-
-/** What main says of events. */
-export type EventToWorker =
-  /** Handle this, unless it has been taken back. Always answered by `settled` or `declined`, if not. */
-  | {
-      readonly kind: 'event';
-      readonly id: number;
-      readonly offer: Offer;
-      readonly source: number;
-      readonly event: EventKind;
-      readonly name: string;
-      readonly attempt: number;
-      readonly payload: unknown;
-    }
-  /** The firing has timed out. */
-  | { readonly kind: 'abandon'; readonly id: number }
-  /** Read datagrams from `fd`, which stays main's, until told not to. */
-  | {
-      readonly kind: 'read';
-      readonly source: number;
-      readonly name: string;
-      readonly fd: number;
-      /** src/scheduler/receptions.ts */
-      readonly receptions: Int32Array<SharedArrayBuffer>;
-      /** Handlers that may be at work at once. */
-      readonly inFlightMax: number;
-    }
-  /** Answered by `reads-no-more`. */
-  | { readonly kind: 'stop-reading'; readonly source: number }
-  | { readonly kind: 'emitted'; readonly call: number; readonly outcome: Emitted }
-  /** No source fires any more. */
-  | { readonly kind: 'no-more-events' };
+  | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };
 
 /** What the governor is started with. */
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {

@@ -54,7 +54,6 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
-  readonly offers: Int32Array<SharedArrayBuffer>;
 }
 
 /**
@@ -126,7 +125,6 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
-      offers: plan.offers,
       sharesListeners: plan.sharesListeners,
       control: control.port2,
       requests: requests.port2,

@@ -21,7 +21,7 @@ const init = workerThreads.workerData as WorkerInit;
 Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData: null });
 syncBuiltinESMExports();
 
-const { index, slot, cpu, count, accepting, control, offers } = init;
+const { index, slot, cpu, count, accepting, control } = init;
 const send = (message: FromWorker) => control.postMessage(message);
 
 setSelf({ index, cpu, count, spare: slot >= accepting });
@@ -38,12 +38,11 @@ const tid = threadId();
 if (tid !== null) Scoreboard.attach(init.scoreboard).own(slot).begin(tid);
 
 const agent = new Agent({
-  ...{ slot, accepting, offers },
+  ...{ slot, accepting },
   scoreboard: init.scoreboard,
   moving: init.moving,
   transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
   send,
-  keepAlive: (on) => (on ? control.ref() : control.unref()),
   deliver: (signal) => signals.deliver(signal),
   exit: () => process.exit(),
 });

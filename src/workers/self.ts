@@ -4,7 +4,6 @@
  * that started it.
  */
 import type { Socket } from 'node:net';
-import type { EventHandler, Handled } from '../events.js';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
@@ -24,20 +23,11 @@ export interface MovingControl {
   release(socket: Socket): boolean;
 }
 
-/** What an application may say about events. */
-export interface EventsControl {
-  on(name: string, handler: EventHandler): () => void;
-  emit(name: string, payload: unknown, options: unknown): Promise<Handled>;
-  ready(): void;
-}
-
 const KEY = Symbol.for('gyre.worker');
 const MOVING = Symbol.for('gyre.moving');
-const EVENTS = Symbol.for('gyre.events');
 const holder = globalThis as unknown as {
   [KEY]?: WorkerSelf;
   [MOVING]?: MovingControl;
-  [EVENTS]?: EventsControl;
 };
 
 /** Called once, by the bootstrap, before any user code. */
@@ -55,17 +45,6 @@ export function setMovingControl(control: MovingControl | null): void {
 /** Null where connections do not move. */
 export function getMovingControl(): MovingControl | null {
   return holder[MOVING] ?? null;
-}
-
-/** Called once, by the agent; null at its end. */
-export function setEventsControl(control: EventsControl | null): void {
-  if (control === null) delete holder[EVENTS];
-  else Object.defineProperty(holder, EVENTS, { value: control, configurable: true });
-}
-
-/** Null on a thread that gyre did not start. */
-export function getEventsControl(): EventsControl | null {
-  return holder[EVENTS] ?? null;
 }
 
 /** This thread's worker, or null on a thread that gyre did not start. */

@@ -252,13 +252,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
       addresses: runtime?.addresses ?? [],
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
-      snapshot: runtime?.snapshot() ?? {
-        takenAtMs: 0,
-        workers: [],
-        spares: [],
-        blamed: [],
-        sources: [],
-      },
+      snapshot: runtime?.snapshot() ?? { takenAtMs: 0, workers: [], spares: [], blamed: [] },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],
       threads: threads()
