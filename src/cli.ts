@@ -140,7 +140,8 @@ function follow(runtime: Runtime, log: Log): void {
         : `; another ${restartInMs === 0 ? 'starts' : `in ${restartInMs} ms`}`;
     const text = `${worker.spare ? 'spare' : 'worker'} ${worker.index} ended with code ${code}${next}`;
     log.write('exit', text, { worker, code, reason, restartInMs });
-    if (code !== 0 && reason === 'finished' && !worker.spare) process.exitCode ??= code;
+    const counts = reason === 'finished' || reason === 'closed';
+    if (code !== 0 && counts && !worker.spare) process.exitCode ??= code;
   });
   runtime.on('error', ({ code }) => {
     if (code === 'ERR_GYRE_RESTARTS') process.exitCode = EXIT_FAILED;
