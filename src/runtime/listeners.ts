@@ -50,10 +50,10 @@ import type {
 
 const { EADDRINUSE, EINVAL, ECANCELED } = constants.errno;
 
-/** What says that the system has no IPv6. Not that descriptors have run out: others have the port. */
-const NO_IPV6: readonly number[] = [
-  ...[constants.errno.EAFNOSUPPORT, constants.errno.EADDRNOTAVAIL, constants.errno.EPROTONOSUPPORT],
-  EINVAL,
+/** What is no reason to try the other family: others have the port, or something has run out. */
+const NOT_THE_FAMILY: readonly number[] = [
+  ...[constants.errno.EADDRINUSE, constants.errno.EMFILE, constants.errno.ENFILE],
+  ...[constants.errno.ENOMEM, constants.errno.ENOBUFS],
 ];
 
 /** How soon a socket that no worker could be given (EMFILE) is offered again. No evidence for more or less. */
@@ -277,7 +277,7 @@ export class Listeners {
     // No address: every address, over IPv6 with IPv4 mapped into it, unless the
     // system has no IPv6. A port in use is reported, not worked around.
     const reply = create('::', 6);
-    return reply.ok || !NO_IPV6.includes(-reply.errno) ? reply : create('0.0.0.0', 4);
+    return reply.ok || NOT_THE_FAMILY.includes(-reply.errno) ? reply : create('0.0.0.0', 4);
   }
 
   #holds(worker: number, key: string): boolean {

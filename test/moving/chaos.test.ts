@@ -17,16 +17,6 @@ const POLL_MS = 200;
 
 t.setTimeout(process.env.GYRE_STRESS_MOVES ? 0 : 280_000);
 
-/** Idle, and nothing is on its way: a connection in a mailbox is nobody's. */
-async function settled(host: Host): Promise<Facts> {
-  let last: readonly string[] = [];
-  return host.factsWhen((facts) => {
-    const same = isDeepStrictEqual(facts.descriptors, last);
-    last = facts.descriptors;
-    return same && idle(facts);
-  });
-}
-
 t.test('no answer is wrong, lost or repeated while connections move at random', async (t) => {
   const seed = testSeed();
   t.comment(`seed ${seed}`);
@@ -44,7 +34,7 @@ t.test('no answer is wrong, lost or repeated while connections move at random', 
   const firstLoad = new Traffic({ to, seed, lanes: 8, pauseMs: 5 });
   await host.factsWhen(({ snapshot }) => snapshot.workers.every(({ received }) => received > 20));
   await firstLoad.stop();
-  const before = await settled(host);
+  const before = await host.settled(idle);
 
   const traffic = new Traffic({ to, seed: seed + 1, lanes: 96, burnMs: 8, pauseMs: 100 });
   let facts = await host.facts();

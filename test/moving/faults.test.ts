@@ -6,6 +6,7 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 import t, { type Test } from 'tap';
 import { app } from '../support/app.js';
 import { type Facts, Host, type HostOptions, total } from './host.js';
@@ -143,7 +144,7 @@ t.test('a failed system call costs one move and nothing else', { skip }, async (
   const firstLoad = traffic(first, { lanes: 8 });
   await host.factsWhen(({ snapshot }) => snapshot.workers.every(({ received }) => received > 20));
   await firstLoad.stop();
-  const before = await host.factsWhen(idle);
+  const before = await host.settled(idle);
 
   for (const { name, thread, injects, counted, stops = false, ...more } of FAULTS) {
     await t.test(name, async (t) => {
@@ -173,7 +174,7 @@ t.test('a failed system call costs one move and nothing else', { skip }, async (
       const { wrong, answers } = await load.stop();
       t.same(wrong, [], `${answers} answers were right`);
       const end = await host.factsWhen(
-        (facts) => idle(facts) && facts.descriptors.length <= before.descriptors.length,
+        (facts) => idle(facts) && isDeepStrictEqual(facts.descriptors, before.descriptors),
       );
       t.equal(total(end, 'connections'), 0, 'no connection is left');
       t.same(end.descriptors, before.descriptors, 'no descriptor is left');

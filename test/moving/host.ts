@@ -7,6 +7,7 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { access } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import workerThreads from 'node:worker_threads';
 import type { Test } from 'tap';
 import {
@@ -166,6 +167,19 @@ export class Host {
       if (holds(facts) || i === tries) return facts;
       await sleep(50);
     }
+  }
+
+  /**
+   * The facts once `holds` does and nothing is on its way: a connection in a mailbox is nobody's,
+   * and one that moves at random is there for most of its time.
+   */
+  settled(holds: (facts: Facts) => boolean): Promise<Facts> {
+    let last: readonly string[] = [];
+    return this.factsWhen((facts) => {
+      const same = isDeepStrictEqual(facts.descriptors, last);
+      last = facts.descriptors;
+      return same && holds(facts);
+    });
   }
 
   /**

@@ -23,7 +23,7 @@ import { app, get, getFromEach, portOf, ROOT, Running, start } from '../support/
 
 const MORTAL = app('mortal.js');
 /** How many times the last test starts and closes a runtime. */
-const CYCLES = Number(process.env.GYRE_TEST_CYCLES ?? 12);
+const CYCLES = Number(process.env.GYRE_TEST_CYCLES ?? 20);
 
 function temporary(t: Test): string {
   const directory = mkdtempSync(path.join(os.tmpdir(), 'gyre-lifecycle-'));
@@ -385,7 +385,7 @@ t.test(`${CYCLES} starts and closes leave nothing behind`, async (t) => {
   const { rssMb: rssBeforeMb, ...rest } = before;
   const { rssMb, ...left } = after;
   t.same(left, rest, 'descriptors, threads, active resources, listeners on process');
-  // One leaked isolate is over 4 MB, one leaked thread stack as much; malloc's arenas,
-  // one for each thread that ever ran at a time, vary by some MB.
-  t.ok(rssMb - rssBeforeMb < 40, 'memory');
+  // One leaked isolate is over 4 MB, one leaked thread stack as much; malloc's arenas, one for
+  // each thread that ever ran at a time, vary by some 50 MB, after 12 cycles as after 40.
+  t.ok(rssMb - rssBeforeMb < 75, 'memory');
 });

@@ -9,7 +9,7 @@ import { createRuntime } from '../../src/index.js';
 import { app, descriptors, get, portOf } from './app.js';
 
 /** Enough for what is made once and kept: the thread pool, code, file caches. */
-const WARM_UP = 6;
+const WARM_UP = 8;
 
 interface Left {
   readonly descriptors: number;
