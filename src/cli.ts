@@ -209,7 +209,12 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   runtime.on('error', (error) => log.error(error));
   follow(runtime, log);
   followPins(runtime, log);
-  if (!process.stdin.isTTY) process.on('SIGHUP', () => reload(runtime, log));
+  if (!process.stdin.isTTY) {
+    process.on('SIGHUP', () => {
+      // An application that means something else by it is told by the runtime.
+      if (!runtime.handledSignals.includes('SIGHUP')) reload(runtime, log);
+    });
+  }
   if (flags.watch === true) watchBeside(entry, () => reload(runtime, log));
   runtime.on('close', async () => {
     log.write('close', 'closed', {});
@@ -270,7 +275,7 @@ program
     'after',
     `
 Signals: SIGTERM and SIGINT drain; a second one stops at once. SIGHUP reloads, unless
-standard input is a terminal, whose end it then tells of.
+the program listens for it, or standard input is a terminal, whose end it then tells of.
 
 Exit codes:
   0          drained after a signal, or every worker ended by itself with code 0

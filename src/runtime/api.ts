@@ -152,6 +152,8 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   readonly spares: readonly WorkerInfo[];
   readonly capabilities: Capabilities;
   readonly state: RuntimeState;
+  /** Signals that the application listens for, in any worker. */
+  readonly handledSignals: readonly NodeJS.Signals[];
   /** Whether a balancer should send connections: it serves, and some worker listens. */
   readonly ready: boolean;
   /** The scoreboard now. Words may be from slightly different moments. */

@@ -161,6 +161,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     return this.#state;
   }
 
+  get handledSignals(): readonly NodeJS.Signals[] {
+    const signals = Object.keys(os.constants.signals) as NodeJS.Signals[];
+    return signals.filter((signal) => this.#all().some((each) => each.handles(signal)));
+  }
+
   get ready(): boolean {
     return (
       this.#state === 'serving' &&
