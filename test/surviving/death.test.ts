@@ -7,7 +7,7 @@ import { type Facts, Host, type HostEvent } from '../moving/host.js';
 import { KeptAlive } from '../moving/kept-alive.js';
 import { HOST, portOf } from '../moving/stalling.js';
 import { app, get, portOf as portOfRuntime, start } from '../support/app.js';
-import { Lanes, served } from './lanes.js';
+import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
 /** Deaths of each kind. */
@@ -43,11 +43,7 @@ for (const workers of [2, 1]) {
       const host = await serve(t, workers);
       const first = await host.facts();
       const to = { host: HOST, port: portOf(first) };
-      const idle = Array.from({ length: LANES }, () => new KeptAlive(to));
-      t.teardown(() => {
-        for (const connection of idle) connection.close();
-      });
-      for (const connection of idle) await served(connection);
+      const idle = await idleConnections(t, first, LANES);
       for (let death = 1; death <= DEATHS; death++) {
         const killer = new KeptAlive(to);
         await t.rejects(killer.ask(`/${kind}`), 'what it had in flight is lost');

@@ -8,7 +8,7 @@ import { type Facts, Host } from '../moving/host.js';
 import { KeptAlive } from '../moving/kept-alive.js';
 import { folder, HOST, portOf } from '../moving/stalling.js';
 import { app } from '../support/app.js';
-import { Lanes, served } from './lanes.js';
+import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
 const HANG_MS = 500;
@@ -30,11 +30,7 @@ for (const [workers, move] of [
     });
     const first = await host.facts();
     const to = { host: HOST, port: portOf(first) };
-    const idle = Array.from({ length: LANES }, () => new KeptAlive(to));
-    t.teardown(() => {
-      for (const connection of idle) connection.close();
-    });
-    for (const connection of idle) await served(connection);
+    const idle = await idleConnections(t, first, LANES);
     const killer = new KeptAlive(to);
     const looping = killer.ask('/loop');
     looping.catch(() => {}); // seen below

@@ -20,6 +20,17 @@ export async function served(connection: KeptAlive): Promise<Served> {
   return JSON.parse(String(body));
 }
 
+/** `count` connections that have been served once, and then ask nothing. */
+export async function idleConnections(t: Test, facts: Facts, count: number): Promise<KeptAlive[]> {
+  const to = { host: HOST, port: portOf(facts) };
+  const idle = Array.from({ length: count }, () => new KeptAlive(to));
+  t.teardown(() => {
+    for (const connection of idle) connection.close();
+  });
+  for (const connection of idle) await served(connection);
+  return idle;
+}
+
 export class Lanes {
   readonly #connections: readonly KeptAlive[];
   readonly #all: Promise<void>;
