@@ -14,6 +14,8 @@ export class Connection {
   begun = false;
   /** It is in somebody's mailbox. */
   moving = false;
+  /** What adopting it takes longer because of where it comes from. */
+  coldMs = 0;
 
   constructor(owner: number) {
     this.owner = owner;
