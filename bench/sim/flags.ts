@@ -2,8 +2,7 @@
  * The simulation's parameters as flags: several values of one make several runs. Pure.
  */
 import { FAST_SHAPES } from './arrivals.js';
-import { ACCEPTS, AMOUNTS, GIVE_BACKS, TRIGGERS } from './governor.js';
-import { IDLE_CORES } from './moving.js';
+import { AMOUNTS, GIVE_BACKS, TRIGGERS } from './governor.js';
 import { POLICIES } from './policy.js';
 import { RINGS, type RingsName } from './rings.js';
 import { CHOICES, DEFAULTS, type Parameters } from './simulation.js';
@@ -19,10 +18,8 @@ const WORDS: Readonly<Record<string, readonly string[]>> = {
   fastShape: FAST_SHAPES,
   choice: CHOICES,
   amount: AMOUNTS,
-  accept: ACCEPTS,
   trigger: TRIGGERS,
   giveBack: GIVE_BACKS,
-  idleCores: IDLE_CORES,
   rings: Object.keys(RINGS),
 };
 

@@ -7,25 +7,16 @@
  */
 import { type Criterion, frontier } from '../../src/scheduler/frontier.js';
 import type { Move } from '../../src/scheduler/move.js';
-import type { Rings } from '../../src/scheduler/neighbourhood.js';
+import { withSpares } from '../../src/scheduler/neighbourhood.js';
 import { below } from '../../src/scheduler/random.js';
 import type { Connection } from './connection.js';
 import type { Thread } from './machine.js';
-import {
-  type Carrier,
-  Chooser,
-  type Costs,
-  outstanding,
-  ringsWithSpares,
-  type Search,
-  type Surroundings,
-} from './moving.js';
+import { type Carrier, Chooser, outstanding, type Searching, type Surroundings } from './moving.js';
 import type { Worker } from './worker.js';
 
-export const TRIGGERS = ['all-still', 'none-idle', 'after'] as const;
-export const GIVE_BACKS = ['stay', 'between', 'idle'] as const;
-export const AMOUNTS = ['half', 'all', 'spread'] as const;
-export const ACCEPTS = ['not-stalled', 'not-still', 'in-poll'] as const;
+export const TRIGGERS = ['all-still', 'none-idle'] as const;
+export const GIVE_BACKS = ['stay', 'between'] as const;
+export const AMOUNTS = ['half', 'all'] as const;
 
 export interface Governing {
   /** Threads of the governor. */
@@ -42,7 +33,7 @@ export interface Governing {
   readonly pauseMs: number;
   /** And for each connection in it. */
   readonly takeMs: number;
-  /** CPU time of the governor beside the pause: once, for each recipient, for each connection. */
+  /** CPU time of the governor beside the pause: to decide, to deliver, and for each connection. */
   readonly decideMs: number;
   readonly deliverMs: number;
   readonly sendMs: number;
@@ -50,15 +41,11 @@ export interface Governing {
   readonly giveMs: number;
   /** Connections that one pause handles at most. */
   readonly batchMax: number;
-  /** What a worker that stands still gives: half as by the scheduler, or all, to one or to several. */
+  /** What a worker that stands still gives: half, as by the scheduler, or all that waits. */
   readonly amount: (typeof AMOUNTS)[number];
-  /** Who may be given something. */
-  readonly accept: (typeof ACCEPTS)[number];
   /** When spares are given connections, the workers having no candidate. */
   readonly trigger: (typeof TRIGGERS)[number];
-  /** For the trigger 'after': how long a worker must have been stalled. */
-  readonly triggerMs: number;
-  /** When spares give connections back. */
+  /** Whether spares give connections back as soon as those stand between two messages. */
   readonly giveBack: (typeof GIVE_BACKS)[number];
 }
 
@@ -93,19 +80,17 @@ export class Governor {
   readonly #at: Surroundings;
   readonly #carrier: Carrier;
   readonly #chooser: Chooser;
-  readonly #rings: readonly Rings[];
   readonly #shares: readonly Share[];
   readonly #shareOf: readonly Share[];
   readonly #seen: readonly Seen[];
   #allStill = false;
   #noneIdle = false;
 
-  constructor(governing: Governing & Search & Costs, at: Surroundings, carrier: Carrier) {
+  constructor(governing: Governing & Searching, at: Surroundings, carrier: Carrier) {
     this.#governing = governing;
     this.#at = at;
     this.#carrier = carrier;
-    this.#rings = ringsWithSpares(at);
-    this.#chooser = new Chooser(governing, this.#rings, at);
+    this.#chooser = new Chooser(governing, withSpares(at.rings, at.workers.length), at);
     const { workers, regular, machine } = at;
     const order = [...at.order, ...workers.slice(regular).map(({ index }) => index)];
     const perShare = Math.ceil(order.length / governing.governors);
@@ -135,10 +120,6 @@ export class Governor {
     if (this.#governing.giveBack === 'between') this.#giveBack(worker);
   }
 
-  idle(worker: Worker): void {
-    if (this.#governing.giveBack === 'idle' && this.#giveBack(worker)) worker.wake();
-  }
-
   #spend(share: Share, ms: number, then: () => void): void {
     this.#carrier.tally.governorMs += ms;
     this.#at.machine.run(share.thread, ms, then);
@@ -166,7 +147,7 @@ export class Governor {
       this.#allStill = all.every(({ index }) => this.#isStill(index));
       this.#noneIdle = all.every(({ inPoll }) => !inPoll);
     }
-    if (this.#governing.giveBack !== 'stay') {
+    if (this.#governing.giveBack === 'between') {
       for (const worker of share.workers.filter(({ index }) => index >= regular)) {
         if (worker.inPoll && this.#giveBack(worker)) worker.wake();
         waiting ||= this.#carrier.held(worker.index).size > 0;
@@ -206,19 +187,16 @@ export class Governor {
     const { pauseMs, takeMs, decideMs, deliverMs, sendMs } = this.#governing;
     let spentMs = beforeMs;
     for (const [at, victim] of victims.entries()) {
-      const moves = this.#decide(victim);
+      const move = this.#decide(victim);
       spentMs += this.#chooser.takeCostMs();
       spentMs += this.#peekedMs(share);
-      if (moves.length === 0) continue;
-      const count = moves.reduce((sum, move) => sum + move.count, 0);
+      if (move === null) continue;
+      const { count, recipient } = move;
       const pausedMs = pauseMs + takeMs * count;
       this.#at.machine.delay(victim.thread, pausedMs);
-      this.#carrier.tally.pauses++;
-      const own = decideMs + deliverMs * moves.length + sendMs * count;
+      const own = decideMs + deliverMs + sendMs * count;
       this.#spend(share, spentMs + pausedMs + own, () => {
-        for (const { count: some, recipient } of moves) {
-          this.#carrier.deliver(this.#taken(victim, some), victim.index, recipient);
-        }
+        this.#carrier.deliver(this.#taken(victim, count), victim.index, recipient);
         this.#rescue(share, victims.slice(at + 1), 0);
       });
       return;
@@ -247,50 +225,21 @@ export class Governor {
 
   readonly #toPeek = new Set<number>();
 
-  #decide(victim: Worker): Move[] {
+  #decide(victim: Worker): Move | null {
     this.#toPeek.add(victim.index);
-    const waiting = Math.min(victim.ready.length + victim.mail.length, this.#governing.batchMax);
-    if (waiting === 0) return [];
-    const { amount } = this.#governing;
-    const slackers = amount === 'half' ? [] : this.#slackers(victim.index);
-    if (slackers.length === 0) {
-      // What it is at counts as one.
-      const move = this.#chooser.choose(
-        victim.index,
-        victim.ready.length + victim.mail.length + 1,
-        (worker) => this.#accepts(worker, victim.index, true),
-        (worker) => this.#outstanding(worker),
-      );
-      if (move === null) return [];
-      // The one that stands still keeps none for itself.
-      const count = amount === 'half' ? Math.min(move.count, waiting) : waiting;
-      return [{ recipient: move.recipient, count }];
-    }
-    const costs: Criterion = (worker) => -this.#chooser.roundsSinceGave(victim.index, worker);
-    const recipients: number[] = [];
-    const wanted = amount === 'all' ? 1 : Math.min(waiting, slackers.length);
-    for (let left = slackers; recipients.length < wanted; ) {
-      const best = frontier(left, [costs]);
-      const recipient = best[below(this.#at.random, best.length)] as number;
-      recipients.push(recipient);
-      left = left.filter((worker) => worker !== recipient);
-    }
-    this.#chooser.gave(victim.index, recipients);
-    return recipients.map((recipient, at) => {
-      return { recipient, count: Math.floor((waiting + at) / recipients.length) };
-    });
-  }
-
-  /** Workers with nothing outstanding, in the nearest ring that has any. */
-  #slackers(giver: number): readonly number[] {
-    for (const ring of this.#rings[giver] as Rings) {
-      const found = ring.filter(
-        (worker) =>
-          worker !== giver && this.#accepts(worker, giver, true) && this.#outstanding(worker) === 0,
-      );
-      if (found.length > 0) return found;
-    }
-    return [];
+    const waiting = victim.ready.length + victim.mail.length;
+    const most = Math.min(waiting, this.#governing.batchMax);
+    if (most === 0) return null;
+    // What it is at counts as one.
+    const move = this.#chooser.choose(
+      victim.index,
+      waiting + 1,
+      (worker) => this.#accepts(worker),
+      (worker) => this.#outstanding(worker),
+    );
+    if (move === null) return null;
+    const count = this.#governing.amount === 'all' ? most : Math.min(move.count, most);
+    return { recipient: move.recipient, count };
   }
 
   #outstanding(index: number): number {
@@ -298,19 +247,10 @@ export class Governor {
     return outstanding(this.#at.workers[index] as Worker);
   }
 
-  #accepts(worker: number, giver: number, toSpares: boolean): boolean {
-    const { tickMs, accept, trigger, triggerMs } = this.#governing;
-    const isFit = {
-      'not-stalled': () => !this.#isStalled(worker),
-      'not-still': () => !this.#isStill(worker),
-      'in-poll': () => this.#at.workers[worker]?.inPoll === true,
-    }[accept]();
-    if (!isFit) return false;
+  #accepts(worker: number): boolean {
+    if (this.#isStill(worker)) return false;
     if (worker < this.#at.regular) return true;
-    if (!toSpares) return false;
-    if (trigger === 'all-still') return this.#allStill;
-    if (trigger === 'none-idle') return this.#noneIdle;
-    return (this.#seen[giver]?.still as number) * tickMs >= triggerMs;
+    return this.#governing.trigger === 'all-still' ? this.#allStill : this.#noneIdle;
   }
 
   /** A spare gives all that it can to workers that can act. Whether that was anything. */
@@ -335,7 +275,6 @@ export class Governor {
       back.set(to, [...(back.get(to) ?? []), connection]);
     }
     for (const [to, connections] of back) {
-      this.#carrier.tally.givenBack += connections.length;
       this.#carrier.deliver(connections, spare.index, to);
     }
     spare.spend(idle.length * this.#governing.giveMs);

@@ -11,33 +11,18 @@ import type { Machine } from './machine.js';
 import { DISTANCES } from './topology.js';
 import type { Worker } from './worker.js';
 
-export const IDLE_CORES = ['ignored', 'in-ring', 'anywhere'] as const;
-
-/** How rings are searched. What is not the scheduler's way is done to the rings that it is given. */
-export interface Search {
+export interface Searching {
   /** See src/scheduler/move.ts. */
   readonly candidatesMax: number;
-  /** Whether workers on idle cores come before those whose core is busy: in each ring, or in all. */
-  readonly idleCores: (typeof IDLE_CORES)[number];
-  /** Rings but the outermost in which a smaller share sleeps are passed over. */
-  readonly reserve: number;
-}
-
-export interface Costs {
   /** CPU time to ask one candidate in a ring. */
   readonly askMs: number;
-  /** Of the recipient for each connection from beyond its cache, and more from beyond its node. */
+  /** CPU time of the recipient for each connection from beyond its cache, to warm that. */
   readonly coldMs: number;
-  readonly remoteMs: number;
 }
 
 export interface Tally {
   moves: number;
-  movedToSpares: number;
   connections: number;
-  pauses: number;
-  rounds: number;
-  givenBack: number;
   /** CPU time of the governor. */
   governorMs: number;
   /** Connections moved from worker to worker, by how far. A spare is nowhere. */
@@ -62,27 +47,16 @@ export interface Surroundings {
 }
 
 const CACHE = DISTANCES.indexOf('cache');
-const NODE = DISTANCES.indexOf('node');
 
 /** What a worker has outstanding, with what it is at. */
 export function outstanding({ ready, mail, inPoll }: Worker): number {
   return ready.length + mail.length + (inPoll ? 0 : 1);
 }
 
-/** Rings of the workers and of the spares, which are near to nobody. */
-export function ringsWithSpares({ workers, regular, rings }: Surroundings): readonly Rings[] {
-  const indices = workers.map(({ index }) => index);
-  const spares = indices.slice(regular);
-  return indices.map((index) => [
-    ...(rings[index] ?? [indices.slice(0, regular)]),
-    spares.filter((spare) => spare !== index),
-  ]);
-}
-
 /** Somebody who chooses, and remembers whom which giver gave to. */
 export class Chooser {
   readonly #at: Surroundings;
-  readonly #search: Search & Costs;
+  readonly #searching: Searching;
   readonly #rings: readonly Rings[];
   /** Moves of each giver, and which of them was the last to whom. */
   readonly #rounds: number[];
@@ -90,9 +64,9 @@ export class Chooser {
   /** CPU time of what was asked since this was last taken. */
   #costMs = 0;
 
-  constructor(search: Search & Costs, rings: readonly Rings[], at: Surroundings) {
+  constructor(searching: Searching, rings: readonly Rings[], at: Surroundings) {
     this.#at = at;
-    this.#search = search;
+    this.#searching = searching;
     this.#rings = rings;
     this.#rounds = rings.map(() => 0);
     this.#gave = rings.map(() => new Map());
@@ -111,67 +85,40 @@ export class Chooser {
     accepts: (worker: number) => boolean,
     count: (worker: number) => number,
   ): Move | null {
+    const round = (this.#rounds[giver] as number) + 1;
+    const gave = this.#gave[giver] as Map<number, number>;
     const move = chooseMove({
       ...{ giver, events },
-      rings: this.#ringsOf(giver),
+      rings: this.#rings[giver] as Rings,
       outstanding: count,
-      roundsSinceGave: (worker) => this.roundsSinceGave(giver, worker),
+      roundsSinceGave: (worker) => round - (gave.get(worker) ?? 0),
       accepts: (worker) => {
-        this.#costMs += this.#search.askMs;
+        this.#costMs += this.#searching.askMs;
         return accepts(worker);
       },
       random: this.#at.random,
-      candidatesMax: this.#search.candidatesMax,
+      candidatesMax: this.#searching.candidatesMax,
     });
-    if (move !== null) this.gave(giver, [move.recipient]);
-    return move;
-  }
-
-  roundsSinceGave(giver: number, worker: number): number {
-    return (this.#rounds[giver] as number) + 1 - (this.#gave[giver]?.get(worker) ?? 0);
-  }
-
-  /** In one move. */
-  gave(giver: number, recipients: readonly number[]): void {
-    const round = (this.#rounds[giver] as number) + 1;
+    if (move === null) return null;
     this.#rounds[giver] = round;
-    for (const recipient of recipients) this.#gave[giver]?.set(recipient, round);
-  }
-
-  #ringsOf(giver: number): Rings {
-    const { idleCores, reserve } = this.#search;
-    const { regular, workers, machine } = this.#at;
-    let rings = this.#rings[giver] as Rings;
-    if (reserve > 0) {
-      const isOpen = (ring: readonly number[]) =>
-        ring.filter((worker) => workers[worker]?.inPoll).length >= reserve * ring.length;
-      const isSpares = (ring: readonly number[]) => (ring[0] ?? regular) >= regular;
-      const outermost = rings.findLastIndex((ring) => !isSpares(ring));
-      rings = rings.filter((ring, at) => at >= outermost || isOpen(ring));
-    }
-    if (idleCores === 'ignored') return rings;
-    const isCrowded = (worker: number) => machine.isCrowded((workers[worker] as Worker).thread);
-    const alone = rings.map((ring) => ring.filter((worker) => !isCrowded(worker)));
-    const crowded = rings.map((ring) => ring.filter(isCrowded));
-    if (idleCores === 'anywhere') return [...alone, ...crowded];
-    return alone.flatMap((ring, at) => [ring, crowded[at] as number[]]);
+    gave.set(move.recipient, round);
+    return move;
   }
 }
 
 /** Carries connections, and counts them. */
 export class Carrier {
   readonly tally: Tally = {
-    ...{ moves: 0, movedToSpares: 0, connections: 0, pauses: 0, rounds: 0 },
-    ...{ givenBack: 0, governorMs: 0 },
+    ...{ moves: 0, connections: 0, governorMs: 0 },
     byDistance: DISTANCES.map(() => 0),
   };
-  readonly #costs: Costs;
+  readonly #searching: Searching;
   readonly #at: Surroundings;
   /** What each worker and spare owns, and what is on its way to it. */
   readonly #held: readonly Set<Connection>[];
 
-  constructor(costs: Costs, at: Surroundings, connections: readonly Connection[]) {
-    this.#costs = costs;
+  constructor(searching: Searching, at: Surroundings, connections: readonly Connection[]) {
+    this.#searching = searching;
     this.#at = at;
     this.#held = at.workers.map(() => new Set());
     for (const connection of connections) this.#held[connection.owner]?.add(connection);
@@ -187,20 +134,20 @@ export class Carrier {
     const { workers, regular } = this.#at;
     const { tally } = this;
     tally.moves++;
-    if (to >= regular) tally.movedToSpares++;
     tally.connections += connections.length;
     const isBetween = from < regular && to < regular;
     const distance = isBetween ? this.#at.distance(from, to) : DISTANCES.length;
-    if (isBetween)
-      tally.byDistance[distance] = (tally.byDistance[distance] ?? 0) + connections.length;
-    const { coldMs, remoteMs } = this.#costs;
+    if (isBetween) {
+      tally.byDistance[distance] = (tally.byDistance[distance] as number) + connections.length;
+    }
+    const { coldMs } = this.#searching;
     const recipient = workers[to] as Worker;
     for (const connection of connections) {
       this.#held[from]?.delete(connection);
       this.#held[to]?.add(connection);
       connection.owner = to;
       connection.moving = true;
-      connection.coldMs = (distance > CACHE ? coldMs : 0) + (distance > NODE ? remoteMs : 0);
+      connection.coldMs = distance > CACHE ? coldMs : 0;
       recipient.mail.push(connection);
     }
     recipient.wake();

@@ -21,15 +21,13 @@ function aside(
 }
 
 export const RINGS = {
-  /** As the scheduler makes them. */
+  /** As the scheduler makes them: siblings second. */
   near: ({ rings }) => rings,
   /** One ring. */
   anyone: ({ rings }) => wholeMachine(rings.length),
   'sibling-first': (topology) => aside(topology, (rest, own) => [own, ...rest]),
   'sibling-within': (topology) =>
     aside(topology, ([nearest = [], ...rest], own) => [[...nearest, ...own], ...rest]),
-  'sibling-second': (topology) =>
-    aside(topology, (rest, own) => [...rest.slice(0, 1), own, ...rest.slice(1)]),
   'sibling-last': (topology) => aside(topology, (rest, own) => [...rest, own]),
 } as const satisfies Record<string, (topology: Topology) => readonly Rings[]>;
 

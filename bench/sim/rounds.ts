@@ -3,7 +3,7 @@
  * decides before it. After a long iteration a worker gives half of what waits to a neighbour; and
  * one that has hardly slept gives a few connections to a neighbour that has.
  */
-import { type Carrier, Chooser, type Costs, type Search, type Surroundings } from './moving.js';
+import { type Carrier, Chooser, type Searching, type Surroundings } from './moving.js';
 import type { Worker } from './worker.js';
 
 export interface Giving {
@@ -45,7 +45,7 @@ export class Rounds {
   /** By worker: how long others had slept when it last asked. */
   readonly #slept: readonly Map<number, Seen>[];
 
-  constructor(giving: Giving & Search & Costs, at: Surroundings, carrier: Carrier) {
+  constructor(giving: Giving & Searching, at: Surroundings, carrier: Carrier) {
     this.#giving = giving;
     this.#at = at;
     this.#carrier = carrier;
@@ -74,7 +74,6 @@ export class Rounds {
     );
     worker.spend(this.#chooser.takeCostMs());
     if (move === null) return;
-    this.#carrier.tally.rounds++;
     const most = slack === null ? batchMax : Math.min(batchMax, SHORT_MAX);
     const taken = worker.take(Math.min(move.count, most), 'latest');
     worker.spend(taken.length * giveMs);

@@ -12,7 +12,7 @@ import { Connection } from './connection.js';
 import { type Governing, Governor } from './governor.js';
 import { Latencies } from './latencies.js';
 import { Machine, type Sharing, type Thread } from './machine.js';
-import { Carrier, type Costs, type Search, type Surroundings, type Tally } from './moving.js';
+import { Carrier, type Searching, type Surroundings, type Tally } from './moving.js';
 import { idler, POLICIES, type Policy, type PolicyName, steal } from './policy.js';
 import { type Giving, Rounds } from './rounds.js';
 import { DISTANCES, type Topology } from './topology.js';
@@ -20,7 +20,7 @@ import { type Loop, Worker } from './worker.js';
 
 export const CHOICES = ['idle', 'any'] as const;
 
-export interface Parameters extends Load, Sharing, Governing, Giving, Search, Costs {
+export interface Parameters extends Load, Sharing, Governing, Giving, Searching {
   readonly seed: number;
   /** Requests are counted that arrive in this time, after the warm-up. */
   readonly seconds: number;
@@ -83,13 +83,12 @@ export const DEFAULTS: Parameters = {
   ...{ fastPerSecond: 1500, fastMs: 0.3, fastShape: 'exponential', slowPerSecond: 8, slowMs: 50 },
   ...{ company: 0, companyMs: 0.2, sliceMs: 3, granularityMs: 1 },
   ...{ smtSpeed: 0.6, efficientSpeed: 0.6 },
-  ...{ pollMs: 0.005, adoptMs: 0.06, giveMs: 0.06, coldMs: 0, remoteMs: 0, quantumMs: 10 },
+  ...{ pollMs: 0.005, adoptMs: 0.06, giveMs: 0.06, coldMs: 0, quantumMs: 10 },
   ...{ tickMs: 1, stuckTicks: 0.5, roundMs: 1, worthMs: 0.3, windowMs: 100, batchMax: 64 },
   ...{ wakeMs: 0.01, lookMs: 0.001, peekMs: 0.0035, askMs: 0.0005, sleepMs: 0.006 },
   ...{ pauseMs: 0.06, takeMs: 0.005, decideMs: 0.06, deliverMs: 0.02, sendMs: 0.01 },
-  ...{ governors: 1, amount: 'half', accept: 'not-still' },
-  ...{ candidatesMax: CANDIDATES_MAX, idleCores: 'ignored', reserve: 0 },
-  ...{ trigger: 'all-still', triggerMs: 5, giveBack: 'between' },
+  ...{ governors: 1, candidatesMax: CANDIDATES_MAX },
+  ...{ amount: 'half', trigger: 'all-still', giveBack: 'between' },
 };
 
 /** Fisher and Yates's. */
@@ -281,7 +280,6 @@ class Simulation {
         if (worker.index < this.#p.workers) this.#rounds?.iterated(worker, ms, handled);
       },
       idle: (worker: Worker) => {
-        this.#governor?.idle(worker);
         if (this.#policy.steals) this.#steal(worker);
       },
     };

@@ -139,7 +139,6 @@ export class Worker {
       return;
     }
     this.#batch--;
-    connection.begun = true;
     this.messages++;
     this.#serve(connection);
   };
@@ -149,7 +148,6 @@ export class Worker {
     this.#machine.run(this.thread, ms, () => {
       connection.leftMs -= ms;
       if (connection.leftMs <= 0) {
-        connection.begun = false;
         this.#events.served(connection, this);
       } else if (this.ready.length === 0) {
         this.#serve(connection);

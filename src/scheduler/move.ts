@@ -13,11 +13,9 @@
  *
  * Asking a worker what it has outstanding costs whoever asks a system call or two. In a ring of
  * 63 where most have nothing to do the answers are all the same, and a governor that has to make
- * a move for each of many workers is late with the last. So of a ring that has more than 8
- * candidates, only 8 are compared: the first ones from a random place on. A ring with one
- * candidate is still searched until that is found. Simulated, p95 and p99 on 64 CPUs with one ring
- * are 14% better than when all are asked, at 34% load; 4 candidates or 2 are as good within 3%, and
- * 8 are all neighbours in most shared caches. (docs/simulation.md, study search.)
+ * a move for each of many workers is late with the last. So members are asked in random order
+ * until 8 of them would do, and these are compared. A ring with one candidate is still searched
+ * until that is found. SEARCH-FIGURES
  *
  * ## Why not fewer than floor(e / 2) to one that has something to do
  *
@@ -53,7 +51,7 @@ import { type Criterion, frontier } from './frontier.js';
 import type { Rings } from './neighbourhood.js';
 import { below, type Random } from './random.js';
 
-/** Candidates of a ring that are compared. See above. */
+/** Candidates of a ring that are compared, at most. See above. */
 export const CANDIDATES_MAX = 8;
 
 export interface MoveQuestion {
@@ -83,7 +81,7 @@ export interface Move {
   readonly count: number;
 }
 
-/** Up to `max` members of `ring` that fit: all of them, or the first ones from a random place on. */
+/** Up to `max` members of `ring` that fit, any as likely as any other. */
 function candidatesIn(
   ring: readonly number[],
   max: number,
@@ -92,9 +90,14 @@ function candidatesIn(
 ): number[] {
   if (ring.length <= max) return ring.filter(fits);
   const candidates: number[] = [];
-  const from = below(random, ring.length);
-  for (let i = 0; i < ring.length && candidates.length < max; i++) {
-    const worker = ring[(from + i) % ring.length] as number;
+  // Fisher and Yates's shuffle, as far as it is needed. (Asking on from a random place would
+  // prefer whoever comes after many that do not fit.)
+  const left = [...ring];
+  while (left.length > 0 && candidates.length < max) {
+    const at = below(random, left.length);
+    const worker = left[at] as number;
+    left[at] = left.at(-1) as number;
+    left.pop();
     if (fits(worker)) candidates.push(worker);
   }
   return candidates;

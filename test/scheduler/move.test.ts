@@ -258,11 +258,18 @@ t.test('of a wide ring as many are asked as it takes to find some candidates', a
   t.equal(ask(() => true, 3).asked, 3);
   t.equal(ask(() => true, Number.POSITIVE_INFINITY).asked, workers - 1);
   t.same(ask((worker) => worker === 77).recipient, 77, 'the only one is found');
-  t.same(ask(() => false), { asked: workers - 1, recipient: undefined });
-  // Where the search begins is any place, so nobody is preferred.
-  const counts = new Array(workers - 1).fill(0);
-  for (let i = 0; i < 50_000; i++) counts[(ask(() => true).recipient as number) - 1]++;
-  t.ok(chiSquare(counts) < chiSquareMax(workers - 2), `${Math.min(...counts)}`);
+  t.same(
+    ask(() => false),
+    { asked: workers - 1, recipient: undefined },
+  );
+  // Nobody is preferred, not even where those that accept are side by side.
+  for (const accepting of [workers - 1, 40]) {
+    const counts = new Array(accepting).fill(0);
+    for (let i = 0; i < 20_000; i++) {
+      counts[(ask((worker) => worker <= accepting).recipient as number) - 1]++;
+    }
+    t.ok(chiSquare(counts) < chiSquareMax(accepting - 1), `${Math.min(...counts)}`);
+  }
 });
 
 t.test('the choice among the frontier is uniform, and the seed decides it', async (t) => {

@@ -57,18 +57,22 @@ t.test('a ring that is empty for one worker is none, though others have it', asy
   ]);
 });
 
-t.test('who shares a core with nobody, or everything with somebody, has no second ring', async (t) => {
-  // Two workers on the two threads of one core, and a core of its own for the third.
-  const { nodes, cpus, levels } = machine('dumbledore');
-  const core = { nodes, cpus: cpus.filter(({ id }) => id === 0 || id === 8) };
-  const kinds = ['core', 'package', 'machine'];
-  const alone = [{ kinds: ['thread'], groups: [[0], [8]] }, { kinds, groups: [[0, 8]] }].map(
-    (level) => ({ ...level, shapes: [] }),
-  );
-  t.same(ringsFor([0, 8, 0], { ...core, levels: alone }), wholeMachine(3), 'one core is all');
-  t.same(ringsFor([0, 8, 1], { nodes, cpus, levels }), [[[2], [1]], [[2], [0]], [[0, 1]]]);
-  t.same(ringsFor([0, 8], { nodes, cpus, levels }), [[[1]], [[0]]], 'and nobody else is there');
-});
+t.test(
+  'who shares a core with nobody, or everything with somebody, has no second ring',
+  async (t) => {
+    // Two workers on the two threads of one core, and a core of its own for the third.
+    const { nodes, cpus, levels } = machine('dumbledore');
+    const core = { nodes, cpus: cpus.filter(({ id }) => id === 0 || id === 8) };
+    const kinds = ['core', 'package', 'machine'];
+    const alone = [
+      { kinds: ['thread'], groups: [[0], [8]] },
+      { kinds, groups: [[0, 8]] },
+    ].map((level) => ({ ...level, shapes: [] }));
+    t.same(ringsFor([0, 8, 0], { ...core, levels: alone }), wholeMachine(3), 'one core is all');
+    t.same(ringsFor([0, 8, 1], { nodes, cpus, levels }), [[[2], [1]], [[2], [0]], [[0, 1]]]);
+    t.same(ringsFor([0, 8], { nodes, cpus, levels }), [[[1]], [[0]]], 'and nobody else is there');
+  },
+);
 
 t.test('machines with one cache for all, or nothing known of any, have one ring', async (t) => {
   t.same(ringsOf('altra', 5), [[4], others(from(0, 80), [4, 5])]);
