@@ -83,6 +83,8 @@ export class Governor {
   readonly #shares: readonly Share[];
   readonly #shareOf: readonly Share[];
   readonly #seen: readonly Seen[];
+  /** Whom it has looked into since it last paid for that. */
+  readonly #toPeek = new Set<number>();
   #allStill = false;
   #noneIdle = false;
 
@@ -222,8 +224,6 @@ export class Governor {
     this.#toPeek.clear();
     return count * this.#governing.peekMs;
   }
-
-  readonly #toPeek = new Set<number>();
 
   #decide(victim: Worker): Move | null {
     this.#toPeek.add(victim.index);

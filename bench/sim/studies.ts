@@ -33,8 +33,8 @@ const BOTH_COMPANIES = { company: '0,0.3' };
 const RIVALS = 'hashed,dealt,round-robin,two-choices,shortest-queue,stealing';
 
 /** 64 CPUs in caches of 8, and 256. */
-const MIDDLE = { machine: '2x4x8', seconds: '3', ...ENOUGH };
-const LARGE = { machine: '2x2x8x8', seconds: '1', ...ENOUGH };
+const MIDDLE = { machine: '2x4x8', seconds: '3', warmupSeconds: '0.5', ...ENOUGH };
+const LARGE = { machine: '2x2x8x8', seconds: '1', warmupSeconds: '0.5', ...ENOUGH };
 
 /** Machines of a series that grows, and for how long each is simulated. */
 const SERIES: readonly Flags[] = [
@@ -118,6 +118,11 @@ export const STUDIES: Readonly<Record<string, Study>> = {
           versus: { rings: 'anyone' },
         })),
       ),
+      ...[MIDDLE, LARGE].map((machine) => ({
+        title: `${machine === MIDDLE ? 64 : 256} CPUs, 42% busy, one governor for all`,
+        sets: [{ ...machine, ...LIGHT, perGovernor: 'Infinity', rings: 'anyone,near', ...FIVE }],
+        versus: { rings: 'anyone' },
+      })),
       ...LOADS.map(([load, flags]) => ({
         title: `64 CPUs, ${load} busy, if asking cost nothing and all were asked`,
         sets: [{ ...MIDDLE, ...flags, ...FREE, rings: 'anyone,near', ...FIVE }],

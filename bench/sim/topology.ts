@@ -3,7 +3,7 @@
  * Pure. Both are described as `src/scheduler/topology.ts` describes a machine, and then the
  * scheduler's own code places the workers and makes their rings.
  */
-import { levelsOf } from '../../src/scheduler/groups.js';
+import { groupsOf, levelsOf } from '../../src/scheduler/groups.js';
 import { type Rings, ringsFor } from '../../src/scheduler/neighbourhood.js';
 import { arrange } from '../../src/scheduler/placement.js';
 import type { Topology as Described } from '../../src/scheduler/topology.js';
@@ -37,16 +37,6 @@ type Machine = Pick<Described, 'cpus' | 'nodes' | 'levels' | 'types'> & {
 /** CPUs of a machine; gyre has as many workers at most. */
 const CPUS_MAX = 1024;
 
-/** `CPUs` of each block, when every `size` neighbours make one. */
-function blocks(cpus: readonly number[], size: number): number[][] {
-  const all: number[][] = [];
-  for (const cpu of cpus) {
-    if (cpu % size === 0) all.push([]);
-    all.at(-1)?.push(cpu);
-  }
-  return all;
-}
-
 /** What `shape` means, as if it had been read from sysfs. See {@link topologyOf}. */
 function regular(shape: string): Machine {
   const match = /^([1-9]\d*(?:x[1-9]\d*){0,3})(t[1-9])?$/.exec(shape);
@@ -66,10 +56,12 @@ function regular(shape: string): Machine {
   const inPackage = inNode * nodes;
   // As Linux numbers them: all first threads, then all second ones.
   const ids = Array.from({ length: cores * threads }, (_, id) => id);
-  const sharing = (size: number) =>
-    blocks(ids.slice(0, cores), size).map((block) =>
-      ids.filter((id) => block[0] === (id % cores) - ((id % cores) % size)),
-    );
+  /** Blocks of `size` cores that are next to each other. */
+  const sharing = (size: number) => {
+    const blocks: number[][] = Array.from({ length: cores / size }, () => []);
+    for (const id of ids) blocks[Math.floor((id % cores) / size)]?.push(id);
+    return blocks;
+  };
   const parts = { core: sharing(1), L3: sharing(inCache), node: sharing(inNode) };
   const sockets = sharing(inPackage);
   const count = nodes * packages;
@@ -134,7 +126,7 @@ function placed(described: Machine): Topology {
   caches.forEach((cache, key) => {
     for (const id of cache.cpus) cachesOf[at.get(id) as number]?.add(key);
   });
-  const distances = ([a, b]: readonly [number, number]): number => {
+  const between = (a: number, b: number): number => {
     const [one, other] = [cpus[a], cpus[b]];
     if (one?.core === other?.core) return 0;
     for (const key of cachesOf[a] as Set<number>) if (cachesOf[b]?.has(key)) return 1;
@@ -142,13 +134,11 @@ function placed(described: Machine): Topology {
     return one?.package === other?.package ? 3 : 4;
   };
   // By the outermost group first: the last level has all, the first has each CPU by itself.
-  const groups = levels.map(
-    (level) => new Map(level.groups.flatMap((group, g) => group.map((id) => [id, g] as const))),
-  );
+  const groups = groupsOf(levels).reverse();
   const order = cpusOfWorkers.map((_, worker) => worker);
   order.sort((a, b) => {
     const [one, other] = [cpusOfWorkers[a] as number, cpusOfWorkers[b] as number];
-    for (const group of groups.toReversed()) {
+    for (const group of groups) {
       const difference = (group.get(one) as number) - (group.get(other) as number);
       if (difference !== 0) return difference;
     }
@@ -163,6 +153,6 @@ function placed(described: Machine): Topology {
     efficient: cpus.map(({ type }) => types[type]?.kind === 'efficiency'),
     rings: ringsFor(cpusOfWorkers, described),
     order,
-    distance: (a, b) => distances([places[a] as number, places[b] as number]),
+    distance: (a, b) => between(places[a] as number, places[b] as number),
   };
 }
