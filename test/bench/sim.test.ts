@@ -177,14 +177,14 @@ t.test('mean latencies are those of queueing theory', async (t) => {
       const perMs = (utilization * servers) / PURE.fastMs;
       const { fast } = simulate({
         ...PURE,
-        ...{ cpus: servers, workers: servers, fastPerSecond: perMs * 1000, seconds: 100 / servers },
+        ...{ cpus: servers, workers: servers, fastPerSecond: perMs * 1000, seconds: 50 / servers },
       });
-      isWithin(t, fast.mean(), erlangMs(servers, perMs, 0.3), 0.02, `M/M/${servers}`);
+      isWithin(t, fast.mean(), erlangMs(servers, perMs, 0.3), 0.03, `M/M/${servers}`);
     }
   }
-  const one: Parameters = { ...PURE, cpus: 1, workers: 1, fastPerSecond: 2000, seconds: 150 };
+  const one: Parameters = { ...PURE, cpus: 1, workers: 1, fastPerSecond: 2000, seconds: 60 };
   const constant: Parameters = { ...one, fastShape: 'constant' };
-  isWithin(t, simulate(constant).fast.mean(), 0.3 + (0.6 * 0.3) / (2 * 0.4), 0.02, 'M/D/1');
+  isWithin(t, simulate(constant).fast.mean(), 0.3 + (0.6 * 0.3) / (2 * 0.4), 0.03, 'M/D/1');
   const sliced: Parameters = { ...constant, policy: 'time-sliced', quantumMs: 0.005 };
   isWithin(t, simulate(sliced).fast.mean(), 0.3 / 0.4, 0.03, 'processor sharing');
 });
@@ -207,7 +207,7 @@ t.test('with one worker, connections that stay are one queue', async (t) => {
 /** Much that goes on at once: company, moves, spares that get stuck themselves. */
 const BUSY: Parameters = {
   ...DEFAULTS,
-  ...{ seconds: 10, spares: 2, company: 0.2, slowPerSecond: 12, seed: 7 },
+  ...{ seconds: 5, spares: 2, company: 0.2, slowPerSecond: 12, seed: 7 },
 };
 
 t.test('every request is served, and once', async (t) => {
@@ -219,7 +219,7 @@ t.test('every request is served, and once', async (t) => {
     { ...BUSY, connections: 8, roundMs: 0, worthMs: 0, tickMs: 0.25, stuckTicks: 1 },
     { ...BUSY, workers: 4, governors: 2, windowMs: 10 },
   ];
-  const due = [...arrivals(BUSY, 11_000, BUSY.seed)].filter(({ dueMs }) => dueMs >= 1000);
+  const due = [...arrivals(BUSY, 6_000, BUSY.seed)].filter(({ dueMs }) => dueMs >= 1000);
   const slow = due.filter((request) => request.slow).length;
   for (const run of runs) {
     const result = simulate(run);
@@ -271,7 +271,7 @@ t.test('moving comes close to one queue, and spares pass it', async (t) => {
   const queue = p95({ policy: 'one-queue' });
   const hashed = p95({ policy: 'hashed' });
   const moving = p95({});
-  t.ok(queue < moving && moving < 1.25 * queue, `${queue}, ${moving}`);
+  t.ok(queue < moving && moving < 1.35 * queue, `${queue}, ${moving}`);
   t.ok(moving < hashed / 1.5, `${moving}, ${hashed}`);
   t.ok(p95({ spares: 4 }) < queue / 3);
 });
@@ -366,7 +366,7 @@ function run(...args: string[]) {
 }
 
 t.test('flags with several values make a row each, and another process the same', async (t) => {
-  const args = ['--json', '--seconds', '2', '--spares', '0,2', '--seed', '1,2', '--tickMs', '0.5'];
+  const args = ['--json', '--seconds', '1', '--spares', '0,2', '--seed', '1,2', '--tickMs', '0.5'];
   const { status, stdout, stderr } = run(...args);
   t.equal(status, 0, stderr);
   type Row = { flags: Record<string, string>; digest: string; within: Record<string, number> };
