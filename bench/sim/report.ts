@@ -90,6 +90,7 @@ const RATIOS: readonly [head: string, of: (row: Row) => number][] = [
   ['mean', ({ fast }) => fast.mean],
   ['p95', ({ fast }) => fast.p95],
   ['p99', ({ fast }) => fast.p99],
+  ['p99.9', ({ fast }) => fast.p999],
 ];
 
 function without({ seed, ...rest }: Flags): Flags {
