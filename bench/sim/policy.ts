@@ -17,7 +17,7 @@ export interface Policy {
   readonly dealt?: boolean;
   /** Which worker this request, the n-th, goes to. Otherwise the one that owns the connection. */
   place?(workers: readonly Worker[], random: Random, n: number): number;
-  /** Workers that have nothing to do take half of what another one has ready. */
+  /** Workers that have nothing to do take half of what another one has ready, and begin with it. */
   readonly steals?: boolean;
   /** Workers give, and the governor takes. */
   readonly moves?: boolean;

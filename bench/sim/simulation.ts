@@ -262,10 +262,9 @@ class Simulation {
     if (thief === null) return;
     for (const connection of steal(thief, this.#workers, this.#random)) {
       connection.owner = thief.index;
-      connection.moving = true;
-      thief.mail.push(connection);
+      thief.ready.push(connection);
     }
-    if (thief.mail.length > 0) thief.wake();
+    if (thief.ready.length > 0) thief.wake();
   }
 
   #events() {
