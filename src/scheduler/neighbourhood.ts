@@ -4,8 +4,8 @@
  * A worker's gyres are the scheduling groups of its CPU, from the innermost that holds more
  * than that CPU's core outwards, each without those before it. The other hardware threads of the
  * core come second. Nobody is nearer, but who gives is busy, and two busy threads of a core slow
- * each other down: simulated, with each at 0.6 of its speed, the siblings first make p95 and p99 3
- * to 10% worse than second, at 17 to 43% of the CPUs' time; without any slowdown it is all the
+ * each other down: simulated, with each at 0.6 of its speed, p95 and p99 are 5 to 10% better than
+ * with the siblings first, at 17 to 42% load; without any slowdown they are up to 3% worse, or the
  * same (docs/simulation.md, study siblings).
  *
  * Workers on the very same CPU bring no CPU of their own. They are with the threads of the core;
