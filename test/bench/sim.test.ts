@@ -230,6 +230,17 @@ t.test('every request is served, and once', async (t) => {
   }
 });
 
+t.test('256 CPUs that steal from each other come to an end', async (t) => {
+  // They did not while what was stolen could be stolen again before it was begun with.
+  const { cpus } = topologyOf('2x2x8x8');
+  const load = { fastPerSecond: 750 * cpus, slowPerSecond: 4 * cpus, connections: 32 * cpus };
+  const times = { seconds: 0.1, warmupSeconds: 0.1 };
+  const run = simulate({ ...DEFAULTS, ...load, ...times, cpus, workers: cpus, policy: 'stealing' });
+  t.equal(run.served, run.arrived);
+  const [p99 = 0] = run.fast.percentiles([0.99]);
+  t.ok(p99 < 2, `and nobody waits for long: ${p99}`);
+});
+
 t.test('the same parameters give the same run, and another seed another', async (t) => {
   const values = (p: Parameters) => simulate(p).fast.values;
   for (const policy of NAMES) {
