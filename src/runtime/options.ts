@@ -119,8 +119,9 @@ export interface RuntimeOptions {
    */
   hangMs?: number;
   /**
-   * The share of its heap limit that a worker may have in use after a full garbage collection:
-   * one with more is replaced as in a reload. Out of memory it would end, and might take the
+   * The share of what its old generation may hold (`resourceLimits.maxOldGenerationSizeMb`, or
+   * V8's default) that a worker may have in use after a full garbage collection: one with more
+   * is replaced as in a reload. Out of memory it would end, and might take the
    * process with it. 0: never. 0.1 to 0.99 otherwise. Default 0.9.
    */
   recycleAtHeapRatio?: number;
