@@ -113,6 +113,9 @@ Value OpenTcpOf(const CallbackInfo& info) {
 // openUnix(path, backlog): fd | -errno
 Value OpenUnixOf(const CallbackInfo& info) { return Result(info, OpenUnix(Text(info, 0), Int(info, 1))); }
 
+// dropHandshakes(fd): 0 | -errno
+Value DropHandshakesOf(const CallbackInfo& info) { return Result(info, DropHandshakes(Int(info, 0))); }
+
 // duplicate(fd): fd | -errno
 Value DuplicateOf(const CallbackInfo& info) { return Result(info, Duplicate(Int(info, 0))); }
 // close(fd): 0 | -errno
@@ -246,6 +249,11 @@ Value StuckNsOf(const CallbackInfo& info) {
   return Result(info, static_cast<double>(StuckNs(info[0].As<Napi::Number>().Uint32Value())));
 }
 
+// responds(peerId, timeoutUs): whether its thread reaches its signal handler
+Value RespondsOf(const CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), Responds(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1)));
+}
+
 // idleNs(peerId): how long that loop has slept, or NaN
 Value IdleNsOf(const CallbackInfo& info) {
   int64_t ns = 0;
@@ -352,6 +360,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"usageOf", UsageOfOf},
       {"openTcp", OpenTcpOf},
       {"openUnix", OpenUnixOf},
+      {"dropHandshakes", DropHandshakesOf},
       {"duplicate", DuplicateOf},
       {"close", CloseOf},
       {"nameOf", NameOfOf},
@@ -364,6 +373,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"peek", PeekOf},
       {"inPoll", InPollOf},
       {"stuckNs", StuckNsOf},
+      {"responds", RespondsOf},
       {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
       {"acceptOne", AcceptOneOf},

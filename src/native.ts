@@ -28,6 +28,7 @@ interface Addon {
   usageOf(peer: number, out: Float64Array): number;
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
+  dropHandshakes(fd: number): number;
   duplicate(fd: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
@@ -46,6 +47,7 @@ interface Addon {
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
   stuckNs(peer: number): number;
+  responds(peer: number, timeoutUs: number): boolean;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   acceptOne(fd: number): number;
@@ -293,6 +295,14 @@ function abstractName(name: string): string {
   return name + '\0'.repeat(Math.max(0, SUN_PATH_BYTES - Buffer.byteLength(name)));
 }
 
+/**
+ * From now on nobody begins a connection to the listening TCP socket `fd`, whatever has begun goes on.
+ * Returns whether that is so; it cannot be undone.
+ */
+export function dropHandshakes(fd: number): boolean {
+  return hasLinuxParts && helper().dropHandshakes(fd) === 0;
+}
+
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */
 export function duplicate(fd: number): number {
   return helper().duplicate(fd);
@@ -380,6 +390,14 @@ export function inPoll(peer: number): boolean {
  */
 export function stuckMs(peer: number): number {
   return helper().stuckNs(peer) / 1e6;
+}
+
+/**
+ * Whether the thread of `peer` runs, or waits for something that a signal interrupts, as seen within
+ * `timeoutUs`: not one that a tracer or the kernel holds. That one is not answered for.
+ */
+export function responds(peer: number, timeoutUs: number): boolean {
+  return helper().responds(peer, timeoutUs);
 }
 
 /**

@@ -6,6 +6,7 @@ import { EventEmitter } from 'node:events';
 import { constants as fsConstants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import os from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
@@ -51,6 +52,12 @@ export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) =
 const STALLED_MS = 100;
 /** The same, if somebody is to be blamed: to notice takes a tick or two. No evidence for more or less. */
 const BLAME_MS = 5;
+
+/**
+ * How long a connection that has begun may take to be one, when the runtime closes: some round trips to
+ * what is near, as a load balancer. One from farther away may be reset.
+ */
+const HANDSHAKE_MS = 20;
 
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 
@@ -578,6 +585,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#supervisor.close();
     this.#spares.close();
     const all = this.#all();
+    const closes = drainMs > 0 && this.#options.closing === 'refuse';
+    // An application that shuts itself down may go on listening for a while.
+    const alone = signal === null || !all.some((worker) => worker.handles(signal));
+    if (closes && alone && this.#listeners.dropHandshakes()) await delay(HANDSHAKE_MS);
     for (const worker of all) {
       if (signal !== null && worker.handles(signal)) worker.signal(signal);
       else if (drainMs > 0) worker.drain(this.#options.closing === 'serve');
