@@ -13,6 +13,7 @@ import {
   Worker,
 } from 'node:worker_threads';
 import { thrown } from '../errors.js';
+import type { JobNames } from '../job-request.js';
 import { affinity, setAffinity } from '../native.js';
 import type {
   FromWorker,
@@ -54,6 +55,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly jobs: JobNames;
 }
 
 /**
@@ -126,6 +128,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
       sharesListeners: plan.sharesListeners,
+      jobs: plan.jobs,
       control: control.port2,
       requests: requests.port2,
       answered,
