@@ -92,7 +92,7 @@ let settled = false;
  *
  *     export default pinnedWorker((image) => …);
  *
- * On the main thread it binds nothing. Where there is no pinning, it warns (`GYRE_NOT_PINNED`).
+ * On the main thread it binds nothing. Where there is no pinning, it says so on stderr.
  *
  * @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_CPUS` if the thread may
  *   use none of `cpus`
@@ -115,12 +115,12 @@ export function pinnedWorker<Handler extends (...args: never[]) => unknown>(
 }
 
 function pin(cpus: readonly number[] | null): void {
-  settled = true;
   if (!hasHelper || !hasLinuxParts) {
-    process.emitWarning('there is no pinning here, so a thread of a pool is not bound to a CPU', {
-      type: 'GyreWarning',
-      code: 'GYRE_NOT_PINNED',
-    });
+    // A warning would be written in a later turn of a loop that does not turn between tasks.
+    process.stderr.write(
+      'gyre: [GYRE_NOT_PINNED] there is no pinning here, so a thread of a pool is bound to no CPU\n',
+    );
+    settled = true;
     return;
   }
   const usable = affinity();
@@ -137,4 +137,5 @@ function pin(cpus: readonly number[] | null): void {
   widenInChildren(usable);
   markPinned(true);
   setAffinity([claimCpu(choice)]);
+  settled = true;
 }

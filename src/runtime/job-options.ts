@@ -46,8 +46,13 @@ export interface JobPoolOptions {
 }
 
 /** No evidence for more or less. */
-const DEFAULTS = { threads: 'auto', queueMax: 10_000, idleMs: 60_000, niceIncrement: 10 } as const;
-const KNOWN: ReadonlySet<string> = new Set(Object.keys(DEFAULTS));
+export const JOB_POOL_DEFAULTS = {
+  threads: 'auto',
+  queueMax: 10_000,
+  idleMs: 60_000,
+  niceIncrement: 10,
+} as const;
+const KNOWN: ReadonlySet<string> = new Set(Object.keys(JOB_POOL_DEFAULTS));
 
 const QUEUE_MAX = 1_000_000;
 const THREADS_MAX = Math.min(512, POOL_THREADS_MAX);
@@ -79,7 +84,8 @@ export function resolveJobs(value: unknown): JobNames {
 export function resolveJobPool(value: unknown): Readonly<Required<JobPoolOptions>> {
   if (!isPlainObject(value)) return invalid('jobPool', 'an object', value);
   unknownKeys('jobPool option', value, KNOWN);
-  const given = (key: keyof typeof DEFAULTS) => (value[key] === undefined ? DEFAULTS : value)[key];
+  const given = (key: keyof typeof JOB_POOL_DEFAULTS) =>
+    (value[key] === undefined ? JOB_POOL_DEFAULTS : value)[key];
   const threads = given('threads');
   return Object.freeze({
     threads: threads === 'auto' ? threads : integerIn('jobPool.threads', threads, 1, THREADS_MAX),

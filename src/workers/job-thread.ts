@@ -70,8 +70,12 @@ function post(port: MessagePort, outcome: JobOutcome): void {
   port.postMessage(outcome);
 }
 
-/** A DOMException, as postMessage() throws, arrives as an object without anything. */
+/**
+ * What was thrown, as another thread can have it. A DOMException, as postMessage() throws, would
+ * arrive as an object without anything, and null is no error to Piscina.
+ */
 function cloneable(error: unknown): unknown {
+  if (error === null || error === undefined) return new Error(`${error} was thrown`);
   if (!(error instanceof Error) || types.isNativeError(error)) return error;
   const { name, message, stack } = error;
   return Object.defineProperties(new Error(message), {
@@ -103,6 +107,10 @@ async function serve(port: MessagePort, file: string, name: string): Promise<boo
 /** Of a job of a worker it only says whether the function returned. */
 export default async function run({ file, name, value, port }: JobTask): Promise<unknown> {
   if (port !== undefined) return serve(port, file, name);
-  const job = await load(file, name);
-  return job(value);
+  try {
+    const job = await load(file, name);
+    return await job(value);
+  } catch (error) {
+    throw cloneable(error);
+  }
 }

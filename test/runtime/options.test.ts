@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createRuntime, GyreError, type RuntimeOptions } from '../../src/index.js';
 import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/native.js';
+import { JOB_POOL_DEFAULTS } from '../../src/runtime/job-options.js';
 import {
   DEFAULTS,
   listenerAt,
@@ -300,6 +301,8 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
     maxWorkers: null,
+    jobs: {},
+    jobPool: JOB_POOL_DEFAULTS,
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);
