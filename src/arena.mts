@@ -1,1 +1,20 @@
-export {};
+export {
+  type ArenaHandle,
+  type ArenaOptions,
+  arena,
+  attach,
+  Counter,
+  type CounterSpec,
+  counter,
+  type Field,
+  type FieldOf,
+  type FieldType,
+  handleOf,
+  type IntegerField,
+  Records,
+  type RecordsOptions,
+  type RecordsSpec,
+  records,
+  type Schema,
+  type Shared,
+} from './arena.js';

@@ -7,6 +7,7 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { ArenaHandle, ArenaRequest } from './arena-registry.js';
 import type { JobNames, JobRef } from './job-request.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
@@ -89,7 +90,8 @@ export type Request =
    * `fds` were closed by the worker. With `grant`, its server stopped listening, and main
    * closes the descriptors for it that the worker has not seen yet.
    */
-  | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] };
+  | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] }
+  | { readonly kind: 'arena'; readonly arena: ArenaRequest };
 
 /** The answer to `open`. The worker owns `fd` from here on. */
 export interface Opened {
@@ -117,8 +119,13 @@ export interface Refused {
   readonly port: number;
 }
 
+/** The answer to `arena`: it, or the error. */
+export type ArenaReply =
+  | { readonly ok: true; readonly arena: ArenaHandle }
+  | { readonly ok: false; readonly code: string; readonly message: string };
+
 export type OpenReply = Opened | Refused;
-export type Reply = OpenReply | { readonly ok: true; readonly released: true };
+export type Reply = OpenReply | ArenaReply | { readonly ok: true; readonly released: true };
 
 /** The fields of a system error that are lost when it is posted. */
 export interface SystemFields {

@@ -120,7 +120,7 @@ export interface JobPlan {
 /** @param cpus of the workers that start; null where one is not bound */
 export function planJobs(
   options: Pick<ResolvedOptions, 'jobPool' | 'placement'>,
-  machine: Machine,
+  machine: Omit<Machine, 'capabilities'>,
   cpus: readonly (number | null)[],
 ): JobPlan {
   const { threads, niceIncrement } = options.jobPool;

@@ -325,7 +325,7 @@ export class Jobs {
       count(this.#runsByMs, performance.now() - job.startedAt);
       const lost = !outcome.ok && job.thread?.destroyed;
       // The outcome of a worker's job went to that worker; here it is whether there was one.
-      const threw = job.asker === null ? !outcome.ok : outcome.ok && outcome.value === false;
+      const threw = !outcome.ok || (job.asker !== null && outcome.value === false);
       this.#counts[lost ? 'crashed' : threw ? 'failed' : 'finished']++;
       if (lost) this.#fail(job, crashed(outcome.error));
       else this.#end(job, outcome);

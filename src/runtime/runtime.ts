@@ -7,10 +7,18 @@ import { constants as fsConstants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import os from 'node:os';
 import { inspect } from 'node:util';
+import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
-import type { ListenAddress, Repinning, Reply, Request, SoftPinsInit } from '../protocol.js';
+import type {
+  ArenaReply,
+  ListenAddress,
+  Repinning,
+  Reply,
+  Request,
+  SoftPinsInit,
+} from '../protocol.js';
 import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
@@ -416,6 +424,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   #answer(slot: number, request: Request): Reply {
     if (request.kind === 'open') return this.#listeners.open(slot, request.listen);
+    if (request.kind === 'arena') return answerArena(request.arena);
     this.#listeners.release(slot, request.grant, request.fds);
     return { ok: true, released: true };
   }
@@ -616,6 +625,15 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#relay.close();
     this.#state = 'closed';
     this.emit('close');
+  }
+}
+
+function answerArena(request: ArenaRequest): ArenaReply {
+  try {
+    return { ok: true, arena: arenaSource().find(request) };
+  } catch (error) {
+    const { code, message } = error as GyreError;
+    return { ok: false, code, message };
   }
 }
 

@@ -4,6 +4,7 @@
  */
 import { syncBuiltinESMExports } from 'node:module';
 import workerThreads from 'node:worker_threads';
+import { setArenaSource } from '../arena-registry.js';
 import { claimCpu, setThreadName, threadId } from '../native.js';
 import type { FromWorker, ToWorker, WorkerInit } from '../protocol.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
@@ -42,11 +43,14 @@ signals.install();
 const tid = threadId();
 if (tid !== null) Scoreboard.attach(init.scoreboard).own(slot).begin(tid);
 
+const requests = new Requests(init.requests, init.answered);
+setArenaSource({ slot, find: (request) => requests.arena(request) });
+
 const agent = new Agent({
   ...{ slot, accepting },
   scoreboard: init.scoreboard,
   moving: init.moving,
-  transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
+  transport: init.sharesListeners ? requests : null,
   send,
   deliver: (signal) => signals.deliver(signal),
   exit: () => process.exit(),

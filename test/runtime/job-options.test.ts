@@ -1,15 +1,11 @@
 /** The options `jobs` and `jobPool`: what they come to on a given machine. */
 import path from 'node:path';
 import t from 'tap';
-import type { Capabilities } from '../../src/runtime/capabilities.js';
 import { planJobs, resolveJobPool, resolveJobs } from '../../src/runtime/job-options.js';
 import type { Machine } from '../../src/runtime/plan.js';
 import { machine as described } from '../support/described.js';
 
-const yes = { available: true };
-const ALL: Capabilities = { native: yes, pin: yes, reusePort: yes, counters: yes, move: yes };
-const machine = (changes: Partial<Machine> = {}): Machine => ({
-  capabilities: ALL,
+const machine = (changes: Partial<Machine> = {}): Omit<Machine, 'capabilities'> => ({
   inherited: [0, 1, 2, 3],
   parallelism: 4,
   quotaCpus: Number.POSITIVE_INFINITY,
