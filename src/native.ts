@@ -26,6 +26,7 @@ interface Addon {
   tighten(): number;
   setCpus(peer: number, cpus: readonly number[]): number;
   usageOf(peer: number, out: Float64Array): number;
+  claimCpu(cpus: readonly number[]): number;
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
   dropHandshakes(fd: number): number;
@@ -35,6 +36,7 @@ interface Addon {
   cookieOf(fd: number): bigint | number;
   closeIfSame(fd: number, cookie: bigint): number;
   misalignmentOf(view: Int32Array, alignmentBytes: number): number;
+  adviseHuge(view: Int32Array, hugeBytes: number): number;
   attachLoop(
     words: Int32Array,
     loopsIndex: number,
@@ -270,6 +272,15 @@ export function usageOf(peer: number): Usage | null {
   return { runMs: runNs / 1e6, delayMs: delayNs / 1e6, runs, cpu, runnable: runnable !== 0 };
 }
 
+/**
+ * The one of `cpus` that fewest threads of this process have claimed, and among equals the
+ * first. The claim is the calling thread's until it ends; it binds nothing.
+ */
+export function claimCpu(cpus: readonly number[]): number {
+  if (cpus.length === 0) throw new RangeError('there is no CPU to claim');
+  return helper().claimCpu(cpus);
+}
+
 /** Opens a listening socket; returns its descriptor or -errno. */
 export function openTcp(
   address: string,
@@ -333,6 +344,17 @@ export const misalignmentOf =
   addon === null
     ? null
     : (view: Int32Array, alignmentBytes: number) => addon.misalignmentOf(view, alignmentBytes);
+
+/**
+ * Asks for huge pages of `hugeBytes` where `view` has room for whole ones, when they are first
+ * touched (madvise(2)).
+ *
+ * @returns how many bytes that is
+ * @throws GyreError ERR_GYRE_NATIVE where the kernel has none
+ */
+export function adviseHuge(view: Int32Array, hugeBytes: number): number {
+  return checked('madvise', helper().adviseHuge(view, hugeBytes));
+}
 
 /**
  * Counts this loop's iterations into `words[loopsIndex]` and its clock into

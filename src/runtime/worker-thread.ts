@@ -13,6 +13,7 @@ import {
   Worker,
 } from 'node:worker_threads';
 import { thrown } from '../errors.js';
+import type { JobNames } from '../job-request.js';
 import { affinity, responds, setAffinity, stuckMs } from '../native.js';
 import type {
   FromWorker,
@@ -62,6 +63,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly jobs: JobNames;
 }
 
 /**
@@ -134,6 +136,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
       sharesListeners: plan.sharesListeners,
+      jobs: plan.jobs,
       control: control.port2,
       requests: requests.port2,
       answered,
