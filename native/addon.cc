@@ -15,10 +15,12 @@
 #include <vector>
 
 #include "cpuid.h"
+#include "datagram.h"
 #include "loop.h"
 #include "memory.h"
 #include "pin.h"
 #include "platform.h"
+#include "poll.h"
 #include "safepoint.h"
 #include "socket.h"
 #include "taking.h"
@@ -137,10 +139,13 @@ Value DuplicateOf(const CallbackInfo& info) { return Result(info, Duplicate(Int(
 // close(fd): 0 | -errno
 Value CloseOf(const CallbackInfo& info) { return Result(info, Close(Int(info, 0))); }
 
-// nameOf(fd): { family, port, text } | -errno
-Value NameOfOf(const CallbackInfo& info) {
-  SocketName name;
-  int error = NameOf(Int(info, 0), &name);
+// openUdp(address, port, family, flags, receiveBufferBytes): fd | -errno
+Value OpenUdpOf(const CallbackInfo& info) {
+  return Result(info, OpenUdp(Text(info, 0).c_str(), Int(info, 1), Int(info, 2), Int(info, 3), Int(info, 4)));
+}
+
+template <typename Name>
+Value NameResult(const CallbackInfo& info, int error, const Name& name) {
   if (error != 0) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("family", Napi::Number::New(info.Env(), name.family));
@@ -148,6 +153,63 @@ Value NameOfOf(const CallbackInfo& info) {
   result.Set("text", Napi::String::New(info.Env(), name.text));
   return result;
 }
+
+// nameOf(fd), udpNameOf(fd): { family, port, text } | -errno
+Value NameOfOf(const CallbackInfo& info) {
+  SocketName name;
+  int error = NameOf(Int(info, 0), &name);
+  return NameResult(info, error, name);
+}
+Value UdpNameOfOf(const CallbackInfo& info) {
+  SocketName name;
+  int error = UdpNameOf(Int(info, 0), &name);
+  return NameResult(info, error, name);
+}
+
+// receiveDatagram(fd, data: Uint8Array, peer: Uint8Array[28], words: Int32Array, index)
+//   : length | -errno; adds 1 to words[index] when there was one
+Value ReceiveDatagramOf(const CallbackInfo& info) {
+  auto data = info[1].As<Napi::Uint8Array>();
+  int32_t* words = info[3].As<Napi::Int32Array>().Data();
+  return Result(info, static_cast<double>(ReceiveDatagram(Int(info, 0), data.Data(), data.ByteLength(),
+                                                          info[2].As<Napi::Uint8Array>().Data(),
+                                                          words + Int(info, 4))));
+}
+
+// sendDatagram(fd, data, peer: Uint8Array[28]): bytes | -errno
+Value SendDatagramOf(const CallbackInfo& info) {
+  auto data = info[1].As<Napi::Uint8Array>();
+  return Result(info, static_cast<double>(SendDatagram(Int(info, 0), data.Data(), data.ByteLength(),
+                                                       info[2].As<Napi::Uint8Array>().Data())));
+}
+
+// peerNameOf(peer: Uint8Array[28]): { family, port, text } | -errno
+Value PeerNameOfOf(const CallbackInfo& info) {
+  PeerName name;
+  int error = PeerNameOf(info[0].As<Napi::Uint8Array>().Data(), &name);
+  return NameResult(info, error, name);
+}
+
+// droppedAt(fd): count | -errno
+Value DroppedAtOf(const CallbackInfo& info) { return Result(info, static_cast<double>(DroppedAt(Int(info, 0)))); }
+
+// createPoll(fd, onReady): { start(events), stop(), close() } | -errno
+Value CreatePollOf(const CallbackInfo& info) {
+  int error = 0;
+  PollHandle* poll = PollHandle::Create(info.Env(), Int(info, 0), info[1].As<Napi::Function>(), &error);
+  if (poll == nullptr) return Result(info, error);
+  // As with attachLoop(): src/native.ts calls none of these after close().
+  auto result = Napi::Object::New(info.Env());
+  result.Set("start", Napi::Function::New(info.Env(), [poll](const CallbackInfo& call) -> Napi::Value {
+               return Result(call, poll->Start(Int(call, 0)));
+             }));
+  result.Set("stop", Napi::Function::New(info.Env(), [poll](const CallbackInfo&) { poll->Stop(); }));
+  result.Set("close", Napi::Function::New(info.Env(), [poll](const CallbackInfo&) { poll->Close(); }));
+  return result;
+}
+
+// pollNow(fd): events | -errno
+Value PollNowOf(const CallbackInfo& info) { return Result(info, PollNow(Int(info, 0))); }
 
 // cookieOf(fd): bigint | -errno
 Value CookieOfOf(const CallbackInfo& info) {
@@ -388,6 +450,14 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"duplicate", DuplicateOf},
       {"close", CloseOf},
       {"nameOf", NameOfOf},
+      {"openUdp", OpenUdpOf},
+      {"udpNameOf", UdpNameOfOf},
+      {"receiveDatagram", ReceiveDatagramOf},
+      {"sendDatagram", SendDatagramOf},
+      {"peerNameOf", PeerNameOfOf},
+      {"droppedAt", DroppedAtOf},
+      {"createPoll", CreatePollOf},
+      {"pollNow", PollNowOf},
       {"cookieOf", CookieOfOf},
       {"closeIfSame", CloseIfSameOf},
       {"misalignmentOf", MisalignmentOf},

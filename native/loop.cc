@@ -101,7 +101,7 @@ constexpr uint64_t kAskedNs = 1000000000;
 
 }  // namespace
 
-void CallIntoJs(napi_env env, napi_ref function) {
+void CallIntoJs(napi_env env, napi_ref function, std::initializer_list<int32_t> numbers) {
   napi_handle_scope scope;
   napi_value global;
   napi_value callee;
@@ -112,7 +112,12 @@ void CallIntoJs(napi_env env, napi_ref function) {
     // environment is being torn down, which is not an error here.
     napi_value result;
     napi_value error;
-    if (napi_make_callback(env, nullptr, global, callee, 0, nullptr, &result) ==
+    napi_value arguments[2];
+    size_t count = 0;
+    for (int32_t number : numbers) {
+      if (count < 2 && napi_create_int32(env, number, &arguments[count]) == napi_ok) count++;
+    }
+    if (napi_make_callback(env, nullptr, global, callee, count, arguments, &result) ==
             napi_pending_exception &&
         napi_get_and_clear_last_exception(env, &error) == napi_ok) {
       napi_fatal_exception(env, error);

@@ -5,6 +5,7 @@
 
 #include <stdint.h>
 
+#include <initializer_list>
 #include <memory>
 
 #include "peer.h"
@@ -12,10 +13,10 @@
 
 namespace gyre {
 
-// Calls `function` from a libuv callback on the loop of `env`. What it throws is an
-// uncaught exception of that thread. Plain Node-API, here and for references: during
-// teardown its calls fail, and the C++ wrapper would turn that into a fatal error.
-void CallIntoJs(napi_env env, napi_ref function);
+// Calls `function` from a libuv callback on the loop of `env`, with at most two numbers. What
+// it throws is an uncaught exception of that thread. Plain Node-API, here and for references:
+// during teardown its calls fail, and the C++ wrapper would turn that into a fatal error.
+void CallIntoJs(napi_env env, napi_ref function, std::initializer_list<int32_t> numbers = {});
 
 // When a worker looks at its own events, and what it is told of them: DESIGN's round.
 // Arguments of LoopHooks::Attach, converted.

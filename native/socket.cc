@@ -37,12 +37,12 @@ int AwayFromStdio(int fd) {
   return moved >= 0 ? moved : -error;
 }
 
-int NewSocket(int domain) {
+int NewSocket(int domain, int type) {
 #if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
-  int fd = socket(domain, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int fd = socket(domain, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -errno;
 #else
-  int fd = socket(domain, SOCK_STREAM, 0);
+  int fd = socket(domain, type, 0);
   if (fd < 0) return -errno;
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
@@ -56,11 +56,12 @@ int Fail(int fd) {
   return -error;
 }
 
-int BoundTcp(const sockaddr* name, socklen_t length, int domain, bool ipv6_only, bool reuse_port) {
-  int fd = NewSocket(domain);
+int Bound(int type, const sockaddr* name, socklen_t length, int domain, bool ipv6_only, bool reuse_port) {
+  int fd = NewSocket(domain, type);
   if (fd < 0) return fd;
   int on = 1;
-  if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) return Fail(fd);
+  // Of a datagram socket it would let others take the port.
+  if (type == SOCK_STREAM && setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) != 0) return Fail(fd);
   if (reuse_port) {
 #if GYRE_LINUX
     if (setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)) != 0) return Fail(fd);
@@ -81,9 +82,8 @@ int BoundTcp(const sockaddr* name, socklen_t length, int domain, bool ipv6_only,
   return fd;
 }
 
-}  // namespace
-
-int OpenTcp(const char* address, int port, int family, int flags, int backlog) {
+// A bound socket of `type`. Arguments as in OpenTcp().
+int Open(int type, const char* address, int port, int family, int flags) {
   sockaddr_storage name;
   memset(&name, 0, sizeof(name));
   int domain = family == 6 ? AF_INET6 : AF_INET;
@@ -96,13 +96,26 @@ int OpenTcp(const char* address, int port, int family, int flags, int backlog) {
 
   // Port 0 needs no probe: the kernel never picks a port that anybody has bound.
   if ((flags & kProbe) != 0 && port != 0) {
-    int probe = BoundTcp(where, length, domain, ipv6_only, false);
+    int probe = Bound(type, where, length, domain, ipv6_only, false);
     if (probe < 0) return probe;
     close(probe);
   }
-  int fd = BoundTcp(where, length, domain, ipv6_only, (flags & kReusePort) != 0);
+  return Bound(type, where, length, domain, ipv6_only, (flags & kReusePort) != 0);
+}
+
+}  // namespace
+
+int OpenTcp(const char* address, int port, int family, int flags, int backlog) {
+  int fd = Open(SOCK_STREAM, address, port, family, flags);
   if (fd < 0) return fd;
   if (listen(fd, backlog) != 0) return Fail(fd);
+  return fd;
+}
+
+int OpenUdp(const char* address, int port, int family, int flags, int receive_buffer) {
+  int fd = Open(SOCK_DGRAM, address, port, family, flags);
+  if (fd < 0 || receive_buffer == 0) return fd;
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &receive_buffer, sizeof(receive_buffer)) != 0) return Fail(fd);
   return fd;
 }
 
@@ -117,7 +130,7 @@ int OpenUnix(const std::string& path, int backlog) {
   socklen_t length = abstract
                          ? static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + path.size())
                          : static_cast<socklen_t>(sizeof(name));
-  int fd = NewSocket(AF_UNIX);
+  int fd = NewSocket(AF_UNIX, SOCK_STREAM);
   if (fd < 0) return fd;
   if (bind(fd, reinterpret_cast<const sockaddr*>(&name), length) != 0) {
     // libuv reports a missing directory as EACCES, as Windows does; so does node.
@@ -162,11 +175,13 @@ int Close(int fd) {
   return 0;
 }
 
-int NameOf(int fd, SocketName* result) {
+namespace {
+
+int NameOfType(int fd, int wanted, SocketName* result) {
   int type = 0;
   socklen_t type_length = sizeof(type);
   if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0) return -errno;
-  if (type != SOCK_STREAM) return -ESOCKTNOSUPPORT;
+  if (type != wanted) return -ESOCKTNOSUPPORT;
   sockaddr_storage name;
   memset(&name, 0, sizeof(name));
   socklen_t length = sizeof(name);
@@ -195,6 +210,11 @@ int NameOf(int fd, SocketName* result) {
   }
   return 0;
 }
+
+}  // namespace
+
+int NameOf(int fd, SocketName* name) { return NameOfType(fd, SOCK_STREAM, name); }
+int UdpNameOf(int fd, SocketName* name) { return NameOfType(fd, SOCK_DGRAM, name); }
 
 int CookieOf(int fd, uint64_t* cookie) {
 #if GYRE_LINUX && defined(SO_COOKIE)

@@ -24,6 +24,10 @@ enum TcpFlag {
 // may carry an IPv6 zone ("fe80::1%eth0").
 int OpenTcp(const char* address, int port, int family, int flags, int backlog);
 
+// A bound, non-blocking datagram socket. Of `flags` and addresses the same is true.
+// `receive_buffer` is SO_RCVBUF in bytes, of which the kernel makes what it likes; 0: its default.
+int OpenUdp(const char* address, int port, int family, int flags, int receive_buffer);
+
 // `path` that begins with NUL is in Linux's abstract namespace.
 int OpenUnix(const std::string& path, int backlog);
 
@@ -42,6 +46,8 @@ struct SocketName {
 };
 // Of stream sockets only: nothing else can listen.
 int NameOf(int fd, SocketName* name);
+// The same of datagram sockets.
+int UdpNameOf(int fd, SocketName* name);
 
 // The kernel's 64-bit name of the socket itself, the same through every
 // descriptor that refers to it and never used again (SO_COOKIE, Linux 4.12).

@@ -33,6 +33,17 @@ export const ERROR_CODES = {
   ERR_GYRE_ARENA_FULL: 'There is no room left in an arena, or there are too many.',
   ERR_GYRE_NO_RUNTIME: 'Something was asked of the runtime on a thread that belongs to none.',
   ERR_GYRE_CLOSED: 'The runtime is closing or closed.',
+  ERR_GYRE_SOURCE_NAME:
+    'The name of a source or event is no string of 1 to 256 characters, or it is taken.',
+  ERR_GYRE_SOURCE_SIGNAL: 'There is no such signal, or a program cannot or must not handle it.',
+  ERR_GYRE_SOURCE_PATH: 'A path does not exist or cannot be watched.',
+  ERR_GYRE_SOURCE_FD: 'A descriptor is closed or cannot be polled.',
+  ERR_GYRE_EVENT_PAYLOAD: 'A payload cannot be cloned.',
+  ERR_GYRE_EVENT_UNHANDLED: 'No worker has a handler for what fired.',
+  ERR_GYRE_EVENT_FAILED: 'The handler of a firing threw or rejected; `cause` is the error.',
+  ERR_GYRE_EVENT_LOST: 'A worker ended while it handled a firing, which is not tried again.',
+  ERR_GYRE_EVENT_TIMEOUT: 'The handler of a firing took longer than `timeoutMs`.',
+  ERR_GYRE_EVENT_REFUSED: 'Too many emitted events wait for a worker.',
   ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
 } as const;
 

@@ -12,6 +12,7 @@ import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
 export type { RunOptions } from './job-request.js';
+export type { EventKind, Handled, HandlingOptions } from './events.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
@@ -35,6 +36,19 @@ export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { JobPoolOptions } from './runtime/job-options.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
+export type {
+  DatagramOptions,
+  DatagramSource,
+  FdOptions,
+  PathOptions,
+  Source,
+  SourceCounts,
+  SourceFailure,
+  SourceInfo,
+  SourceOptions,
+  Sources,
+  TimerOptions,
+} from './runtime/sources/api.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { WorkerRow } from './scheduler/scoreboard.js';
 export type { Topology } from './scheduler/topology.js';

@@ -17,6 +17,9 @@ import { setJobRunner, setSelf } from './workers/self.js';
 import { setArguments } from './workers/thread-process.js';
 
 type InlineOptions = Parameters<InlineFactory>[0];
+const scheduleImmediate = setImmediate;
+/** The longest interval there is: 24 days. */
+const FOREVER_MS = 2 ** 31 - 1;
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
@@ -33,8 +36,14 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly #argv = process.argv;
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
+  /** While events keep the process alive: there is no port here that could. */
+  #alive: NodeJS.Timeout | undefined;
 
-  constructor({ entry, args, jobs }: InlineOptions, scoreboard: Scoreboard) {
+  constructor(
+    { entry, args, jobs }: InlineOptions,
+    scoreboard: Scoreboard,
+    offers: Int32Array<SharedArrayBuffer>,
+  ) {
     super();
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
@@ -44,11 +53,17 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     this.#jobs = new JobClient(jobs, (message) => this.#receive(message));
     setJobRunner(this.#jobs);
     this.#agent = new Agent({
-      ...{ slot: 0, accepting: 1 },
+      ...{ slot: 0, accepting: 1, offers },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
       transport: null,
-      send: (message) => this.#receive(message),
+      // As a port does, at the call.
+      send: (message) =>
+        this.#receive(message.kind === 'emit' ? structuredClone(message) : message),
+      keepAlive: (on) => {
+        clearInterval(this.#alive);
+        if (on) this.#alive = setInterval(() => {}, FOREVER_MS);
+      },
       deliver: () => {}, // node itself delivers signals on this thread
       exit: () => this.#end({ code: 0, error: undefined }),
     });
@@ -77,7 +92,13 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   send(message: ToWorker): void {
     if (this.#exit !== null) return;
     if (message.kind === 'job-failed') this.#jobs.failed(message);
-    else this.#agent.receive(message);
+    // A thread would hear of it in a later turn, and whoever sends it relies on that.
+    else if (message.kind !== 'event') this.#agent.receive(message);
+    else {
+      scheduleImmediate(() => {
+        if (this.#exit === null) this.#agent.receive(message);
+      });
+    }
   }
 
   drain(serve = false): void {
@@ -114,6 +135,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   #end(exit: WorkerExit): void {
     if (this.#exit !== null) return;
     this.#exit = exit;
+    clearInterval(this.#alive);
     this.#agent.uninstall();
     setSelf(null);
     setJobRunner(null);
@@ -128,4 +150,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = (options, scoreboard) => new InlineWorker(options, scoreboard);
+export const inline: InlineFactory = (options, scoreboard, offers) =>
+  new InlineWorker(options, scoreboard, offers);

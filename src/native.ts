@@ -33,6 +33,20 @@ interface Addon {
   duplicate(fd: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
+  openUdp(address: string, port: number, family: number, flags: number, bytes: number): number;
+  udpNameOf(fd: number): SocketName | number;
+  receiveDatagram(
+    fd: number,
+    data: Uint8Array,
+    peer: Uint8Array,
+    words: Int32Array,
+    index: number,
+  ): number;
+  sendDatagram(fd: number, data: Uint8Array, peer: Uint8Array): number;
+  peerNameOf(peer: Uint8Array): SocketName | number;
+  droppedAt(fd: number): number;
+  createPoll(fd: number, onReady: (status: number, events: number) => void): NativePoll | number;
+  pollNow(fd: number): number;
   cookieOf(fd: number): bigint | number;
   closeIfSame(fd: number, cookie: bigint): number;
   misalignmentOf(view: Int32Array, alignmentBytes: number): number;
@@ -154,6 +168,30 @@ export interface SocketName {
   readonly port: number;
   readonly text: string;
 }
+
+interface NativePoll {
+  start(events: number): number;
+  stop(): void;
+  close(): void;
+}
+
+/** One descriptor, watched by the loop of the thread that made this: see {@link watchReady}. */
+export interface Poll {
+  /** Watches for `events`, {@link READABLE} and {@link WRITABLE}, until {@link stop}. */
+  start(events: number): void;
+  stop(): void;
+  /** From here on the descriptor may be closed. */
+  close(): void;
+}
+
+/** What a descriptor is ready for, as a sum. */
+export const READABLE = 1;
+export const WRITABLE = 2;
+/** Only of {@link readyNow}: the other end has hung up or writes no more, or it has failed. */
+export const HUNG_UP = 4;
+
+/** Bytes of the address of whoever sent a datagram, as the helper keeps it. */
+export const PEER_BYTES = 28;
 
 /** The helper's handles in one event loop. */
 export interface LoopHooks {
@@ -327,6 +365,89 @@ export function close(fd: number): void {
 /** What `fd` is bound to; throws if it is not an internet or Unix socket. */
 export function nameOf(fd: number): SocketName {
   return checked('getsockname', helper().nameOf(fd));
+}
+
+/**
+ * Opens a bound datagram socket; returns its descriptor or -errno. `flags` as of {@link openTcp}.
+ *
+ * @param receiveBufferBytes SO_RCVBUF, which the kernel doubles and limits; 0: its default
+ */
+export function openUdp(
+  address: string,
+  port: number,
+  family: 4 | 6,
+  flags: number,
+  receiveBufferBytes: number,
+): number {
+  return helper().openUdp(address, port, family, flags, receiveBufferBytes);
+}
+
+/** What datagram socket `fd` is bound to. */
+export function udpNameOf(fd: number): SocketName {
+  return checked('getsockname', helper().udpNameOf(fd));
+}
+
+/**
+ * Takes a datagram from `fd`, if one waits, and counts it into `words[index]`: its length, or
+ * -errno. `peer`, of {@link PEER_BYTES}, gets who sent it. Never blocks.
+ */
+export function receiveDatagram(
+  fd: number,
+  data: Uint8Array,
+  peer: Uint8Array,
+  words: Int32Array,
+  index: number,
+): number {
+  return helper().receiveDatagram(fd, data, peer, words, index);
+}
+
+/** Sends `data` from `fd` to `peer`: its length, or -errno. Never blocks. */
+export function sendDatagram(fd: number, data: Uint8Array, peer: Uint8Array): number {
+  return helper().sendDatagram(fd, data, peer);
+}
+
+/** Who sent a datagram, in words. */
+export function peerNameOf(peer: Uint8Array): SocketName {
+  return checked('getnameinfo', helper().peerNameOf(peer));
+}
+
+/** Datagrams that the kernel has dropped at `fd`, modulo 2^32; null where it does not tell. */
+export function droppedAt(fd: number): number | null {
+  const dropped = helper().droppedAt(fd);
+  return dropped < 0 ? null : dropped;
+}
+
+/**
+ * Watches descriptor `fd`, which it makes non-blocking and which must stay open until the result
+ * is closed. `onReady` is called once in each iteration of this thread's loop while `fd` is
+ * ready, with 0 and events, or with -errno after it has failed. Never keeps the loop alive.
+ *
+ * @throws GyreError `ERR_GYRE_NATIVE` if `fd` is closed (EBADF), cannot be polled (EPERM), or is
+ *   watched by this loop already (EEXIST)
+ */
+export function watchReady(fd: number, onReady: (status: number, events: number) => void): Poll {
+  const native = checked('uv_poll_init', helper().createPoll(fd, onReady));
+  let open = true;
+  return {
+    start(events) {
+      if (open) checked('uv_poll_start', native.start(events));
+    },
+    stop() {
+      if (open) native.stop();
+    },
+    close() {
+      if (open) native.close();
+      open = false;
+    },
+  };
+}
+
+/**
+ * What `fd` is ready for now: a sum of {@link READABLE}, which it is not at its end, {@link WRITABLE}
+ * and {@link HUNG_UP}.
+ */
+export function readyNow(fd: number): number {
+  return checked('poll', helper().pollNow(fd));
 }
 
 /** The kernel's name of the socket behind `fd`, or null where it has none (SO_COOKIE). */

@@ -9,8 +9,10 @@
 import type { MessagePort } from 'node:worker_threads';
 import type { ArenaHandle, ArenaRequest } from './arena-registry.js';
 import type { JobNames, JobRef } from './job-request.js';
+import type { EventKind, Handled, Handling } from './events.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
+import type { Offer } from './scheduler/offers.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
@@ -36,6 +38,8 @@ export interface WorkerInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
+  /** Which firings its handlers have begun: src/scheduler/offers.ts. */
+  readonly offers: Int32Array<SharedArrayBuffer>;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -161,7 +165,8 @@ export type FromWorker =
   /** Run a job: its value waits in `port`, where its outcome is to go. */
   | { readonly kind: 'job'; readonly id: number; readonly ref: JobRef; readonly port: MessagePort }
   /** Nobody wants the outcome of a job any more. */
-  | { readonly kind: 'job-cancel'; readonly id: number };
+  | { readonly kind: 'job-cancel'; readonly id: number }
+  | EventFromWorker;
 
 export type ToWorker =
   /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
@@ -179,7 +184,8 @@ export type ToWorker =
   | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
   /** No longer accept from `fd`: another worker does again. */
   | { readonly kind: 'yield'; readonly grant: number; readonly fd: number }
-  | JobFailure;
+  | JobFailure
+  | EventToWorker;
 
 /** A job of this worker has no outcome: it was refused, or its thread has ended. */
 export interface JobFailure {
@@ -221,6 +227,83 @@ export interface FromJobThread {
   readonly tid: number | null;
   readonly cpu: number | null;
 }
+
+/** An error on its way to another thread, which does not keep what it has beyond this. */
+export interface PostedError {
+  /** An Error, or what else was thrown, in words if it cannot be cloned. */
+  readonly value: unknown;
+  readonly code: string | null;
+}
+
+/** What became of an emitted event. */
+export type Emitted =
+  | { readonly handled: Handled }
+  | { readonly code: string; readonly message: string; readonly cause: PostedError | null };
+
+/** What a worker says of events. */
+export type EventFromWorker =
+  /** It has a handler for `name`, or no longer. */
+  | { readonly kind: 'handles'; readonly name: string; readonly on: boolean }
+  /** A handler has settled; with an error if it threw or rejected. */
+  | {
+      readonly kind: 'settled';
+      readonly id: number;
+      readonly offer: Offer;
+      readonly error: PostedError | null;
+    }
+  /** An offered firing was begun by nobody: there is no handler for it here any more. */
+  | { readonly kind: 'declined'; readonly id: number; readonly offer: Offer }
+  /** The application emits; `emitted` answers. */
+  | {
+      readonly kind: 'emit';
+      readonly call: number;
+      readonly name: string;
+      readonly payload: unknown;
+      readonly handling: Handling;
+    }
+  /** A handler closes the source of its event. */
+  | { readonly kind: 'close-source'; readonly source: number }
+  /** It reads no more datagrams for `source`, and the handlers of all that it read have settled. */
+  | { readonly kind: 'reads-no-more'; readonly source: number }
+  /** Handlers of `times` datagrams have failed; the error is of the last one. */
+  | {
+      readonly kind: 'datagrams-failed';
+      readonly source: number;
+      readonly times: number;
+      readonly error: PostedError;
+    };
+
+/** What main says of events. */
+export type EventToWorker =
+  /** Handle this, unless it has been taken back. Always answered by `settled` or `declined`, if not. */
+  | {
+      readonly kind: 'event';
+      readonly id: number;
+      readonly offer: Offer;
+      readonly source: number;
+      readonly event: EventKind;
+      readonly name: string;
+      readonly attempt: number;
+      readonly payload: unknown;
+    }
+  /** The firing has timed out. */
+  | { readonly kind: 'abandon'; readonly id: number }
+  /** Read datagrams from `fd`, which stays main's, until told not to. */
+  | {
+      readonly kind: 'read';
+      readonly source: number;
+      readonly name: string;
+      readonly fd: number;
+      /** src/scheduler/receptions.ts */
+      readonly receptions: Int32Array<SharedArrayBuffer>;
+      /** Handlers that may be at work at once. */
+      readonly inFlightMax: number;
+    }
+  /** Answered by `reads-no-more`. */
+  | { readonly kind: 'stop-reading'; readonly source: number }
+  | { readonly kind: 'emitted'; readonly call: number; readonly outcome: Emitted }
+  /** No source fires any more. */
+  | { readonly kind: 'no-more-events' };
 
 /** What the governor is started with. */
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {

@@ -5,9 +5,43 @@
  */
 import type { Socket } from 'node:net';
 import { GyreError } from './errors.js';
+import {
+  type EventHandler,
+  emitHandling,
+  eventName,
+  type Handled,
+  type HandlingOptions,
+  type SourceEvent,
+} from './events.js';
 import type { RunOptions } from './job-request.js';
-import { getJobRunner, getMovingControl, getSelf, type WorkerSelf } from './workers/self.js';
+import {
+  getEventsControl,
+  getJobRunner,
+  getMovingControl,
+  getSelf,
+  type WorkerSelf,
+} from './workers/self.js';
 
+export type {
+  Datagram,
+  DatagramEvent,
+  DatagramPeer,
+  EmittedEvent,
+  EventHandler,
+  EventKind,
+  FdEvent,
+  FdFiring,
+  Handled,
+  HandlingOptions,
+  PathChange,
+  PathEvent,
+  PathFiring,
+  SignalEvent,
+  SignalFiring,
+  SourceEvent,
+  TimerEvent,
+  TimerFiring,
+} from './events.js';
 export type { RunOptions, WorkerSelf };
 
 /** The worker that this thread is, or null on a thread that gyre did not start. */
@@ -65,4 +99,51 @@ export async function run<Result = unknown>(
     throw new GyreError('ERR_GYRE_NO_RUNTIME', 'run() is for workers of a runtime');
   }
   return (await runner.run(job, value, options)) as Result;
+}
+
+/**
+ * Handles what fires under `name`, from a source of `runtime.sources` or `emit()`. Each firing is
+ * handled by one worker that has a handler for its name, and is settled when the handler returns
+ * or what it returns settles. While there is a handler this worker does not end by itself.
+ *
+ * A worker that is started anew says so again, by loading its program. On a thread that gyre did
+ * not start it has no effect.
+ *
+ * @returns what ends it
+ * @throws GyreError `ERR_GYRE_SOURCE_NAME` if it is no name, or has a handler in this worker
+ */
+export function onEvent<Event extends SourceEvent = SourceEvent>(
+  name: string,
+  handler: EventHandler<Event>,
+): () => void {
+  return getEventsControl()?.on(eventName(name), handler as EventHandler) ?? (() => {});
+}
+
+/**
+ * Has `payload` handled by one worker that has a handler for `name`, perhaps this one. It is
+ * cloned, as by `structuredClone()`, before this returns. Resolves when the handler has settled; who
+ * does not wait need not look at the result, which is no unhandled rejection.
+ *
+ * @throws GyreError `ERR_GYRE_SOURCE_NAME`, `ERR_GYRE_EVENT_PAYLOAD` if it cannot be cloned, and
+ *   for options `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID`. Rejects with
+ *   `ERR_GYRE_EVENT_UNHANDLED`, `_FAILED`, `_LOST`, `_TIMEOUT` or `_REFUSED`, or `ERR_GYRE_CLOSED`.
+ */
+export function emit(name: string, payload?: unknown, options?: HandlingOptions): Promise<Handled> {
+  const control = getEventsControl();
+  if (control !== null) return control.emit(name, payload, options);
+  eventName(name);
+  emitHandling(options);
+  const nobody = Promise.reject<Handled>(
+    new GyreError('ERR_GYRE_EVENT_UNHANDLED', 'this thread is no worker of gyre'),
+  );
+  nobody.catch(() => {});
+  return nobody;
+}
+
+/**
+ * Says that this worker serves. Only for a program that listens on nothing and merely handles
+ * events: one that does is known to serve by that. Call it after the last `onEvent()`.
+ */
+export function ready(): void {
+  getEventsControl()?.ready();
 }

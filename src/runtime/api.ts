@@ -9,6 +9,7 @@ import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/scoreboard.js';
 import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
+import type { SourceFailure, SourceInfo, Sources } from './sources/api.js';
 
 /** A worker as `runtime.workers` lists it. */
 export interface WorkerInfo {
@@ -78,6 +79,8 @@ export interface Snapshot {
   /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
   readonly blamed: readonly Blamed[];
   readonly jobs: JobsSnapshot;
+  /** `runtime.sources.list()`. */
+  readonly sources: readonly SourceInfo[];
 }
 
 /**
@@ -159,6 +162,11 @@ export interface RuntimeEvents {
   narrow: [repinning: WorkerRepinning];
   /** Every worker was replaced, by `reload()`. */
   reload: [];
+  /**
+   * A firing of a source was not handled as it should. Without a listener a warning says so, once
+   * for each name and code.
+   */
+  failure: [failure: SourceFailure];
   /** Everything has ended: no thread, socket or timer is left. */
   close: [];
 }
@@ -192,6 +200,8 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   /** Standby workers that run now; see the option `spares`. */
   readonly spares: readonly WorkerInfo[];
   readonly capabilities: Capabilities;
+  /** Timers, signals, paths, descriptors, datagrams, and what is emitted. */
+  readonly sources: Sources;
   readonly state: RuntimeState;
   /** Signals that the application listens for, in any worker. */
   readonly handledSignals: readonly NodeJS.Signals[];

@@ -20,7 +20,15 @@ import type {
   Request,
   SoftPinsInit,
 } from '../protocol.js';
-import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
+import {
+  type Neighbours,
+  type Rings,
+  ringsFor,
+  withSpares,
+  withTwins,
+} from '../scheduler/neighbourhood.js';
+import { Offers } from '../scheduler/offers.js';
+import { seededRandom } from '../scheduler/random.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
   CloseOptions,
@@ -49,6 +57,8 @@ import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } fr
 import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
+import type { SourceFailure, Sources } from './sources/api.js';
+import { RuntimeSources } from './sources/sources.js';
 import { Spares } from './spares.js';
 import { shown, stackOf } from './stack.js';
 import { closedError, endedEarly, Supervisor } from './supervisor.js';
@@ -57,7 +67,11 @@ import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
-export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) => WorkerHandle;
+export type InlineFactory = (
+  options: ResolvedOptions,
+  scoreboard: Scoreboard,
+  offers: Int32Array<SharedArrayBuffer>,
+) => WorkerHandle;
 
 /** How long a worker must have stood still before the governor tells: it may be a hang. */
 const STALLED_MS = 100;
@@ -71,6 +85,8 @@ const BLAME_MS = 5;
 const HANDSHAKE_MS = 20;
 
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
+/** Kinds of failures of which a warning tells where nobody listens. */
+const WARNINGS_MAX = 100;
 
 class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   capabilities: Capabilities;
@@ -79,6 +95,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #scoreboard: Scoreboard;
   readonly #listeners: Listeners;
   readonly #supervisor: Supervisor;
+  readonly #offers: Offers;
+  readonly #sources: RuntimeSources;
+  readonly #warned = new Set<string>();
   readonly #relay = new SignalRelay((signal) => this.#onSignal(signal));
   /** Addresses of sockets that workers opened themselves, by slot: exclusive, inline. */
   readonly #own = new Map<number, ListenAddress[]>();
@@ -151,7 +170,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         failed: (error) => this.#report(error),
         hung: (worker, stuckMs) => this.#onHung(worker, stuckMs),
         evacuate: (worker) => this.#evacuate(worker),
-        settled: () => this.#listeners.settle(),
+        settled: () => {
+          this.#listeners.settle();
+          this.#sources.settled();
+        },
         allEnded: () => {
           this.#closing ??= this.#shutDown(0, null);
         },
@@ -162,6 +184,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.emit('stall', { worker: this.#infoOf(worker), stack }),
         )
       : null;
+    this.#offers = Offers.create(slots.total, misalignmentOf);
+    this.#sources = this.#makeSources(withSpares(rings, max + slots.spares));
     this.#moving = this.#makeMoving(withTwins(rings), topology);
     const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
     this.#jobs = new Jobs(
@@ -184,6 +208,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   get spares(): readonly WorkerInfo[] {
     return this.#spares.handles.map((spare) => this.#infoOf(spare));
+  }
+
+  get sources(): Sources {
+    return this.#sources;
   }
 
   get state(): RuntimeState {
@@ -216,6 +244,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       spares: this.#spares.handles.map(read),
       blamed: this.#blame?.blamed ?? [],
       jobs: this.#jobs.snapshot(),
+      sources: this.#sources.list(),
     };
   }
 
@@ -257,7 +286,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
   async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
-    const make = () => this.#join(inline(options, this.#scoreboard));
+    const make = () => this.#join(inline(options, this.#scoreboard, this.#offers.words));
     try {
       const ready: Promise<void>[] = [];
       for (let index = 0; index < this.#count; index++) {
@@ -277,6 +306,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       throw error;
     }
     this.#state = 'serving';
+    this.#sources.settled();
     if (!this.#moves) this.#supervisor.watchForHangs();
     // When whoever waits for the runtime has had a chance to listen.
     setImmediate(() => {
@@ -284,6 +314,44 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       if (this.#closing === null) this.#supervisor.mend();
     });
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
+  }
+
+  #makeSources(rings: readonly Rings[]): RuntimeSources {
+    const { handleSignals, hangMs, scheduler } = this.#options;
+    return new RuntimeSources(
+      {
+        ...{
+          slots: this.#slots,
+          rings,
+          scoreboard: this.#scoreboard,
+          offers: this.#offers,
+          hangMs,
+        },
+        reusePort: this.capabilities.reusePort,
+        signals: handleSignals ? SHUTDOWN_SIGNALS : [],
+        random: seededRandom(scheduler.seed),
+      },
+      {
+        workers: () => this.#supervisor.count,
+        awaitsHandler: () => this.#state === 'starting' || this.#awaitsSuccessor(),
+        stuckMs: (worker) => this.#supervisor.stuckMs(worker),
+        stalled: (worker) => this.#supervisor.stalled(worker),
+        failed: (failure) => this.#onFailure(failure),
+      },
+    );
+  }
+
+  #onFailure(failure: SourceFailure): void {
+    if (this.listenerCount('failure') > 0) {
+      this.emit('failure', failure);
+      return;
+    }
+    const { name, error } = failure;
+    const key = `${error.code} ${name}`;
+    if (error.code === 'ERR_GYRE_CLOSED' || this.#warned.has(key)) return;
+    if (this.#warned.size === WARNINGS_MAX) return;
+    this.#warned.add(key);
+    process.emitWarning(error.message, { type: 'GyreWarning', code: error.code });
   }
 
   #makeMoving(rings: readonly Rings[], topology: Neighbours | null): Moving | null {
@@ -306,6 +374,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           if (worker === null) return;
           this.#supervisor.stalled(worker);
           this.#blame?.stalled(worker, heartbeat);
+          this.#sources.stalled(worker);
         },
         repinned: (repinning) => this.#onRepinned(repinning),
         died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
@@ -424,6 +493,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           jobs: this.#options.jobs,
+          offers: this.#offers.words,
           env: environment(env),
         },
         (request) => this.#answer(slot, request),
@@ -469,6 +539,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'job-cancel':
           this.#jobs.cancel(worker, message.id);
+          break;
+        default:
+          this.#sources.heard(worker, message);
       }
     });
     if (this.#slots.isSpare(worker.slot)) {
@@ -531,6 +604,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       this.#onSignalInterest(signal as NodeJS.Signals);
     }
     this.#moving?.ended(worker.slot);
+    this.#sources.ended(worker);
     const error = exit.error === undefined ? null : workerError(worker.index, exit.error);
     const end = { worker: this.#infoOf(worker), code: exit.code, error, reason, restartInMs };
     if (this.#state !== 'starting') {
@@ -619,6 +693,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
    */
   async #shutDown(drainMs: number, signal: NodeJS.Signals | null): Promise<void> {
     this.#state = 'closing';
+    this.#sources.stop();
     this.#supervisor.close();
     this.#spares.close();
     const all = this.#all();
@@ -640,6 +715,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await Promise.all([...all.map((worker) => worker.ended()), this.#jobs.drain()]);
     clearTimeout(timer);
     await this.#jobs.close();
+    this.#sources.end();
     await this.#moving?.stop();
     await this.#blame?.close();
     this.#listeners.close();

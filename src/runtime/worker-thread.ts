@@ -64,6 +64,7 @@ export interface WorkerPlan {
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
   readonly jobs: JobNames;
+  readonly offers: Int32Array<SharedArrayBuffer>;
 }
 
 /**
@@ -135,6 +136,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
+      offers: plan.offers,
       sharesListeners: plan.sharesListeners,
       jobs: plan.jobs,
       control: control.port2,

@@ -1,10 +1,11 @@
 /**
  * Everything in shared memory, word by word. This is the only file that knows an
- * offset; all others name the word. There are three blocks of memory: the
- * scoreboard, the mailboxes and the connection table. Spares are workers here: their
- * rows and mailboxes come after those of the workers that accept by themselves.
+ * offset; all others name the word. There are four blocks of memory: the
+ * scoreboard, the mailboxes, the connection table and the offers; and one more for each source
+ * of datagrams. Spares are workers here: their rows and mailboxes come after those of the
+ * workers that accept by themselves.
  *
- * A word is one Int32. Every word has one writer at a time, except the doorbell,
+ * A word is one Int32. Every word has one writer at a time, except the doorbell and the offers,
  * so a store needs no read-modify-write and every operation is wait-free. Rows of
  * different writers are ROW_BYTES apart, so that no two writers share a cache line:
  * x86 fetches lines of 64 bytes in adjacent pairs, and some arm64 cores have
@@ -112,6 +113,30 @@
  * |            |       |          | Float64 in two words, 8-byte aligned               |
  *
  * Other words of an entry, here and in a mailbox, are spare.
+ *
+ * ## Offers
+ *
+ * Firings that main has posted to a worker, and whether their handlers have begun: one word for
+ * each place, OFFER_PLACES places for each worker, in rows of its own. Written by main while a
+ * place is free or its worker has ended, else by compare-and-swap only; offers.ts has the table.
+ *
+ * | row    | word    | unit  | at start | meaning                                             |
+ * |--------|---------|-------|----------|-----------------------------------------------------|
+ * | OFFERS | VERSION | –     | VERSION  | layout version, else not ours                       |
+ * | OFFERS | WORKERS | count | n        | number of workers                                   |
+ * | places | [p]     | –     | 0        | 0: free; n > 0: offer n waits; -n: its handler began|
+ *
+ * ## Receptions
+ *
+ * What the workers have read from one source of datagrams: a row for each, written by it.
+ *
+ * | row        | word     | unit  | at start | meaning                             |
+ * |------------|----------|-------|----------|-------------------------------------|
+ * | RECEPTIONS | VERSION  | –     | VERSION  | layout version, else not ours       |
+ * | RECEPTIONS | WORKERS  | count | n        | number of workers                   |
+ * | reception  | RECEIVED | count | 0        | datagrams that it took; native      |
+ * | reception  | SETTLED  | count | 0        | of these, whose handler has settled |
+ * | reception  | FAILED   | count | 0        | of these, whose handler has failed  |
  *
  * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD, RINGS and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
@@ -317,6 +342,36 @@ export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionSt
 
 /** Most descriptors that are tracked: Linux's usual limit on a process's limit (fs.nr_open). */
 export const DESCRIPTORS_MAX = 1_048_576;
+
+export const OFFERS = { VERSION: 0, WORKERS: 1 } as const;
+/**
+ * Firings that one worker may have at once, unsettled. A multiple of ROW_WORDS; no evidence, a
+ * bound on memory: what is more waits in main, where it may yet go to another worker.
+ */
+export const OFFER_PLACES = 256;
+
+/** The first place of worker `index`. */
+export function offerPlaces(index: number): number {
+  return ROW_WORDS + index * OFFER_PLACES;
+}
+
+/** Words that the offers to `workers` workers need, header included. */
+export function offerWordsFor(workers: number): number {
+  return offerPlaces(workers);
+}
+
+export const RECEPTIONS = { VERSION: 0, WORKERS: 1 } as const;
+export const RECEPTION = { RECEIVED: 0, SETTLED: 1, FAILED: 2 } as const;
+
+/** First word of worker `index`'s row. */
+export function receptionRow(index: number): number {
+  return (1 + index) * ROW_WORDS;
+}
+
+/** Words that the receptions of `workers` workers need, header included. */
+export function receptionWordsFor(workers: number): number {
+  return receptionRow(workers);
+}
 
 /**
  * How far the free-running counter `later` is ahead of `earlier`, right across

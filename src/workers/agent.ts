@@ -19,11 +19,12 @@ import { Scoreboard, type WorkerWriter } from '../scheduler/scoreboard.js';
 import { Connections } from './connections.js';
 import { Departure } from './departure.js';
 import { cutOff, drain, followSessions, retire } from './draining.js';
+import { Events } from './events.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
 import { Rounds } from './rounds.js';
-import { setMovingControl } from './self.js';
+import { setEventsControl, setMovingControl } from './self.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
@@ -34,12 +35,15 @@ export interface AgentInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
+  readonly offers: Int32Array<SharedArrayBuffer>;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
     release(grant: number | null, fds: readonly number[]): void;
   } | null;
   send(message: FromWorker): void;
+  /** Whether events alone keep this thread alive, from now on. */
+  keepAlive(on: boolean): void;
   deliver(signal: NodeJS.Signals): void;
   /** Ends the worker. */
   exit(): void;
@@ -53,6 +57,7 @@ export class Agent {
   readonly #tracking: Tracking | null;
   readonly #mail: Mail | null;
   readonly #departure: Departure | null;
+  readonly #events: Events;
   #draining = false;
   /** It was told to end now: what it still has is to be cut off. */
   #stopped = false;
@@ -85,6 +90,12 @@ export class Agent {
       : null;
     this.#tracking?.install();
     setMovingControl(this.#tracking);
+    this.#events = new Events(init);
+    setEventsControl({
+      on: (name, handler) => this.#events.on(name, handler),
+      emit: (name, payload, options) => this.#events.emit(name, payload, options),
+      ready: () => this.#listening.declareReady(),
+    });
     this.#connections.install();
     this.#listening.install();
   }
@@ -137,6 +148,9 @@ export class Agent {
         break;
       case 'retire':
         this.#leave(() => this.#retire(message.heir));
+        break;
+      default:
+        this.#events.receive(message);
     }
   }
 
@@ -144,7 +158,10 @@ export class Agent {
   #leave(done: () => Promise<void>): void {
     if (this.#draining) return;
     this.#draining = true;
-    done().then(() => this.#init.exit());
+    this.#events.leave();
+    done()
+      .then(() => this.#events.idle())
+      .then(() => this.#init.exit());
   }
 
   #retire(heir: number | null): Promise<void> {
@@ -177,6 +194,7 @@ export class Agent {
     this.#connections.uninstall();
     this.#tracking?.uninstall();
     setMovingControl(null);
+    setEventsControl(null);
     this.#loop?.detach();
   }
 }

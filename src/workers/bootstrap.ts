@@ -23,7 +23,7 @@ const init = workerThreads.workerData as WorkerInit;
 Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData: null });
 syncBuiltinESMExports();
 
-const { index, slot, cpu, count, accepting, control } = init;
+const { index, slot, cpu, count, accepting, control, offers } = init;
 const send = (message: FromWorker, transfer: readonly workerThreads.Transferable[] = []) =>
   control.postMessage(message, transfer);
 
@@ -47,11 +47,12 @@ const requests = new Requests(init.requests, init.answered);
 setArenaSource({ slot, find: (request) => requests.arena(request) });
 
 const agent = new Agent({
-  ...{ slot, accepting },
+  ...{ slot, accepting, offers },
   scoreboard: init.scoreboard,
   moving: init.moving,
   transport: init.sharesListeners ? requests : null,
   send,
+  keepAlive: (on) => (on ? control.ref() : control.unref()),
   deliver: (signal) => signals.deliver(signal),
   exit: () => process.exit(),
 });

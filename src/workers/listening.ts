@@ -167,6 +167,13 @@ export class Listening {
     return [...this.#servers];
   }
 
+  /** The application serves without listening on anything. */
+  declareReady(): void {
+    if (this.#ready) return;
+    this.#ready = true;
+    this.#events.ready();
+  }
+
   /** Main hands over a socket of a worker that ceased to listen. */
   adopt(grant: number, fd: number): void {
     const held = this.#held.get(grant);
@@ -284,9 +291,7 @@ export class Listening {
     if (this.#ready || this.#pending > 0 || this.#servers.size === 0) return;
     // Later in this turn the application may call listen() on another server.
     scheduleImmediate(() => {
-      if (this.#ready || this.#pending > 0 || this.#servers.size === 0) return;
-      this.#ready = true;
-      this.#events.ready();
+      if (this.#pending === 0 && this.#servers.size > 0) this.declareReady();
     });
   }
 

@@ -5,6 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import type { RunOptions } from '../job-request.js';
+import type { EventHandler, Handled } from '../events.js';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
@@ -29,13 +30,22 @@ export interface JobRunner {
   run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
 }
 
+/** What an application may say about events. */
+export interface EventsControl {
+  on(name: string, handler: EventHandler): () => void;
+  emit(name: string, payload: unknown, options: unknown): Promise<Handled>;
+  ready(): void;
+}
+
 const KEY = Symbol.for('gyre.worker');
 const MOVING = Symbol.for('gyre.moving');
 const JOBS = Symbol.for('gyre.jobs');
+const EVENTS = Symbol.for('gyre.events');
 const holder = globalThis as unknown as {
   [KEY]?: WorkerSelf;
   [MOVING]?: MovingControl;
   [JOBS]?: JobRunner;
+  [EVENTS]?: EventsControl;
 };
 
 /** Called once, by the bootstrap, before any user code. */
@@ -64,6 +74,17 @@ export function setJobRunner(runner: JobRunner | null): void {
 /** Null on a thread that gyre did not start, and in a thread of the job pool. */
 export function getJobRunner(): JobRunner | null {
   return holder[JOBS] ?? null;
+}
+
+/** Called once, by the agent; null at its end. */
+export function setEventsControl(control: EventsControl | null): void {
+  if (control === null) delete holder[EVENTS];
+  else Object.defineProperty(holder, EVENTS, { value: control, configurable: true });
+}
+
+/** Null on a thread that gyre did not start. */
+export function getEventsControl(): EventsControl | null {
+  return holder[EVENTS] ?? null;
 }
 
 /** This thread's worker, or null on a thread that gyre did not start. */

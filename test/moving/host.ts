@@ -267,7 +267,8 @@ async function serve(options: RuntimeOptions): Promise<void> {
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
       snapshot: runtime?.snapshot() ?? {
-        ...{ takenAtMs: 0, workers: [], spares: [], blamed: [], jobs: null as never },
+        ...{ takenAtMs: 0, workers: [], spares: [], blamed: [], sources: [] },
+        jobs: null as never,
       },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],

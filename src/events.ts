@@ -1,0 +1,248 @@
+/**
+ * What a handler of `onEvent()` is given, and what may be said of how a firing is handled: types
+ * and checks that both halves share. Pure; any thread.
+ */
+import { GyreError } from './errors.js';
+
+export const EVENT_KINDS = ['timer', 'signal', 'path', 'fd', 'datagram', 'emit'] as const;
+export type EventKind = (typeof EVENT_KINDS)[number];
+
+/** One firing, as its handler sees it. */
+export interface EventOf<Kind extends EventKind, Payload> {
+  readonly kind: Kind;
+  /** Of the source, or what was emitted. */
+  readonly name: string;
+  /** The same on every try of one firing, and of no other. Below 0 for datagrams. */
+  readonly id: number;
+  /** 1, and one more after each worker that died while it handled this firing. */
+  readonly attempt: number;
+  readonly payload: Payload;
+  /** Aborted when `timeoutMs` are over: the firing counts as timed out whatever comes now. */
+  readonly signal: AbortSignal;
+  /** Closes the source, as `source.close()` does on the main thread. No effect for `emit`. */
+  close(): void;
+}
+
+export interface TimerFiring {
+  /** The how manieth multiple of `everyMs` this is, from 1; those that were skipped count. */
+  readonly n: number;
+  /** When it was due, jitter not included, in ms since the epoch, as `Date.now()`. */
+  readonly dueAtMs: number;
+  /** Firings that were due since the last one and were skipped, because its handler took so long. */
+  readonly skipped: number;
+}
+
+export interface SignalFiring {
+  readonly signal: NodeJS.Signals;
+  /** How many came since the last firing, this one included: as far as the kernel tells. */
+  readonly times: number;
+}
+
+export interface PathChange {
+  /** `rename`: it appeared or vanished; `change`: its contents did. As fs.watch() has it. */
+  readonly type: 'rename' | 'change';
+  /** Relative to the source's path; null where the system does not say. */
+  readonly file: string | null;
+}
+
+export interface PathFiring {
+  readonly path: string;
+  /** What was seen since the last firing, in this order, without repeats in a row. */
+  readonly changes: readonly PathChange[];
+  /** Changes that were seen besides and are not listed: there were too many. */
+  readonly more: number;
+}
+
+export interface FdFiring {
+  /**
+   * The runtime's own duplicate of the source's descriptor, non-blocking and good until the
+   * source is closed. Read from it or write to it; do not close it.
+   */
+  readonly fd: number;
+  readonly readable: boolean;
+  readonly writable: boolean;
+  /** The other end has hung up, or it has failed. Once nothing is left to be read, that is the end of the source. */
+  readonly hangup: boolean;
+}
+
+export interface DatagramPeer {
+  readonly address: string;
+  readonly port: number;
+  readonly family: 'IPv4' | 'IPv6';
+}
+
+export interface Datagram {
+  readonly data: Buffer;
+  /** Who sent it. */
+  readonly from: DatagramPeer;
+}
+
+export type TimerEvent = EventOf<'timer', TimerFiring>;
+export type SignalEvent = EventOf<'signal', SignalFiring>;
+export type PathEvent = EventOf<'path', PathFiring>;
+export type FdEvent = EventOf<'fd', FdFiring>;
+export type EmittedEvent<Payload = unknown> = EventOf<'emit', Payload>;
+export interface DatagramEvent extends EventOf<'datagram', Datagram> {
+  /**
+   * Sends `data` to whoever sent the datagram, from the socket that it came to. False if the
+   * system does not take it: its buffers are full, or it is too long. Like all datagrams it may get lost.
+   */
+  reply(data: Uint8Array | string): boolean;
+}
+export type SourceEvent =
+  | TimerEvent
+  | SignalEvent
+  | PathEvent
+  | FdEvent
+  | DatagramEvent
+  | EmittedEvent;
+
+/** Handles a firing: when it returns, or what it returns settles, the firing is settled. */
+export type EventHandler<Event extends SourceEvent = SourceEvent> = (event: Event) => unknown;
+
+/** How a firing is handled. */
+export interface HandlingOptions {
+  /**
+   * Whether another firing may be handled before this one has settled. Default false; for
+   * datagrams and what is emitted, true.
+   */
+  concurrent?: boolean;
+  /**
+   * What becomes of a firing whose worker ends while it handles it, so that nobody knows how far
+   * it came. False: it is lost, and reported, so each is handled at most once. True: another
+   * worker handles it, and so on until one has, so each is handled at least once. A number: at
+   * most so many tries in all, 1 to 1,000. A firing that nobody has begun to handle goes to
+   * another worker in any case. A handler that throws has handled it. Default false.
+   */
+  retry?: boolean | number;
+  /**
+   * After how long a try counts as timed out, in ms: it is reported, `event.signal` is aborted,
+   * and the source fires again, although that handler may still be at work. It is not tried
+   * again. 1 to 2,147,483,647, or Infinity: never. Default Infinity.
+   */
+  timeoutMs?: number;
+  /**
+   * Sources with the same key are handled by workers of one scheduling group, near to each other,
+   * and move to another one together. 1 to 256 characters. Default: none, which is called
+   * divergent; then firings are spread over all workers.
+   */
+  collaborates?: string;
+}
+
+/** Checked, with every default filled in. */
+export interface Handling {
+  readonly concurrent: boolean;
+  /** Infinity: as many as it takes. */
+  readonly tries: number;
+  readonly timeoutMs: number;
+  readonly collaborates: string | null;
+}
+
+/** What became of an emitted event that was handled. */
+export interface Handled {
+  /** Index of the worker whose handler has settled. */
+  readonly worker: number;
+  /** Tries that it took. */
+  readonly tries: number;
+}
+
+/** Node's timers take a longer time for 1 ms. */
+export const TIMER_MS_MAX = 2 ** 31 - 1;
+
+const NAME_MAX = 256;
+const TRIES_MAX = 1_000;
+const HANDLING_KEYS = ['concurrent', 'retry', 'timeoutMs', 'collaborates'] as const;
+
+function isText(value: unknown): value is string {
+  return typeof value === 'string' && value.length >= 1 && value.length <= NAME_MAX;
+}
+
+/** @throws GyreError `ERR_GYRE_SOURCE_NAME` */
+export function eventName(value: unknown): string {
+  if (isText(value)) return value;
+  throw new GyreError(
+    'ERR_GYRE_SOURCE_NAME',
+    `the name of a source or event must be a string of 1 to ${NAME_MAX} characters`,
+  );
+}
+
+/** @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function invalidOption(where: string, key: string, expected: string): never {
+  throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where}: ${key} must be ${expected}`);
+}
+
+/**
+ * `options` as an object whose keys are among `known` or those of {@link HandlingOptions}.
+ *
+ * @param where what to call it in an error
+ * @throws GyreError `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_OPTION_UNKNOWN`
+ */
+export function sourceOptions(
+  where: string,
+  options: unknown,
+  known: readonly string[],
+): Record<string, unknown> {
+  if (Object.prototype.toString.call(options) !== '[object Object]') {
+    throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where}: options must be an object`);
+  }
+  const all = [...known, ...HANDLING_KEYS];
+  const unknown = Object.keys(options as object).find((key) => !all.includes(key));
+  if (unknown !== undefined) {
+    throw new GyreError(
+      'ERR_GYRE_OPTION_UNKNOWN',
+      `${where}: ${JSON.stringify(unknown)} is unknown; known are ${all.join(', ')}`,
+    );
+  }
+  return options as Record<string, unknown>;
+}
+
+/** A duration in ms from `min`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
+export function sourceMs(where: string, key: string, value: unknown, min: number): number {
+  if (typeof value === 'number' && value >= min && value <= TIMER_MS_MAX) return value;
+  return invalidOption(where, key, `a number of ms from ${min} to ${TIMER_MS_MAX}`);
+}
+
+/**
+ * The part of `options` that says how firings are handled.
+ *
+ * @throws GyreError `ERR_GYRE_OPTION_INVALID`
+ */
+export function resolveHandling(
+  where: string,
+  options: Record<string, unknown>,
+  concurrentDefault: boolean,
+): Handling {
+  const { concurrent = concurrentDefault, retry = false, collaborates } = options;
+  const { timeoutMs = Number.POSITIVE_INFINITY } = options;
+  if (typeof concurrent !== 'boolean') return invalidOption(where, 'concurrent', 'a boolean');
+  const isCount = Number.isInteger(retry) && Number(retry) >= 1 && Number(retry) <= TRIES_MAX;
+  if (typeof retry !== 'boolean' && !isCount) {
+    return invalidOption(where, 'retry', `a boolean or a number of tries from 1 to ${TRIES_MAX}`);
+  }
+  if (collaborates !== undefined && !isText(collaborates)) {
+    return invalidOption(where, 'collaborates', `a string of 1 to ${NAME_MAX} characters`);
+  }
+  return Object.freeze({
+    concurrent,
+    tries: retry === true ? Number.POSITIVE_INFINITY : Number(retry) || 1,
+    timeoutMs:
+      timeoutMs === Number.POSITIVE_INFINITY
+        ? Number.POSITIVE_INFINITY
+        : sourceMs(where, 'timeoutMs', timeoutMs, 1),
+    collaborates: collaborates ?? null,
+  });
+}
+
+/** How what `emit()` is told is handled. @throws GyreError as {@link resolveHandling} */
+export function emitHandling(options: unknown = {}): Handling {
+  return resolveHandling('emit()', sourceOptions('emit()', options, []), true);
+}
+
+/** @throws GyreError `ERR_GYRE_EVENT_PAYLOAD` */
+export function uncloneable(name: string, cause: unknown): never {
+  throw new GyreError(
+    'ERR_GYRE_EVENT_PAYLOAD',
+    `the payload of ${JSON.stringify(name)} cannot be cloned: ${(cause as Error).message}`,
+    { cause },
+  );
+}

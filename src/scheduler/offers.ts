@@ -1,0 +1,138 @@
+/**
+ * Firings on their way from main to the worker that is to handle them, so that each is begun
+ * once: a word of shared memory for each says whether its handler has begun. The firing itself
+ * is a message. Main and the worker may both call at any time; wait-free, no retry loops.
+ *
+ *     free (0) --offer--> waits (n) --begin (worker)----> begun (-n) --free (main)--> free
+ *                                    \--takeBack (main)--> free
+ *
+ * - *begin* and *takeBack* are one compare-and-swap each, from n. One of them succeeds: either the
+ *   worker begins the firing, or main has it again and may give it to somebody else, while
+ *   its message is still on its way and will be ignored.
+ * - Numbers are not used again for 2^31 offers, so a message that comes late never
+ *   finds its number in a place that is another offer's by then.
+ * - When the worker has ended its words say what it left behind: n, nobody has begun that; -n, its
+ *   handler had begun, and nobody knows how far it came.
+ */
+import {
+  OFFER_PLACES,
+  OFFERS,
+  offerPlaces,
+  offerWordsFor,
+  VERSION,
+  WORKERS_MAX,
+} from './layout.js';
+import { allocateWords, type Misalignment } from './memory.js';
+
+/** Where a firing waits to be begun. */
+export interface Offer {
+  /** From 0 to OFFER_PLACES - 1. */
+  readonly place: number;
+  /** Positive; the same only after 2^31 - 1 others. */
+  readonly number: number;
+}
+
+const NUMBER_MAX = 0x7fffffff;
+
+export class Offers {
+  /** Pass it to another thread to share the offers. */
+  readonly words: Int32Array<SharedArrayBuffer>;
+
+  private constructor(words: Int32Array<SharedArrayBuffer>) {
+    this.words = words;
+  }
+
+  /** New memory for `workers` workers. Called once, by main, before any worker starts. */
+  static create(workers: number, misalignmentOf: Misalignment | null): Offers {
+    if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
+      throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
+    }
+    const words = allocateWords(offerWordsFor(workers), misalignmentOf);
+    words[OFFERS.VERSION] = VERSION;
+    words[OFFERS.WORKERS] = workers;
+    return new Offers(words);
+  }
+
+  /** The offers that another thread created. */
+  static attach(words: Int32Array<SharedArrayBuffer>): Offers {
+    if (words[OFFERS.VERSION] !== VERSION) {
+      throw new RangeError(`offers version ${words[OFFERS.VERSION]} is not ${VERSION}`);
+    }
+    return new Offers(words);
+  }
+
+  /** Main's end for a thread that is about to have `worker`'s places, which are all free. */
+  giver(worker: number): OfferGiver {
+    return new OfferGiver(this.words, offerPlaces(worker));
+  }
+
+  /** The worker's own end. */
+  taker(worker: number): OfferTaker {
+    return new OfferTaker(this.words, offerPlaces(worker));
+  }
+}
+
+/** Main's end. Main only. */
+export class OfferGiver {
+  readonly words: Int32Array;
+  readonly #first: number;
+  readonly #free = Array.from({ length: OFFER_PLACES }, (_, place) => OFFER_PLACES - 1 - place);
+  #last: number;
+
+  /** @param last number of the offer before the first; for tests next to overflow */
+  constructor(words: Int32Array, first: number, last = 0) {
+    this.words = words;
+    this.#first = first;
+    this.#last = last;
+  }
+
+  get room(): number {
+    return this.#free.length;
+  }
+
+  /** A place for a firing, whose message is posted after this; null if all are taken. */
+  offer(): Offer | null {
+    const place = this.#free.pop();
+    if (place === undefined) return null;
+    this.#last = this.#last === NUMBER_MAX ? 1 : this.#last + 1;
+    const number = this.#last;
+    Atomics.store(this.words, this.#first + place, number);
+    return { place, number };
+  }
+
+  /** Whether the handler has begun. */
+  hasBegun({ place, number }: Offer): boolean {
+    return Atomics.load(this.words, this.#first + place) === -number;
+  }
+
+  /** Whether main has it again; else its handler has begun. Its place is free, then. */
+  takeBack({ place, number }: Offer): boolean {
+    const at = this.#first + place;
+    if (Atomics.compareExchange(this.words, at, number, 0) !== number) return false;
+    this.#free.push(place);
+    return true;
+  }
+
+  /** Its handler has settled, or its worker has ended. */
+  free({ place }: Offer): void {
+    Atomics.store(this.words, this.#first + place, 0);
+    this.#free.push(place);
+  }
+}
+
+/** The worker's end. Its thread only. */
+export class OfferTaker {
+  readonly words: Int32Array;
+  readonly #first: number;
+
+  constructor(words: Int32Array, first: number) {
+    this.words = words;
+    this.#first = first;
+  }
+
+  /** Whether the caller is to handle it: main has not taken it back. */
+  begin({ place, number }: Offer): boolean {
+    const at = this.#first + place;
+    return Atomics.compareExchange(this.words, at, number, -number) === number;
+  }
+}
