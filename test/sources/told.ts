@@ -8,6 +8,9 @@ import type { Test } from 'tap';
 import type { Runtime, RuntimeOptions, SourceFailure } from '../../src/index.js';
 import { app, start } from '../support/app.js';
 
+/** What main does is not told, and may come a moment later. */
+const LOOK_MS = 20;
+
 export interface Told {
   readonly what: 'begun' | 'settled' | 'aborted' | 'emitted';
   readonly name: string;
@@ -60,14 +63,17 @@ export class Listener {
     return this.failures.map(({ error }) => error.code);
   }
 
-  /** Resolves when `holds` does; it is asked whenever something is told or has failed. */
+  /** Resolves when `holds` does; it is asked whenever something is told, and now and then. */
   async until<T>(holds: () => T | false | undefined | null): Promise<T> {
     for (;;) {
       const held = holds();
       if (held) return held;
+      let timer: NodeJS.Timeout | undefined;
       await new Promise<void>((resolve) => {
         this.#changed = resolve;
+        timer = setTimeout(resolve, LOOK_MS);
       });
+      clearTimeout(timer);
     }
   }
 

@@ -1,0 +1,250 @@
+/**
+ * What becomes of sources when workers come and go: reloads, deaths, resizing, the end, programs
+ * that handle nothing, and nothing to do at all.
+ */
+import { once } from 'node:events';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { createRuntime } from '../../src/index.js';
+import { app, descriptors, gyre, ROOT, Running, threads } from '../support/app.js';
+import { events, refusal } from './told.js';
+
+const EVERY_MS = 10;
+/** How long nothing but a timer shall happen, in ms. */
+const IDLE_MS = 4_000;
+
+t.setTimeout(280_000); // of all tests in this file together
+
+/** A program that says that it is version `write(…)`. */
+function versions(t: Test): { write(version: string): void; env: { PROGRAM: string } } {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-sources-'));
+  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
+  const file = path.join(folder, 'program');
+  const write = (version: string) => writeFileSync(file, version);
+  write('1');
+  return { write, env: { PROGRAM: file } };
+}
+
+t.test('a reload: every firing is handled, by the old program or the new', async (t) => {
+  const { write, env } = versions(t);
+  const { runtime, told } = await events(t, ['tick', 'job'], { env: { ...env, WAIT: '5' } });
+  const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
+  await told.count(5, 'begun');
+  for (const version of ['2', '3']) {
+    const { length } = told.all;
+    const long = runtime.sources.emit('job', { wait: 300 });
+    await told.until(() => told.all.length > length);
+    write(version);
+    await runtime.reload();
+    t.match(await long, { tries: 1 }, 'a handler that was at work goes on');
+    await told.until(() => told.all.at(-1)?.program === version);
+  }
+  await timer.close();
+  t.match(timer.info(), { lost: 0, failed: 0, unhandled: 0, retried: 0, handlers: 2 });
+  t.equal(timer.info().handled, timer.info().fired);
+  t.same(told.failures, []);
+  await told.count(timer.info().fired + 2, 'settled');
+  const ids = told.of('begun').map(({ id }) => id);
+  t.equal(new Set(ids).size, ids.length, 'none twice');
+});
+
+t.test('a program that no longer handles it: each firing is told of, and counted', async (t) => {
+  const { write, env } = versions(t);
+  const { runtime, told } = await events(t, ['tick'], { env });
+  const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
+  await told.count(3, 'begun');
+  write('deaf');
+  await runtime.reload();
+  await told.until(() => told.failures.length >= 3);
+  write('1');
+  await runtime.reload();
+  const { length } = told.of('begun');
+  await told.count(length + 3, 'begun');
+  await timer.close();
+  const { fired, handled, unhandled, handlers } = timer.info();
+  t.equal(fired, handled + unhandled);
+  t.equal(unhandled, told.failures.length);
+  t.same(new Set(told.codes), new Set(['ERR_GYRE_EVENT_UNHANDLED']));
+  t.equal(handlers, 2, 'and who comes later handles it');
+});
+
+t.test('a death of the only worker: what fires meanwhile waits for the next', async (t) => {
+  const { runtime, told } = await events(t, ['tick', 'job'], { workers: 1, maxWorkers: 1 });
+  const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
+  await told.count(3, 'begun');
+  for (let i = 0; i < 3; i++) {
+    t.match(await refusal(runtime.sources.emit('job', { exit: 0 })), {
+      code: 'ERR_GYRE_EVENT_LOST',
+    });
+    t.match(await runtime.sources.emit('job', {}), { tries: 1 }, 'nobody is missing');
+  }
+  const { length } = told.of('begun', 'tick');
+  await told.count(length + 3, 'begun', 'tick');
+  await timer.close();
+  t.same(new Set(told.codes), new Set(['ERR_GYRE_EVENT_LOST']));
+  t.equal(told.failures.length, 3);
+  t.equal(timer.info().unhandled, 0);
+});
+
+t.test('when nobody starts any more, what waited is told to be unhandled', async (t) => {
+  const { runtime, told } = await events(t, ['job'], { workers: 1, maxWorkers: 1, restarts: 0 });
+  const dying = runtime.sources.emit('job', { block: 100, exit: 0 });
+  await told.count(1, 'begun');
+  const waiting = runtime.sources.emit('job', {});
+  t.match(await refusal(dying), { code: 'ERR_GYRE_EVENT_LOST' });
+  const { code } = await refusal(waiting);
+  t.ok(['ERR_GYRE_EVENT_UNHANDLED', 'ERR_GYRE_CLOSED'].includes(code), code);
+  if (runtime.state !== 'closed') await once(runtime, 'close');
+});
+
+t.test('resizing: those that are added take part, those that go finish theirs', async (t) => {
+  const { runtime, told } = await events(t, ['tick', 'job'], { workers: 1, maxWorkers: 3 });
+  const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
+  await runtime.resize(3);
+  const both = () => new Set(told.of('begun', 'tick').map(({ worker }) => worker)).size === 3;
+  await told.until(both);
+  const jobs = Array.from({ length: 6 }, () => runtime.sources.emit('job', { wait: 200 }));
+  await told.count(6, 'begun', 'job');
+  await runtime.resize(1);
+  for (const job of await Promise.all(jobs)) t.match(job, { tries: 1 });
+  const { length } = told.of('begun', 'tick');
+  const later = (await told.count(length + 5, 'begun', 'tick')).slice(length + 1);
+  t.ok(later.every(({ worker }) => worker === 0));
+  await timer.close();
+  t.same(told.failures, []);
+});
+
+t.test('the end: sources stop first, and handlers that are at work may finish', async (t) => {
+  const before = descriptors().size;
+  const { runtime, told } = await events(t, ['tick', 'job', 'udp']);
+  const timer = runtime.sources.timer({ name: 'tick', everyMs: 1 });
+  runtime.sources.signal('SIGUSR2');
+  runtime.sources.path(os.tmpdir());
+  runtime.sources.datagram({ name: 'udp', port: 0, host: '127.0.0.1' });
+  const listeners = process.listenerCount('SIGUSR2');
+  await told.count(3, 'begun', 'tick');
+  const job = runtime.sources.emit('job', { wait: 300 });
+  await told.count(1, 'begun', 'job');
+  const closing = runtime.close({ drainMs: 20_000 });
+  const { fired } = timer.info();
+  t.ok(timer.closed);
+  t.match(await job, { tries: 1 });
+  await closing;
+  t.equal(timer.info().fired, fired, 'nothing has fired since');
+  t.equal(process.listenerCount('SIGUSR2'), listeners - 1);
+  t.equal(descriptors().size, before);
+  t.same(
+    runtime.sources.list().filter(({ kind }) => kind !== 'emit'),
+    [],
+  );
+});
+
+t.test('the end does not wait for longer than drainMs', async (t) => {
+  for (const drainMs of [100, 0]) {
+    const { runtime, told } = await events(t, ['job']);
+    const job = runtime.sources.emit('job', { wait: Number.POSITIVE_INFINITY }, { retry: true });
+    await told.count(1, 'begun');
+    const waiting = runtime.close({ drainMs });
+    t.match(await refusal(job), { code: 'ERR_GYRE_EVENT_LOST' }, 'not tried again either');
+    await waiting;
+    t.same(told.codes, ['ERR_GYRE_EVENT_LOST']);
+  }
+});
+
+t.test('what waits for a worker when the end comes is told so', async (t) => {
+  const { runtime, told } = await events(t, ['job'], { workers: 1, maxWorkers: 1 });
+  const blocked = runtime.sources.emit('job', { block: 300 });
+  await told.count(1, 'begun');
+  const jobs = Array.from({ length: 400 }, () => runtime.sources.emit('job', {}));
+  const closing = runtime.close();
+  const all = await Promise.allSettled([blocked, ...jobs]);
+  await closing;
+  const codes = new Set(
+    all.map((each) => (each.status === 'rejected' ? each.reason.code : 'handled')),
+  );
+  t.same(codes, new Set(['handled', 'ERR_GYRE_CLOSED']));
+  const [{ fired = 0, handled = 0, cancelled = 0 } = {}] = runtime.sources.list();
+  t.equal(fired, 401);
+  t.equal(handled + cancelled, fired);
+  t.ok(handled >= 200, 'what was with the worker already is handled');
+});
+
+t.test('events keep a worker alive that does nothing else, until there are no more', async (t) => {
+  const run = gyre(t, ['run', app('events.js'), '--workers', '1']);
+  await run.says(/gyre: 1 worker/);
+  await sleep(300); // it would have ended by then
+  t.equal(run.child.exitCode, null);
+  run.child.kill('SIGTERM');
+  t.same(await run.ended(), { code: 0, signal: null });
+});
+
+t.test('a program that says nothing serves all the same, after a warning', async (t) => {
+  const warned = once(process, 'warning');
+  const { runtime } = await events(t, ['job'], { env: { SILENT: '1' }, startMs: 500 });
+  t.match(await warned, [{ code: 'GYRE_NOT_LISTENING' }]);
+  t.match(await runtime.sources.emit('job', {}), { tries: 1 });
+});
+
+t.test('without the native helper, and inline', async (t) => {
+  for (const how of ['none', 'inline']) {
+    const env = how === 'none' ? { GYRE_NATIVE: 'none' } : {};
+    const host = path.join(ROOT, 'dist', 'test', 'sources', 'plain-host.js');
+    const run = new Running(t, process.execPath, [host, how], env);
+    t.same(await run.ended(), { code: 0, signal: null }, run.stderr);
+    const said = JSON.parse(run.stdout);
+    const missing = how === 'none' ? 'ERR_GYRE_CAPABILITY' : 'none';
+    t.match(said, { tick: 3, job: { worker: 0, tries: 1 }, fd: missing, datagram: missing });
+    t.equal(said.failed, 'ERR_GYRE_EVENT_FAILED');
+    t.equal(said.uncloned, 'ERR_GYRE_EVENT_PAYLOAD');
+  }
+});
+
+/** How often threads of process `pid` have been woken so far, by name. */
+function woken(pid: number): Map<string, number> {
+  const times = new Map<string, number>();
+  for (const { tid, name } of threads(pid)) {
+    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
+    const count = Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1]);
+    times.set(name, (times.get(name) ?? 0) + count);
+  }
+  return times;
+}
+
+t.test('an idle process with a timer wakes up for that and nothing else', async (t) => {
+  const host = path.join(ROOT, 'dist', 'test', 'sources', 'idle-host.js');
+  const run = new Running(t, process.execPath, ['--no-memory-reducer', host]);
+  await run.says(/ready/);
+  const pid = run.child.pid as number;
+  await sleep(3_000); // what its start has left to do
+  const before = woken(pid);
+  await sleep(IDLE_MS); // the measurement
+  const after = woken(pid);
+  run.child.kill('SIGTERM');
+  t.same(await run.ended(), { code: 0, signal: null });
+  const { fired, handled } = JSON.parse(run.stdout) as { fired: number; handled: number };
+  t.equal(handled, fired);
+  t.ok(fired > IDLE_MS / 500, `${fired} firings in all`);
+  const ticks = IDLE_MS / 500 + 1; // at most
+  const more = (pattern: RegExp) =>
+    [...after]
+      .filter(([name]) => pattern.test(name))
+      .reduce((sum, [name, times]) => sum + times - (before.get(name) ?? 0), 0);
+  t.comment(
+    [...after].map(([name, times]) => `${name} ${times - (before.get(name) ?? 0)}`).join(', '),
+  );
+  // Main for the timer, and for what the handler says; a worker to handle it. One more each for
+  // what comes seldom, as a look at whether somebody hangs.
+  t.ok(more(/^(node|MainThread)$/) <= 2 * ticks + 2, 'main');
+  t.ok(more(/^gyre-w\d$/) <= ticks + 2, 'workers');
+});
+
+t.test('a failed start has no sources that go on', async (t) => {
+  const { write, env } = versions(t);
+  write('broken');
+  await t.rejects(createRuntime({ entry: app('events.js'), workers: 1, env }), {
+    message: /broken on purpose/,
+  });
+});
