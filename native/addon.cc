@@ -20,7 +20,7 @@
 #include "memory.h"
 #include "pin.h"
 #include "platform.h"
-#include "poll.h"
+#include "readiness.h"
 #include "safepoint.h"
 #include "socket.h"
 #include "taking.h"

@@ -1,6 +1,6 @@
 // Readiness of one descriptor, told to JavaScript: what libuv calls a poll handle.
-#ifndef GYRE_POLL_H_
-#define GYRE_POLL_H_
+#ifndef GYRE_READINESS_H_
+#define GYRE_READINESS_H_
 
 #include <napi.h>
 
@@ -47,4 +47,4 @@ int PollNow(int fd);
 
 }  // namespace gyre
 
-#endif  // GYRE_POLL_H_
+#endif  // GYRE_READINESS_H_

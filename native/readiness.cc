@@ -1,4 +1,4 @@
-#include "poll.h"
+#include "readiness.h"
 
 #include <errno.h>
 #include <poll.h>
