@@ -3,6 +3,7 @@
  * and checks that both halves share. Pure; any thread.
  */
 import { GyreError } from './errors.js';
+import type { Placement } from './scheduler/placement.js';
 
 export const EVENT_KINDS = ['timer', 'signal', 'path', 'fd', 'datagram', 'emit'] as const;
 export type EventKind = (typeof EVENT_KINDS)[number];
@@ -122,9 +123,15 @@ export interface HandlingOptions {
    */
   timeoutMs?: number;
   /**
-   * Sources with the same key are handled by workers of one scheduling group, near to each other,
-   * and move to another one together. 1 to 256 characters. Default: none, which is called
-   * divergent; then firings are spread over all workers.
+   * Who handles it. `'divergent'`: firings are spread over all workers. `'collaborative'`: they stay
+   * within one scheduling group, of workers that share a cache, and so do those of all such sources;
+   * they move to another group together. Default `'divergent'`, or `'collaborative'` with
+   * `collaborates`.
+   */
+  placement?: Placement;
+  /**
+   * Collaborative sources with the same key are a group of their own. 1 to 256 characters. Default:
+   * none, which is a key too.
    */
   collaborates?: string;
 }
@@ -135,8 +142,12 @@ export interface Handling {
   /** Infinity: as many as it takes. */
   readonly tries: number;
   readonly timeoutMs: number;
+  /** {@link NO_KEY}: it is collaborative, without a key. Null: it is divergent. */
   readonly collaborates: string | null;
 }
+
+/** Of collaborative sources that name no key; no key of a user is empty. */
+export const NO_KEY = '';
 
 /** What became of an emitted event that was handled. */
 export interface Handled {
@@ -151,7 +162,7 @@ export const TIMER_MS_MAX = 2 ** 31 - 1;
 
 const NAME_MAX = 256;
 const TRIES_MAX = 1_000;
-const HANDLING_KEYS = ['concurrent', 'retry', 'timeoutMs', 'collaborates'] as const;
+const HANDLING_KEYS = ['concurrent', 'retry', 'timeoutMs', 'placement', 'collaborates'] as const;
 
 function isText(value: unknown): value is string {
   return typeof value === 'string' && value.length >= 1 && value.length <= NAME_MAX;
@@ -202,25 +213,36 @@ export function sourceMs(where: string, key: string, value: unknown, min: number
   return invalidOption(where, key, `a number of ms from ${min} to ${TIMER_MS_MAX}`);
 }
 
+/** The key that a source collaborates under; null if it is divergent. */
+function resolveKey(where: string, { placement, collaborates }: Record<string, unknown>) {
+  if (collaborates !== undefined && !isText(collaborates)) {
+    return invalidOption(where, 'collaborates', `a string of 1 to ${NAME_MAX} characters`);
+  }
+  if (placement !== undefined && placement !== 'divergent' && placement !== 'collaborative') {
+    return invalidOption(where, 'placement', `'divergent' or 'collaborative'`);
+  }
+  if (placement === 'divergent' && collaborates !== undefined) {
+    throw new GyreError('ERR_GYRE_OPTION_CONFLICT', `${where}: what collaborates is not divergent`);
+  }
+  return collaborates ?? (placement === 'collaborative' ? NO_KEY : null);
+}
+
 /**
  * The part of `options` that says how firings are handled.
  *
- * @throws GyreError `ERR_GYRE_OPTION_INVALID`
+ * @throws GyreError `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_OPTION_CONFLICT`
  */
 export function resolveHandling(
   where: string,
   options: Record<string, unknown>,
   concurrentDefault: boolean,
 ): Handling {
-  const { concurrent = concurrentDefault, retry = false, collaborates } = options;
+  const { concurrent = concurrentDefault, retry = false } = options;
   const { timeoutMs = Number.POSITIVE_INFINITY } = options;
   if (typeof concurrent !== 'boolean') return invalidOption(where, 'concurrent', 'a boolean');
   const isCount = Number.isInteger(retry) && Number(retry) >= 1 && Number(retry) <= TRIES_MAX;
   if (typeof retry !== 'boolean' && !isCount) {
     return invalidOption(where, 'retry', `a boolean or a number of tries from 1 to ${TRIES_MAX}`);
-  }
-  if (collaborates !== undefined && !isText(collaborates)) {
-    return invalidOption(where, 'collaborates', `a string of 1 to ${NAME_MAX} characters`);
   }
   return Object.freeze({
     concurrent,
@@ -229,7 +251,7 @@ export function resolveHandling(
       timeoutMs === Number.POSITIVE_INFINITY
         ? Number.POSITIVE_INFINITY
         : sourceMs(where, 'timeoutMs', timeoutMs, 1),
-    collaborates: collaborates ?? null,
+    collaborates: resolveKey(where, options),
   });
 }
 

@@ -11,8 +11,8 @@ import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
-export type { RunOptions } from './job-request.js';
 export type { EventKind, Handled, HandlingOptions } from './events.js';
+export type { RunOptions } from './job-request.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {

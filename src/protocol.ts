@@ -8,8 +8,8 @@
  */
 import type { MessagePort } from 'node:worker_threads';
 import type { ArenaHandle, ArenaRequest } from './arena-registry.js';
-import type { JobNames, JobRef } from './job-request.js';
 import type { EventKind, Handled, Handling } from './events.js';
+import type { JobNames, JobRef } from './job-request.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
 import type { Offer } from './scheduler/offers.js';

@@ -185,7 +185,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         )
       : null;
     this.#offers = Offers.create(slots.total, misalignmentOf);
-    this.#sources = this.#makeSources(withSpares(rings, max + slots.spares));
+    this.#sources = this.#makeSources(() =>
+      withSpares(ringsFor(cpus, topology, 'first'), max + slots.spares),
+    );
     this.#moving = this.#makeMoving(withTwins(rings), topology);
     const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
     this.#jobs = new Jobs(
@@ -316,7 +318,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
-  #makeSources(rings: readonly Rings[]): RuntimeSources {
+  #makeSources(rings: () => readonly Rings[]): RuntimeSources {
     const { handleSignals, hangMs, scheduler } = this.#options;
     return new RuntimeSources(
       {

@@ -41,13 +41,16 @@ export function wholeMachine(workers: number): readonly Rings[] {
  * 1,024 workers on as many CPUs take some 100 ms, and a million numbers in all.
  *
  * @param cpusOfWorkers the CPU of each worker, or null; several may share one
+ * @param siblings where the other threads of a core are: `second`, as above, or `first`, in the
+ *   innermost gyre with those next to them, for whom to share caches is all that counts
  */
 export function ringsFor(
   cpusOfWorkers: readonly (number | null)[],
   machine: Neighbours | null,
+  siblings: 'first' | 'second' = 'second',
 ): readonly Rings[] {
   if (machine === null) return wholeMachine(cpusOfWorkers.length);
-  const ringsOf = neighbourhoods(cpusOfWorkers, machine);
+  const ringsOf = neighbourhoods(cpusOfWorkers, machine, siblings === 'second');
   return cpusOfWorkers.map((_, worker) => ringsOf(worker));
 }
 
@@ -63,7 +66,7 @@ export function cpuRings(
   const others = cpus.filter((cpu) => cpu !== home);
   if (machine === null || others.length === 0) return others.length === 0 ? [] : [others];
   // As if there were a worker on each, of which the first is the one that asks.
-  const rings = neighbourhoods([home, ...others], machine)(0);
+  const rings = neighbourhoods([home, ...others], machine, true)(0);
   return rings.map((ring) => ring.map((index) => others[index - 1] as number));
 }
 
@@ -71,6 +74,7 @@ export function cpuRings(
 function neighbourhoods(
   cpusOfWorkers: readonly (number | null)[],
   machine: Neighbours,
+  apart: boolean,
 ): (worker: number) => Rings {
   const { nodes } = machine;
   const nodeOf = new Map(machine.cpus.map(({ id, node }) => [id, node]));
@@ -126,7 +130,7 @@ function neighbourhoods(
     if (cpu === null) return [all.filter((other) => other !== worker)];
     const rings: number[][] = [];
     const siblings =
-      cores > 0 && cores < top ? near(cores, cpu).filter((other) => other !== worker) : [];
+      apart && cores > 0 && cores < top ? near(cores, cpu).filter((other) => other !== worker) : [];
     let outermost: number[] | undefined;
     let known = 1 + siblings.length; // workers in the rings so far, siblings, and this one
     for (let level = innermost; level <= top; level++) {

@@ -4,8 +4,8 @@
  * that started it.
  */
 import type { Socket } from 'node:net';
-import type { RunOptions } from '../job-request.js';
 import type { EventHandler, Handled } from '../events.js';
+import type { RunOptions } from '../job-request.js';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {

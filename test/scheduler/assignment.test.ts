@@ -11,8 +11,8 @@ import { from, machine } from '../support/described.js';
 
 const all = (workers: number) => from(0, workers);
 
-/** Rings of four workers on two cores with two threads each. */
-const TWO_CORES = [
+/** Rings of four workers on two caches with two cores each. */
+const TWO_CACHES = [
   [[1], [2, 3]],
   [[0], [2, 3]],
   [[3], [0, 1]],
@@ -43,7 +43,7 @@ function give(assignment: Assignment, key: string | null, q: AssignmentQuestion)
 /** One worker on each CPU of a fixture; workers are named by their CPUs. */
 function on(name: MachineName) {
   const cpus = machine(name).cpus.map(({ id }) => id);
-  const assignment = new Assignment(ringsFor(cpus, machine(name)), seededRandom(1));
+  const assignment = new Assignment(ringsFor(cpus, machine(name), 'first'), seededRandom(1));
   const indices = (ids: readonly number[]) => ids.map((id) => cpus.indexOf(id));
   return {
     cpus,
@@ -95,37 +95,41 @@ t.test('a frontier, not an order: what no other candidate is better than', async
 });
 
 t.test('those who collaborate stay in one group, and are spread within it', async (t) => {
-  const epyc = on('epyc');
+  const epyc = on('epyc'); // 128 cores, of which 8 each share a cache; their siblings from 128 on
+  const cache = (cpu: number) => Math.floor((cpu % 128) / 8);
   const home = epyc.give('k');
-  const near = new Set(all(40).map(() => epyc.give('k')));
-  t.equal(near.size, 2, 'a core has two threads');
+  const near = new Set(all(31).map(() => epyc.give('k')));
+  t.equal(near.size, 16, 'both threads of 8 cores');
   t.ok(near.has(home));
-  t.same([...near].sort((a, b) => a - b)[1], ([...near].sort((a, b) => a - b)[0] as number) + 128);
+  t.same(new Set([...near].map(cache)), new Set([cache(home)]));
   t.same(new Set(epyc.group('k')), near);
   const other = epyc.give('another');
   t.notOk(near.has(other), 'another key is elsewhere');
 });
 
 t.test('they move together, to the nearest that can, and no further', async (t) => {
-  const xeon = on('xeon'); // CPUs 0 to 39 of two packages, their siblings from 40 on
-  const home = xeon.give('k');
-  const core = [home % 40, (home % 40) + 40];
-  const package_ = (cpu: number) => Math.floor((cpu % 40) / 20);
-  const others = xeon.cpus.filter((cpu) => !core.includes(cpu));
-  const first = xeon.give('k', others);
-  t.equal(package_(first), package_(home), 'the package comes before the other one');
-  const then = new Set(all(20).map(() => xeon.give('k')));
-  t.ok(
-    [...then].every((cpu) => cpu % 40 === first % 40),
+  const epyc = on('epyc'); // two caches a node, four nodes a package
+  const cache = (cpu: number) => Math.floor((cpu % 128) / 8);
+  const node = (cpu: number) => Math.floor(cache(cpu) / 2);
+  const package_ = (cpu: number) => Math.floor(node(cpu) / 4);
+  const home = epyc.give('k');
+  const first = epyc.give(
+    'k',
+    epyc.cpus.filter((cpu) => cache(cpu) !== cache(home)),
+  );
+  t.equal(node(first), node(home), 'the other cache of the node comes first');
+  t.same(
+    new Set(all(20).map(() => cache(epyc.give('k')))),
+    new Set([cache(first)]),
     'all of the key are in the new group, though the old one could again',
   );
-  const far = xeon.cpus.filter((cpu) => package_(cpu) !== package_(home));
-  t.not(package_(xeon.give('k', far)), package_(home));
-  t.same(new Set(xeon.group('k').map(package_)), new Set([1 - package_(home)]));
+  const far = epyc.cpus.filter((cpu) => package_(cpu) !== package_(home));
+  t.not(package_(epyc.give('k', far)), package_(home));
+  t.same(new Set(epyc.group('k').map(package_)), new Set([1 - package_(home)]));
 });
 
 t.test('being busy moves nobody, standing still does', async (t) => {
-  const assignment = new Assignment(TWO_CORES, seededRandom(1));
+  const assignment = new Assignment(TWO_CACHES, seededRandom(1));
   const home = give(assignment, 'k', question([0]));
   t.equal(home, 0);
   const busy = question(all(4), { 0: 5, 1: 5 });
@@ -136,7 +140,7 @@ t.test('being busy moves nobody, standing still does', async (t) => {
 });
 
 t.test('a source that is not asked each time is told when its key has moved', async (t) => {
-  const assignment = new Assignment(TWO_CORES, seededRandom(1));
+  const assignment = new Assignment(TWO_CACHES, seededRandom(1));
   const first = assignment.group('k', all(4));
   t.equal(first.length, 2, 'it has a home from the first question on');
   const home = first[0] as number;
@@ -148,7 +152,7 @@ t.test('a source that is not asked each time is told when its key has moved', as
 });
 
 t.test('keys are bounded, and what was used longest ago is forgotten', async (t) => {
-  const assignment = new Assignment(TWO_CORES, seededRandom(1));
+  const assignment = new Assignment(TWO_CACHES, seededRandom(1));
   for (let i = 0; i < 5_000; i++) give(assignment, `key ${i}`, question([0]));
   const elsewhere = question(all(4), { 0: 1, 1: 1 });
   t.ok([0, 1].includes(give(assignment, 'key 4999', elsewhere)), 'it has its home');

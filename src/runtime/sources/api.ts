@@ -3,6 +3,7 @@
  */
 import type { GyreError } from '../../errors.js';
 import type { EventKind, Handled, HandlingOptions } from '../../events.js';
+import type { Placement } from '../../scheduler/placement.js';
 
 /** What all sources may be told. */
 export interface SourceOptions extends HandlingOptions {
@@ -90,12 +91,15 @@ export interface SourceCounts {
   readonly handled: number;
   /** Whose handler threw or rejected. */
   readonly failed: number;
-  /** Whose worker ended while it handled them, and which were not to be tried again. */
+  /**
+   * Whose worker ended while it handled them, and which were not to be tried again, or waited for
+   * that when the runtime was closed.
+   */
   readonly lost: number;
   readonly timedOut: number;
   /** For which no worker had a handler. */
   readonly unhandled: number;
-  /** That waited for a worker when the source or the runtime was closed. */
+  /** That nobody had begun when the source or the runtime was closed. */
   readonly cancelled: number;
   /**
    * Firings that were due and not made, because one before had not settled; of what is emitted, what
@@ -116,6 +120,8 @@ export interface SourceInfo extends SourceCounts {
   readonly concurrent: boolean;
   /** Tries that a firing gets at most; Infinity: as many as it takes. */
   readonly tries: number;
+  readonly placement: Placement;
+  /** Its key, if it has one. */
   readonly collaborates: string | null;
   /** Firings that a worker has and has not settled. */
   readonly running: number;
@@ -132,8 +138,8 @@ export interface Source {
   readonly closed: boolean;
   info(): SourceInfo;
   /**
-   * Fires no more, and takes back what nobody has begun. Its name is free at once. Resolves when
-   * the last handler has settled.
+   * Fires no more, and takes back what nobody has begun; what is to be tried again still is. Its
+   * name is free at once. Resolves when the last handler has settled.
    */
   close(): Promise<void>;
 }

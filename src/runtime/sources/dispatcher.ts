@@ -14,7 +14,8 @@
  * | its worker does not begin it          | taken back, when somebody else has nothing to do    |
  * | `timeoutMs` are over                  | taken back if not begun; in any case timed out      |
  * | nobody handles its name               | it waits while somebody starts, then it is unhandled|
- * | its source or the runtime closes      | taken back if not begun: cancelled                  |
+ * | its source or the runtime closes      | taken back if nobody has begun it: cancelled        |
+ * | the runtime closes                    | if it waits for another try: lost                   |
  *
  * Main has read everything that a thread posted before it hears of that thread's end
  * (worker-thread.ts), so a handler that has settled is only taken for one that has not if the thread
@@ -74,8 +75,8 @@ interface Given {
 
 export interface DispatcherOptions {
   readonly slots: Slots;
-  /** Of every worker that there may be, spares last. */
-  readonly rings: readonly Rings[];
+  /** Of every worker that there may be, spares last. Asked once, when something first fires. */
+  rings(): readonly Rings[];
   readonly scoreboard: Scoreboard;
   readonly offers: Offers;
   readonly random: Random;
@@ -99,19 +100,18 @@ const NO_ONE: ReadonlySet<Recipient> = new Set();
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #events: DispatcherEvents;
-  readonly #assignment: Assignment;
   readonly #recipients = new Map<WorkerHandle, Recipient>();
   readonly #byName = new Map<string, Set<Recipient>>();
   /** Firings that nobody has, by name, the oldest first. */
   readonly #waiting = new Map<string, Firing[]>();
   readonly #alarm = new Alarm(() => this.#look());
+  #assignment: Assignment | null = null;
   #waits = 0;
   #closed = false;
 
   constructor(options: DispatcherOptions, events: DispatcherEvents) {
     this.#options = options;
     this.#events = events;
-    this.#assignment = new Assignment(options.rings, options.random);
   }
 
   /** How many firings nobody has. */
@@ -120,6 +120,8 @@ export class Dispatcher {
   }
 
   get assignment(): Assignment {
+    const { rings, random } = this.#options;
+    this.#assignment ??= new Assignment(rings(), random);
     return this.#assignment;
   }
 
@@ -134,25 +136,27 @@ export class Dispatcher {
   }
 
   submit(firing: Firing): void {
-    if (this.#closed) this.#settle(firing, { what: 'cancelled', error: closed(firing) });
+    if (this.#closed) this.#giveUp(firing);
     else if (!this.#hasQueue(firing.name) && this.#offer(firing)) return;
     else this.#wait(firing);
   }
 
-  /** What nobody has begun of `source` is cancelled. */
+  /** What nobody has ever begun of `source` is cancelled. What is to be tried again still is. */
   cancel(source: SourceBase): void {
+    const isNew = (firing: Firing | null): firing is Firing =>
+      firing?.source === source && firing.tries === 0;
     const queue = this.#waiting.get(source.name) ?? [];
-    const mine = queue.filter((firing) => firing.source === source);
+    const mine = queue.filter(isNew);
     for (const firing of mine) queue.splice(queue.indexOf(firing), 1);
     if (queue.length === 0) this.#waiting.delete(source.name);
     for (const { giver, given } of this.#recipients.values()) {
       for (const [id, { firing, offer }] of given) {
-        if (firing?.source !== source || !giver.takeBack(offer)) continue;
+        if (!isNew(firing) || !giver.takeBack(offer)) continue;
         given.delete(id);
         mine.push(firing);
       }
     }
-    for (const firing of mine) this.#settle(firing, { what: 'cancelled', error: closed(firing) });
+    for (const firing of mine) this.#giveUp(firing);
   }
 
   /** What `worker` says. */
@@ -186,9 +190,12 @@ export class Dispatcher {
         source.late(-1);
         continue;
       }
-      if (begun) firing.tries++;
+      if (begun) {
+        firing.tries++;
+        firing.lostBy = worker;
+      }
       if (begun && (firing.tries >= firing.handling.tries || this.#closed)) {
-        this.#settle(firing, { what: 'lost', error: lost(firing, worker) });
+        this.#giveUp(firing);
       } else {
         firing.source.goesOn(firing, begun ? 'retried' : 'takenBack');
         again.push(firing);
@@ -216,9 +223,7 @@ export class Dispatcher {
     this.#closed = true;
     for (const [name, queue] of [...this.#waiting]) {
       this.#waiting.delete(name);
-      for (const firing of queue) {
-        this.#settle(firing, { what: 'cancelled', error: closed(firing) });
-      }
+      for (const firing of queue) this.#giveUp(firing);
     }
     for (const { worker } of this.#recipients.values()) worker.send({ kind: 'no-more-events' });
   }
@@ -288,6 +293,13 @@ export class Dispatcher {
     recipient.given.delete(firing.id);
     firing.source.goesOn(firing, 'takenBack');
     this.submit(firing);
+  }
+
+  /** Nobody handles it any more: it is lost if somebody ended at it, else cancelled. */
+  #giveUp(firing: Firing): void {
+    const { lostBy } = firing;
+    if (lostBy === null) this.#settle(firing, { what: 'cancelled', error: closed(firing) });
+    else this.#settle(firing, { what: 'lost', error: lost(firing, lostBy) });
   }
 
   #settle(firing: Firing, outcome: Parameters<SourceBase['settled']>[1]): void {
@@ -366,7 +378,7 @@ export class Dispatcher {
   #choose(firing: Firing): { recipient: Recipient; assigned: Assigned } | null {
     const candidates = this.#candidates(firing);
     const at = (index: number) => candidates.get(index) as Recipient;
-    const assigned = this.#assignment.choose(firing.handling.collaborates, {
+    const assigned = this.assignment.choose(firing.handling.collaborates, {
       candidates: [...candidates.keys()],
       outstanding: (index) => this.#outstanding(at(index)),
       standsStill: (index) => this.#standsStill(at(index)),
@@ -395,7 +407,7 @@ export class Dispatcher {
     }
     this.#setWaits(firing, false);
     const key = handling.collaborates;
-    if (this.#assignment.given(key, assigned) && key !== null) this.#events.moved(key);
+    if (this.assignment.given(key, assigned) && key !== null) this.#events.moved(key);
     const now = performance.now();
     const { hangMs } = this.#options;
     const given: Given = {

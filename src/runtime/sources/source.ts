@@ -3,7 +3,7 @@
  * not fire while a firing of its has not settled. Main thread only.
  */
 import type { GyreError } from '../../errors.js';
-import type { EventKind, Handled, Handling } from '../../events.js';
+import { type EventKind, type Handled, type Handling, NO_KEY } from '../../events.js';
 import type { FromWorker } from '../../protocol.js';
 import type { WorkerHandle } from '../worker-handle.js';
 import type { Source, SourceCounts, SourceFailure, SourceInfo } from './api.js';
@@ -17,6 +17,8 @@ export interface Firing {
   readonly payload: unknown;
   /** Handlers that have begun it. */
   tries: number;
+  /** The last worker that ended while it handled it. */
+  lostBy: WorkerHandle | null;
   /** Nobody has it. */
   waits: boolean;
 }
@@ -90,11 +92,13 @@ export abstract class SourceBase implements Source {
   }
 
   info(): SourceInfo {
+    const { collaborates } = this.handling;
     return {
       ...{ name: this.name, kind: this.kind, ...this.counts },
       concurrent: this.handling.concurrent,
       tries: this.handling.tries,
-      collaborates: this.handling.collaborates,
+      placement: collaborates === null ? 'divergent' : 'collaborative',
+      collaborates: collaborates === NO_KEY ? null : collaborates,
       running: this.#unsettled - this.waiting,
       waiting: this.waiting,
       handlers: this.context.handlers(this.name),
@@ -140,7 +144,7 @@ export abstract class SourceBase implements Source {
     const id = this.context.nextId();
     const firing: Firing = {
       ...{ id, source: this, name, handling, payload },
-      ...{ tries: 0, waits: false },
+      ...{ tries: 0, lostBy: null, waits: false },
     };
     this.counts.fired++;
     this.#unsettled++;
