@@ -31,6 +31,7 @@ export interface Told {
 
 export class Listener {
   readonly all: Told[] = [];
+  /** All but those of what waited when its source was closed, which may be any last firing. */
   readonly failures: SourceFailure[] = [];
   readonly errors: Error[] = [];
   readonly #channel = new BroadcastChannel('events');
@@ -46,7 +47,7 @@ export class Listener {
 
   follow(runtime: Runtime): void {
     runtime.on('failure', (failure) => {
-      this.failures.push(failure);
+      if (failure.error.code !== 'ERR_GYRE_CLOSED') this.failures.push(failure);
       this.#changed();
     });
     runtime.on('error', (error) => this.errors.push(error));
