@@ -1,7 +1,8 @@
 /** What examples/ promises. */
+import dgram from 'node:dgram';
 import path from 'node:path';
 import t from 'tap';
-import { get, portOf, ROOT, start } from './support/app.js';
+import { get, portOf, ROOT, Running, start } from './support/app.js';
 
 const example = (name: string) => path.join(ROOT, 'examples', name);
 const env = { PORT: '0' };
@@ -28,4 +29,18 @@ t.test('thumbnails.js: a job for a request', async (t) => {
   t.match(image.body, /^P5 20 20 255\n/);
   const wrong = await get({ port, path: '/render?size=9999' });
   t.match(wrong, { status: 500, body: 'a size from 1 to 2000\n' });
+});
+
+t.test('sources.js: a timer, datagrams and emitted events, each handled once', async (t) => {
+  const own = { ...env, UDP_PORT: '0', EVERY_MS: '50' };
+  const run = new Running(t, process.execPath, [example('sources.js')], own);
+  const [, http, udp] = await run.says(/HTTP on (\d+), datagrams on (\d+)/, 'stdout');
+  t.match((await get(Number(http))).body, /^handled by worker \d+\n$/);
+  const client = dgram.createSocket('udp4');
+  client.send('hit', Number(udp), '127.0.0.1');
+  await run.says(/\d: 1 orders, 1 metrics \(worker \d+\)/, 'stdout');
+  client.close();
+  run.child.kill('SIGTERM');
+  t.same(await run.ended(), { code: 0, signal: null });
+  t.equal(run.stderr, '');
 });

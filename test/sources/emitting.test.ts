@@ -141,12 +141,12 @@ t.test('what nobody has begun is not lost with a worker, whatever retry says', a
 t.test('what waits behind a worker that stands still goes to one that does not', async (t) => {
   for (const move of [true, false]) {
     const { runtime, told } = await events(t, ['job'], { scheduler: { move } });
-    const long = runtime.sources.emit('job', { block: 1_500 });
+    const long = runtime.sources.emit('job', { block: 1_000 });
     const short = runtime.sources.emit('job', { block: 200 });
     await told.count(2, 'begun');
     const jobs = Array.from({ length: 10 }, () => runtime.sources.emit('job', {}));
     const handled = await Promise.all(jobs);
-    const slow = told.of('begun').find(({ payload }) => payload.block === 1_500);
+    const slow = told.of('begun').find(({ payload }) => payload.block === 1_000);
     t.notOk(
       told.of('settled').some(({ id }) => id === slow?.id),
       'nobody waited for it',

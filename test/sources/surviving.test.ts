@@ -14,7 +14,7 @@ import { events, refusal } from './told.js';
 
 const EVERY_MS = 10;
 /** How long nothing but a timer shall happen, in ms. */
-const IDLE_MS = 4_000;
+const IDLE_MS = 3_000;
 
 t.setTimeout(280_000); // of all tests in this file together
 
@@ -144,6 +144,21 @@ t.test('the end: sources stop first, and handlers that are at work may finish', 
   );
 });
 
+t.test('what is to be tried again outlives its source, but not the runtime', async (t) => {
+  for (const what of ['source', 'runtime'] as const) {
+    const { runtime, told } = await events(t, ['tick'], {
+      ...{ workers: 1, maxWorkers: 1, env: { EXITS: '1' } },
+    });
+    const timer = runtime.sources.timer({ name: 'tick', everyMs: 20, retry: true });
+    await once(runtime, 'exit');
+    t.match(timer.info(), { fired: 1, waiting: 1 });
+    await (what === 'source' ? timer : runtime).close();
+    const kept = what === 'source';
+    t.match(timer.info(), { fired: 1, handled: kept ? 1 : 0, lost: kept ? 0 : 1, cancelled: 0 });
+    t.same(told.codes, kept ? [] : ['ERR_GYRE_EVENT_LOST']);
+  }
+});
+
 t.test('the end does not wait for longer than drainMs', async (t) => {
   for (const drainMs of [100, 0]) {
     const { runtime, told } = await events(t, ['job']);
@@ -222,7 +237,7 @@ t.test('an idle process with a timer wakes up for that and nothing else', async 
   const run = new Running(t, process.execPath, ['--no-memory-reducer', host]);
   await run.says(/ready/);
   const pid = run.child.pid as number;
-  await sleep(3_000); // what its start has left to do
+  await sleep(2_000); // what its start has left to do
   const before = woken(pid);
   await sleep(IDLE_MS); // the measurement
   const after = woken(pid);

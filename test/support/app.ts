@@ -167,16 +167,16 @@ export class Running {
   }
 
   /** Resolves with the first match of `pattern` in stderr; rejects if it ends without. */
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
+  async says(pattern: RegExp, on: 'stdout' | 'stderr' = 'stderr'): Promise<RegExpExecArray> {
     let over = false;
     const ended = this.#ended.then(() => {
       over = true;
     });
     for (;;) {
-      const match = pattern.exec(this.stderr);
+      const match = pattern.exec(this[on]);
       if (match !== null) return match;
       if (over) throw new Error(`it ended and never said ${pattern}:\n${this.stderr}`);
-      await Promise.race([ended, once(this.child.stderr as NodeJS.EventEmitter, 'data')]);
+      await Promise.race([ended, once(this.child[on] as NodeJS.EventEmitter, 'data')]);
     }
   }
 
