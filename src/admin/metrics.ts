@@ -3,7 +3,7 @@
  * comes from. Names follow Prometheus's conventions. Pure. docs/operating.md has the same table,
  * and a test compares the two.
  */
-import type { ListenAddress } from '../protocol.js';
+import { showAddress } from '../address.js';
 import type { RuntimeState } from '../runtime/api.js';
 import { WORKER_STATES } from '../scheduler/layout.js';
 import type { Histogram, ListenerStatus, Status, WorkerStatus } from './status.js';
@@ -89,13 +89,6 @@ function ofListener(
 
 function labelOf({ index }: WorkerStatus): Labels {
   return { worker: `${index}` };
-}
-
-/** As `server.address()` would be written in a URL. */
-export function showAddress(address: ListenAddress): string {
-  if (address.family === 'unix') return `unix:${address.path.replace(/^\0/, '@')}`;
-  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
-  return `${host}:${address.port}`;
 }
 
 export const METRICS: readonly Metric[] = [
