@@ -244,6 +244,11 @@ Value InPollOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
 }
 
+// stuckNs(peerId): for how long it has not returned to its loop
+Value StuckNsOf(const CallbackInfo& info) {
+  return Result(info, static_cast<double>(StuckNs(info[0].As<Napi::Number>().Uint32Value())));
+}
+
 // idleNs(peerId): how long that loop has slept, or NaN
 Value IdleNsOf(const CallbackInfo& info) {
   int64_t ns = 0;
@@ -350,6 +355,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"installSafepoint", InstallSafepointOf},
       {"peek", PeekOf},
       {"inPoll", InPollOf},
+      {"stuckNs", StuckNsOf},
       {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
       {"acceptOne", AcceptOneOf},

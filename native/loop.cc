@@ -214,7 +214,7 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
                               words.Data() + times->count_index, words.Data() + times->buckets_index,
                               times->buckets - 1};
   }
-  if (rounds != nullptr || times != nullptr) uv_prepare_start(prepare, Handles::OnPrepare);
+  uv_prepare_start(prepare, Handles::OnPrepare);
   uv_unref(reinterpret_cast<uv_handle_t*>(prepare));
   napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
   hooks->peer_ = std::make_shared<Peer>();
@@ -223,6 +223,7 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
   hooks->peer_->epoll_fd = uv_backend_fd(loop);
   hooks->peer_->async = async;
   hooks->peer_->loops = hooks->loops_;
+  hooks->peer_->ended_ns = uv_hrtime();
   if (rounds != nullptr) {
     hooks->peer_->newcomers = words.Data() + rounds->newcomers_index;
     hooks->peer_->messages = words.Data() + rounds->messages_index;
@@ -275,6 +276,9 @@ void LoopHooks::OnIterationEnd() {
   uint64_t now = uv_hrtime();
   // The loop is awake, so this is what it slept up to its last return from epoll.
   uint64_t idle = uv_metrics_idle_time(handles_->loop);
+  peer_->ended_ns.store(0, std::memory_order_relaxed);
+  peer_->ended_idle_ns.store(idle, std::memory_order_release);
+  peer_->ended_ns.store(now, std::memory_order_release);
   uv_metrics_t metrics;
   uv_metrics_info(handles_->loop, &metrics);
   if (times_ != nullptr) times_->Count(now, idle, metrics.events);

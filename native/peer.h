@@ -43,6 +43,11 @@ struct Peer {
   // Whether it follows messages now, in the scoreboard. Null: it never does.
   const int32_t* armed = nullptr;
 
+  // When its last iteration ended, just before it looked for events, and how long it had slept
+  // by then: uv_hrtime(), ns. While the thread writes the second one the first is 0.
+  std::atomic<uint64_t> ended_ns{0};
+  std::atomic<uint64_t> ended_idle_ns{0};
+
   // Held while another thread uses `loop` or `async` or pauses the thread, and by
   // the thread itself for the moment in which it ceases to exist as a peer. The
   // governor locks it before it signals, so a paused thread never holds it.

@@ -41,6 +41,23 @@ bool InPoll(uint32_t peer_id) {
   return guard.owns_lock() && peer->alive && Sleeps(peer->loop);
 }
 
+int64_t StuckNs(uint32_t peer_id) {
+  std::shared_ptr<Peer> peer = FindPeer(peer_id);
+  if (peer == nullptr) return 0;
+  uint64_t ended = peer->ended_ns.load(std::memory_order_acquire);
+  uint64_t idle_then = peer->ended_idle_ns.load(std::memory_order_acquire);
+  uint64_t idle = 0;
+  {
+    std::lock_guard<std::mutex> guard(peer->life);
+    if (!peer->alive) return 0;
+    idle = uv_metrics_idle_time(peer->loop);
+  }
+  auto stuck = static_cast<int64_t>((uv_hrtime() - ended) - (idle - idle_then));
+  // It may have ended another one meanwhile.
+  if (ended == 0 || peer->ended_ns.load(std::memory_order_acquire) != ended) return 0;
+  return stuck > 0 ? stuck : 0;
+}
+
 #if GYRE_LINUX
 
 namespace {

@@ -93,6 +93,10 @@ class Watcher {
 // Whether the peer's loop is inside epoll_wait at this moment.
 bool InPoll(uint32_t peer_id);
 
+// For how long the peer has not returned to its loop, in ns; 0 while it sleeps there, or if it
+// is gone. Waits for the end of a pause.
+int64_t StuckNs(uint32_t peer_id);
+
 // How long the peer's loop has slept in epoll_wait since it began without having anything to
 // do, in ns. Only differences mean something. False if it is gone, or being paused.
 bool IdleNs(uint32_t peer_id, int64_t* ns);

@@ -42,6 +42,7 @@ interface Addon {
   installSafepoint(): number;
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
+  stuckNs(peer: number): number;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   acceptOne(fd: number): number;
@@ -365,6 +366,14 @@ export function peek(peer: number, worker: number, shared: NativeShared): Ready 
 /** Whether the loop of `peer` sleeps in epoll_wait at this moment. */
 export function inPoll(peer: number): boolean {
   return helper().inPoll(peer);
+}
+
+/**
+ * For how long `peer` has not returned to its loop, in ms; 0 while it sleeps there, or if it is
+ * gone. Counted from when it woke up last, not from when it went to sleep.
+ */
+export function stuckMs(peer: number): number {
+  return helper().stuckNs(peer) / 1e6;
 }
 
 /**

@@ -125,7 +125,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#supervisor = new Supervisor(
       {
         ...{ restarts, restartsWithinMs, hangMs, startMs, cpus, slots },
-        ...{ scoreboard: this.#scoreboard, random: Math.random },
+        random: Math.random,
       },
       {
         spawn: (index, slot, cpu) => this.#spawn(index, slot, cpu),

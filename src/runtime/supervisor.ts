@@ -20,8 +20,7 @@
  * If current dies while next starts, next is its successor. If next does not start, current goes on.
  */
 import { GyreError, workerError } from '../errors.js';
-import { inPoll } from '../native.js';
-import { type Scoreboard, stuckMs } from '../scheduler/scoreboard.js';
+import { stuckMs } from '../native.js';
 import type { EndReason } from './api.js';
 import type { Slots } from './slots.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
@@ -50,7 +49,6 @@ export interface SupervisorOptions {
   /** Of every seat that there may be. */
   readonly cpus: readonly (number | null)[];
   readonly slots: Slots;
-  readonly scoreboard: Scoreboard;
   /** From 0 to 1; for the delays. */
   random(): number;
 }
@@ -208,19 +206,17 @@ export class Supervisor {
   }
 
   /** For how long `worker` has not returned to its loop; 0 while it sleeps there. */
-  stuckMs({ slot, state, wakeId }: WorkerHandle): number {
+  stuckMs({ state, wakeId }: WorkerHandle): number {
     if (wakeId === null || (state !== 'serving' && state !== 'draining')) return 0;
-    const { scoreboard } = this.#options;
-    const heartbeat = scoreboard.heartbeat(slot);
-    if (inPoll(wakeId) || scoreboard.heartbeat(slot) !== heartbeat) return 0;
-    return stuckMs(heartbeat);
+    return stuckMs(wakeId);
   }
 
   /** `worker` stands still; if it does so for `hangMs`, it is replaced. */
   stalled(worker: WorkerHandle): void {
     const { hangMs } = this.#options;
     if (hangMs === 0 || this.#over || this.#suspects.has(worker)) return;
-    const wait = Math.max(hangMs - this.stuckMs(worker), 0);
+    // Timers cut fractions off, and nobody tells of the same stall a second time.
+    const wait = Math.max(Math.ceil(hangMs - this.stuckMs(worker)) + 1, 0);
     const look = () => {
       this.#suspects.delete(worker);
       if (this.stuckMs(worker) < hangMs) return;

@@ -79,6 +79,28 @@ t.test('a process that stood still as a whole does not hang', async (t) => {
   await host.close(t);
 });
 
+for (const move of [true, false]) {
+  t.test(`sleep is not hanging, ${move ? 'moving' : 'not moving'}`, async (t) => {
+    const host = await Host.start(t, {
+      ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, scheduler: { move } },
+    });
+    const to = { host: HOST, port: portOf(await host.facts()) };
+    const connections = Array.from({ length: 4 }, () => new KeptAlive(to));
+    t.teardown(() => {
+      for (const connection of connections) connection.close();
+    });
+    await Promise.all(connections.map(served));
+    await new Promise((resolve) => setTimeout(resolve, 2 * HANG_MS)); // what is tested
+    // Shorter than hangMs, longer than whoever hangs is looked at again; others wait meanwhile.
+    await t.resolves(
+      Promise.all(connections.map((connection) => connection.ask(`/burn?ms=${HANG_MS / 5}`))),
+    );
+    t.same(hangs(await host.facts()), [], 'it had slept, and then worked');
+    for (const connection of connections) connection.close();
+    await host.close(t);
+  });
+}
+
 t.test('a worker whose heap is nearly full is replaced before it dies', async (t) => {
   const host = await Host.start(
     t,
