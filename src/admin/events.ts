@@ -14,7 +14,7 @@ const BACKLOG_BYTES = 256 * 1024;
 const RETRY_MS = 2_000;
 
 export const EVENT_NAMES = Object.freeze([
-  ...['state', 'worker', 'listening', 'exit', 'hang', 'recycle', 'reload', 'close'],
+  ...['state', 'worker', 'listening', 'exit', 'hang', 'stall', 'recycle', 'reload', 'close'],
 ]);
 
 export class EventStreams {
@@ -30,6 +30,7 @@ export class EventStreams {
       this.#send('exit', { ...end, error: error === null ? null : plain(error) }),
     );
     runtime.on('hang', (hang) => this.#send('hang', { ...hang }));
+    runtime.on('stall', (stall) => this.#send('stall', { ...stall }));
     runtime.on('recycle', (recycling) => this.#send('recycle', { ...recycling }));
     runtime.on('reload', () => this.#send('reload', {}));
   }

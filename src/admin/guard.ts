@@ -67,5 +67,5 @@ function digestOf(text: string): Buffer {
 
 function isLocalName(host: string): boolean {
   const name = HOST.exec(host)?.[1]?.replace(/^\[|\]$/g, '') ?? '';
-  return name === 'localhost' || isLoopback(name);
+  return name.toLowerCase() === 'localhost' || isLoopback(name);
 }

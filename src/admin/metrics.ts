@@ -128,6 +128,12 @@ export const METRICS: readonly Metric[] = [
     (status) => status.reloads,
   ),
   {
+    ...{ name: 'gyre_stalls_total', type: 'counter', labels: ['function'] },
+    help: 'Samples in which a worker stood still in a function while others waited; only with blame.',
+    read: ({ blamed }) =>
+      blamed.map(({ where, count }) => ({ labels: { function: where }, value: count })),
+  },
+  {
     ...{ name: 'gyre_worker_info', type: 'gauge', labels: ['worker', 'cpu', 'spare'] },
     help: 'Always 1: the CPU that a worker is pinned to, if any, and whether it is a spare.',
     read: ({ workers }) =>

@@ -110,14 +110,14 @@ export class Readings {
         idleSeconds: idleMs === null ? null : idleMs / 1e3,
       };
     });
-    const { workers, spares } = runtime.snapshot();
+    const { workers, spares, blamed } = runtime.snapshot();
     const { user, system } = process.cpuUsage();
     return {
       schema: SCHEMA,
       takenAtMs: Date.now(),
       ...{ name, version, node: process.version, pid: process.pid },
       ...{ state: runtime.state, ready: runtime.ready, addresses: runtime.addresses },
-      ...{ capabilities: runtime.capabilities, reloads: this.#reloads },
+      ...{ capabilities: runtime.capabilities, reloads: this.#reloads, blamed },
       workers: [
         ...workers.map((row) => this.#worker(row, false, threads)),
         ...spares.map((row) => this.#worker(row, true, threads)),
@@ -163,7 +163,7 @@ export class Readings {
       ...{ cpuSeconds, runDelaySeconds, idleSeconds },
       heap: heapOf(last),
       metricsFailure: last?.report.failure ?? null,
-      ...this.#life(index),
+      ...structuredClone(this.#life(index)),
     };
   }
 

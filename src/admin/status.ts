@@ -7,6 +7,7 @@
  */
 import type { ListenAddress } from '../protocol.js';
 import type { EndReason, RuntimeState } from '../runtime/api.js';
+import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
@@ -28,6 +29,8 @@ export interface Status {
   readonly capabilities: Capabilities;
   /** How often every worker was replaced, by `reload()`. */
   readonly reloads: number;
+  /** Functions that workers stood still in, with the option `blame`. */
+  readonly blamed: readonly Blamed[];
   /** Workers, and then the spares that run now. */
   readonly workers: readonly WorkerStatus[];
   readonly listeners: readonly ListenerStatus[];
