@@ -74,7 +74,8 @@ export function frameOf(rates: Rates, screen: Screen): string[] {
   const rows = rates.workers
     .slice(0, many ? room - 1 : room)
     .map((worker) => rowOf(worker, shown, screen.colors));
-  const rest = many ? [`... and ${rates.workers.length - rows.length} more`] : [];
+  const left = `... and ${rates.workers.length - rows.length} more`;
+  const rest = many ? [cut(left, screen.columns)] : [];
   return [...top, ...rows, ...rest].slice(0, screen.rows);
 }
 

@@ -103,8 +103,6 @@ t.test('a Prometheus scrapes it, with a token', { skip: noServer }, async (t) =>
   t.same(up, [1], 'it speaks OpenMetrics, as Prometheus asks for');
   t.same(await query('sum(gyre_worker_requests_total)'), [asked]);
   t.same(await query('sum(shop_orders_total)'), [asked], 'the application’s own');
-  server.child.kill('SIGTERM');
-  await server.ended();
 });
 
 t.test('requests, connections, iterations and threads are counted', async (t) => {
@@ -162,7 +160,7 @@ t.test('of a worker that stands still all is known that it need not say', async 
   t.ok(worker);
   const earlier = first.workers.find(({ index }) => index === worker?.index);
   const other = seen.workers.find(({ index }) => index !== worker?.index);
-  t.ok((worker?.cpuSeconds ?? 0) > (earlier?.cpuSeconds ?? 0) + 0.1, 'its CPU time');
+  t.ok((worker?.cpuSeconds ?? 0) > (earlier?.cpuSeconds ?? 0) + 0.01, 'its CPU time');
   t.ok((worker?.heap?.ageSeconds ?? 0) > (other?.heap?.ageSeconds ?? 1), 'its heap as it was');
   t.equal(worker?.heap?.usedBytes, earlier?.heap?.usedBytes);
   t.ok((other?.heap?.ageSeconds ?? 1) < 0.45, 'the others have just said it');
@@ -251,7 +249,7 @@ t.test('accept queues, and whom they turned away', async (t) => {
   const entry = path.join(folder(t), 'queue.js');
   const source = `
     const server = require('node:http').createServer((request, response) => {
-      for (const end = performance.now() + 3000; performance.now() < end; );
+      for (const end = performance.now() + 1500; performance.now() < end; );
       response.end();
     });
     server.listen({ port: 0, host: '127.0.0.1', backlog: 1 });`;
