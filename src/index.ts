@@ -10,10 +10,19 @@ import { startRuntime } from './runtime/runtime.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
+export type { AdminOptions } from './admin/options.js';
+export type {
+  HeapStatus,
+  Histogram,
+  ListenerStatus,
+  Status,
+  WorkerStatus,
+} from './admin/status.js';
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
+  AdminAddresses,
   CloseOptions,
   EndReason,
   ReloadOptions,
@@ -32,7 +41,7 @@ export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';
-export type { WorkerRow } from './scheduler/scoreboard.js';
+export type { Times, WorkerRow } from './scheduler/scoreboard.js';
 export type { Topology } from './scheduler/topology.js';
 
 /**

@@ -41,6 +41,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       ...{ slot: 0, accepting: 1 },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
+      timed: false,
       transport: null,
       send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread
@@ -81,6 +82,10 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   /** There is nobody to go on elsewhere. */
   retire(): void {
     this.drain();
+  }
+
+  loopIdleMs(): number | null {
+    return this.#exit === null ? performance.eventLoopUtilization().idle : null;
   }
 
   terminate(): void {

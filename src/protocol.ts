@@ -22,6 +22,8 @@ export interface WorkerInit {
   readonly accepting: number;
   /** Share of its heap limit from which on it says so; 0: never. */
   readonly heapRatio: number;
+  /** Whether it counts how long its iterations and its requests take, for src/admin. */
+  readonly timed: boolean;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
   /** CPUs the process was started with; null where the helper cannot tell. */
@@ -148,7 +150,39 @@ export type FromWorker =
   /** It called `process.exit()`: it does not end because it had nothing left to do. */
   | { readonly kind: 'exiting' }
   /** It uses more of its heap than it should. */
-  | { readonly kind: 'heap'; readonly ratio: number };
+  | { readonly kind: 'heap'; readonly ratio: number }
+  | Report;
+
+/** What only the worker itself knows: the answer to `report`. */
+export interface Report {
+  readonly kind: 'report';
+  readonly id: number;
+  readonly heapUsedBytes: number;
+  readonly heapLimitBytes: number;
+  /**
+   * The application's own metrics, as prom-client's getMetricsAsJSON() gives them; null if they
+   * were not asked for.
+   */
+  readonly metrics: readonly MetricObject[] | null;
+  /** Why some of them are missing, or null. */
+  readonly failure: string | null;
+}
+
+/** What prom-client says of one metric. */
+export interface MetricObject {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly aggregator: string;
+  readonly values: readonly MetricValue[];
+}
+
+export interface MetricValue {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Where it is not the metric's own, as that of a bucket. */
+  readonly metricName?: string;
+}
 
 export type ToWorker =
   /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
@@ -160,6 +194,8 @@ export type ToWorker =
   | { readonly kind: 'retire'; readonly heir: number | null }
   /** Exit now. */
   | { readonly kind: 'stop' }
+  /** Tell what only you know; with `metrics`, also those of the application. */
+  | { readonly kind: 'report'; readonly id: number; readonly metrics: boolean }
   /** The process received a signal that the application listens for. */
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
   /** Also accept from `fd`, whose worker stopped. Void if the worker gave the grant back. */

@@ -1,1 +1,8 @@
-export { hold, release, type WorkerSelf, worker } from './worker.js';
+export {
+  exposeMetrics,
+  hold,
+  type MetricsRegistry,
+  release,
+  type WorkerSelf,
+  worker,
+} from './worker.js';

@@ -140,6 +140,14 @@ export interface ReloadOptions {
   drainMs?: number;
 }
 
+/** Where operators look; see the options `admin` and `agentCheck`. */
+export interface AdminAddresses {
+  /** Of the admin endpoint; null: there is none. */
+  readonly endpoint: ListenAddress | null;
+  /** Of the agent check; null: there is none. */
+  readonly agentCheck: ListenAddress | null;
+}
+
 /** `starting`: createRuntime has not resolved; `closed`: nothing is left. */
 export type RuntimeState = 'starting' | 'serving' | 'closing' | 'closed';
 
@@ -151,6 +159,7 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   /** Standby workers that run now; see the option `spares`. */
   readonly spares: readonly WorkerInfo[];
   readonly capabilities: Capabilities;
+  readonly admin: AdminAddresses;
   readonly state: RuntimeState;
   /** Signals that the application listens for, in any worker. */
   readonly handledSignals: readonly NodeJS.Signals[];

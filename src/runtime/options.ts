@@ -5,6 +5,13 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
+import {
+  type AdminAddress,
+  type AdminOptions,
+  type ResolvedAdmin,
+  resolveAdmin,
+  resolveAgentCheck,
+} from '../admin/options.js';
 import { GyreError } from '../errors.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
 import type { ListenAddress } from '../protocol.js';
@@ -146,6 +153,18 @@ export interface RuntimeOptions {
   listeners?: Readonly<Record<string, ListenerOptions>>;
   /** How connections move between workers. Default: see each. */
   scheduler?: SchedulerOptions;
+  /**
+   * Where operators look: metrics, probes, a snapshot, events, and `POST /reload`, over HTTP on
+   * the main thread; docs/operating.md describes it. A text is short for `{ listen: TEXT }`.
+   * Default: off.
+   */
+  admin?: string | AdminOptions;
+  /**
+   * Where a HAProxy asks how much of its traffic this runtime wants (its `agent-check`):
+   * `'HOST:PORT'` with a numeric host, or `'PORT'` on 127.0.0.1. Whoever connects is told a
+   * percentage and nothing else. Default: off.
+   */
+  agentCheck?: string;
 }
 
 export interface SchedulerOptions {
@@ -258,6 +277,9 @@ export interface ResolvedOptions {
   readonly blame: boolean;
   readonly listeners: ReadonlyMap<string, Readonly<Required<ListenerOptions>>>;
   readonly scheduler: Readonly<Required<SchedulerOptions>>;
+  /** Null: off. */
+  readonly admin: ResolvedAdmin | null;
+  readonly agentCheck: (AdminAddress & { kind: 'tcp' }) | null;
 }
 
 /** Each worker has two rows of shared memory; see src/runtime/slots.ts. */
@@ -290,6 +312,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'blame',
   'listeners',
   'scheduler',
+  'admin',
+  'agentCheck',
 ]);
 
 const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
@@ -588,12 +612,20 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     blame: booleanOption('blame', given('blame')),
     listeners: resolveListeners(orDefault(options.listeners, {})),
     scheduler: resolveScheduler(orDefault(options.scheduler, {})),
+    admin: resolveAdmin(options.admin),
+    agentCheck: resolveAgentCheck(options.agentCheck),
   };
   if (workers === 'inline') {
     if (pin === 'hard' || Array.isArray(pin)) {
       throw new GyreError(
         'ERR_GYRE_OPTION_CONFLICT',
         `workers: 'inline' runs on the calling thread, which gyre never pins: use pin 'soft' or 'off'`,
+      );
+    }
+    if (resolved.admin !== null || resolved.agentCheck !== null) {
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' serves requests on the main thread, where admin and agentCheck would be`,
       );
     }
     for (const key of ['resourceLimits', 'env'] as const) {

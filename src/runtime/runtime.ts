@@ -7,12 +7,15 @@ import { constants as fsConstants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import os from 'node:os';
 import { inspect } from 'node:util';
+import type { Admin } from '../admin/admin.js';
+import { isObserved, isTimed } from '../admin/wanted.js';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type { ListenAddress, Repinning, Reply, Request, SoftPinsInit } from '../protocol.js';
 import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
+  AdminAddresses,
   CloseOptions,
   EndReason,
   ReloadOptions,
@@ -67,6 +70,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #moving: Moving | null;
   readonly #blame: Blame | null;
   readonly #spares: Spares;
+  /** Where operators look; null: nowhere, or not yet. */
+  #admin: Admin | null = null;
   readonly #inherited: readonly number[] | null;
   /** How many workers are started; `resize()` changes it. */
   readonly #count: number;
@@ -157,6 +162,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     return this.#spares.handles.map((spare) => this.#infoOf(spare));
   }
 
+  get admin(): AdminAddresses {
+    return {
+      endpoint: this.#admin?.endpoint?.address ?? null,
+      agentCheck: this.#admin?.agentCheck?.address ?? null,
+    };
+  }
+
   get state(): RuntimeState {
     return this.#state;
   }
@@ -224,6 +236,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const options = this.#options;
     const make = () => this.#join(inline(options, this.#scoreboard));
     try {
+      await this.#openAdmin();
       const ready: Promise<void>[] = [];
       for (let index = 0; index < this.#count; index++) {
         const worker = this.#supervisor.begin(
@@ -249,6 +262,20 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       if (this.#closing === null) this.#supervisor.mend();
     });
     if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
+  }
+
+  async #openAdmin(): Promise<void> {
+    if (!isObserved(this.#options)) return;
+    const { Admin } = await import('../admin/admin.js');
+    this.#admin = await Admin.open(this.#options, {
+      ...{ runtime: this, name: this.#options.name },
+      threads: () => this.#all(),
+      sockets: () =>
+        this.#listeners.sockets().map(({ worker, ...socket }) => ({
+          ...socket,
+          worker: worker === null ? null : this.#slots.indexOf(worker),
+        })),
+    });
   }
 
   #makeMoving(rings: readonly Rings[], topology: Neighbours | null): Moving | null {
@@ -388,6 +415,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ count: this.#count, entry: this.#entry, inherited: this.#inherited },
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
+          timed: isTimed(this.#options),
           env: environment(env),
         },
         (request) => this.#answer(slot, request),
@@ -594,6 +622,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await this.#blame?.close();
     this.#listeners.close();
     this.#relay.close();
+    await this.#admin?.close();
     this.#state = 'closed';
     this.emit('close');
   }

@@ -52,6 +52,11 @@ export interface WorkerHandle {
   retire(heir: number | null): void;
   /** Ends it now. */
   stop(): void;
+  /**
+   * How long its loop has slept in epoll, in ms. Known from outside, whatever it does; null when
+   * it has ended.
+   */
+  loopIdleMs(): number | null;
   /** Ends its thread, which does not answer. */
   terminate(): void;
   /** Resolves when it has ended. */

@@ -44,6 +44,7 @@ export interface WorkerPlan {
   /** Slots of workers that accept by themselves; a spare's is not below it. */
   readonly accepting: number;
   readonly heapRatio: number;
+  readonly timed: boolean;
   readonly cpu: number | null;
   readonly inherited: readonly number[] | null;
   readonly entry: string;
@@ -117,6 +118,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       count: plan.count,
       accepting: plan.accepting,
       heapRatio: plan.heapRatio,
+      timed: plan.timed,
       cpu: plan.cpu,
       inherited: plan.inherited,
       parallelism: os.availableParallelism(),
@@ -211,6 +213,10 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     if (this.#exit !== null || this.#stopTimer !== undefined) return;
     this.send({ kind: 'stop' });
     this.#stopTimer = setTimeout(() => this.terminate(), graceMs);
+  }
+
+  loopIdleMs(): number | null {
+    return this.#exit === null ? this.#thread.performance.eventLoopUtilization().idle : null;
   }
 
   terminate(): void {

@@ -11,12 +11,16 @@ import {
   gaveWord,
   governorRow,
   HEADER,
+  iterationsRow,
   NEWCOMERS,
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
+  requestsRow,
   SUPERVISOR,
   supervisorRow,
+  TIME_BUCKETS,
+  TIMES,
   VERSION,
   WORKER,
   WORKER_STATES,
@@ -26,6 +30,17 @@ import {
   workerRow,
 } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
+
+/** How often something took how long. All zero unless somebody may want to know. */
+export interface Times {
+  /** Of everything that is in `byUs`, in ns. */
+  readonly sumNs: number;
+  /**
+   * `[i]` counts what took less than `2 ** i` µs, and not less than half of that; the last has no
+   * upper bound. Modulo 2^32.
+   */
+  readonly byUs: readonly number[];
+}
 
 /** One worker's row as plain numbers. Words may be from slightly different moments. */
 export interface WorkerRow {
@@ -81,6 +96,14 @@ export interface WorkerRow {
   /** Times it got another ring of CPUs, and times it lost one. */
   readonly widened: number;
   readonly narrowed: number;
+  /** Events that its loop handled. With the next three zero unless `admin` is on. */
+  readonly events: number;
+  /** How long iterations of its loop kept it busy. */
+  readonly iterations: Times;
+  /** HTTP/1 requests that it answered. */
+  readonly requests: number;
+  /** How long those took that were timed: all, or a sample of them where they come fast. */
+  readonly requestTimes: Times;
 }
 
 const SERVING = WORKER_STATES.indexOf('serving');
@@ -88,9 +111,12 @@ const SERVING = WORKER_STATES.indexOf('serving');
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
   readonly words: Int32Array<SharedArrayBuffer>;
+  /** The same memory. */
+  readonly #floats: Float64Array;
 
   private constructor(words: Int32Array<SharedArrayBuffer>) {
     this.words = words;
+    this.#floats = new Float64Array(words.buffer, words.byteOffset, Math.floor(words.length / 2));
   }
 
   /** New memory for `workers` workers. Called once, by main, before any worker starts. */
@@ -154,6 +180,18 @@ export class Scoreboard {
       refused: this.#sum(worker + WORKER.REFUSED, governor + GOVERNOR.REFUSED),
       widened: Atomics.load(words, governor + GOVERNOR.WIDENED) >>> 0,
       narrowed: Atomics.load(words, governor + GOVERNOR.NARROWED) >>> 0,
+      events: Atomics.load(words, iterationsRow(index) + TIMES.COUNT) >>> 0,
+      iterations: this.#times(iterationsRow(index)),
+      requests: Atomics.load(words, requestsRow(index) + TIMES.COUNT) >>> 0,
+      requestTimes: this.#times(requestsRow(index)),
+    };
+  }
+
+  #times(row: number): Times {
+    const bucket = (_: unknown, i: number) => Atomics.load(this.words, row + TIMES.BY_US + i) >>> 0;
+    return {
+      sumNs: this.#floats[(row + TIMES.SUM_NS) / 2] as number,
+      byUs: Array.from({ length: TIME_BUCKETS }, bucket),
     };
   }
 
@@ -203,6 +241,11 @@ export class Scoreboard {
     return (Atomics.load(this.words, one) + Atomics.load(this.words, other)) >>> 0;
   }
 
+  /** How long the requests of worker `index` take. That worker only. */
+  requestTimes(index: number): TimesWriter {
+    return new TimesWriter(this.words, this.#floats, requestsRow(index));
+  }
+
   /** Main's half of a row. */
   supervise(index: number): SupervisorWriter {
     return new SupervisorWriter(this.words, supervisorRow(index));
@@ -216,7 +259,8 @@ export class Scoreboard {
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
     const gave = gaveWord(this.workers, index, 0);
-    return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
+    const [row, newcomers] = [workerRow(index), newcomersRow(index)];
+    return new WorkerWriter(this.words, row, gave, newcomers, iterationsRow(index));
   }
 }
 
@@ -224,19 +268,65 @@ export class Scoreboard {
 const COUNTS = [
   ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
   ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'widened', 'narrowed'],
+  ...['events', 'requests'],
 ] as readonly (keyof WorkerRow)[];
+
+function addBuckets(one: readonly number[], other: readonly number[]): number[] {
+  return one.map((count, i) => (count + (other[i] ?? 0)) >>> 0);
+}
+
+function addTimes(one: Times, other: Times): Times {
+  return { sumNs: one.sumNs + other.sumNs, byUs: addBuckets(one.byUs, other.byUs) };
+}
 
 /** `row` with the counts of `other` added: of threads that had the same worker's other row. */
 export function addCounts(row: WorkerRow, other: WorkerRow): WorkerRow {
   const sums = COUNTS.map((key) => [key, ((row[key] as number) + (other[key] as number)) >>> 0]);
-  const pausesByUs = row.pausesByUs.map((count, i) => (count + (other.pausesByUs[i] ?? 0)) >>> 0);
-  return { ...row, ...Object.fromEntries(sums), pausesByUs };
+  return {
+    ...{ ...row, ...Object.fromEntries(sums) },
+    pausesByUs: addBuckets(row.pausesByUs, other.pausesByUs),
+    iterations: addTimes(row.iterations, other.iterations),
+    requestTimes: addTimes(row.requestTimes, other.requestTimes),
+  };
 }
 
 /** Index of the bucket that counts a pause of `us` µs. */
 export function pauseBucket(us: number): number {
   const bits = us < 1 ? 0 : 32 - Math.clz32(us);
   return Math.min(Math.max(bits - 3, 0), PAUSE_BUCKETS - 1);
+}
+
+/** Index of the bucket of TIMES.BY_US that counts what took `us` µs; native/loop.cc does the same. */
+export function timeBucket(us: number): number {
+  const bits = us < 1 ? 0 : us < 2 ** 31 ? 32 - Math.clz32(us) : 32;
+  return Math.min(bits, TIME_BUCKETS - 1);
+}
+
+/** Writes words of a REQUESTS row. The worker that owns it only. */
+export class TimesWriter {
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+  readonly #row: number;
+
+  constructor(words: Int32Array, floats: Float64Array, row: number) {
+    this.#words = words;
+    this.#floats = floats;
+    this.#row = row;
+  }
+
+  /** One more, timed or not. A load and a store: this runs for each request. */
+  count(): void {
+    const at = this.#row + TIMES.COUNT;
+    this.#words[at] = ((this.#words[at] as number) + 1) | 0;
+  }
+
+  /** One of them took `ms`. */
+  took(ms: number): void {
+    const sum = (this.#row + TIMES.SUM_NS) / 2;
+    this.#floats[sum] = (this.#floats[sum] as number) + ms * 1e6;
+    const bucket = this.#row + TIMES.BY_US + timeBucket(ms * 1e3);
+    this.#words[bucket] = ((this.#words[bucket] as number) + 1) | 0;
+  }
 }
 
 /** Writes GOVERNOR words. The governor only. */
@@ -314,12 +404,14 @@ export class WorkerWriter {
   readonly #row: number;
   readonly #gave: number;
   readonly #newcomers: number;
+  readonly #iterations: number;
 
-  constructor(words: Int32Array, row: number, gave: number, newcomers: number) {
+  constructor(words: Int32Array, row: number, gave: number, newcomers: number, iterations: number) {
     this.#words = words;
     this.#row = row;
     this.#gave = gave;
     this.#newcomers = newcomers;
+    this.#iterations = iterations;
   }
 
   /** Word indices for the native handles, which write these four. */
@@ -328,6 +420,13 @@ export class WorkerWriter {
   }
   get heartbeatIndex(): number {
     return this.#row + WORKER.HEARTBEAT_MS;
+  }
+  /** Where the loop counts its iterations. */
+  get iterations() {
+    const row = this.#iterations;
+    const bucketsIndex = row + TIMES.BY_US;
+    const [sumIndex, countIndex] = [row + TIMES.SUM_NS, row + TIMES.COUNT];
+    return { sumIndex, countIndex, bucketsIndex, buckets: TIME_BUCKETS };
   }
   get outstandingIndex(): number {
     return this.#row + WORKER.OUTSTANDING;

@@ -22,8 +22,10 @@ import { cutOff, drain, followSessions, retire } from './draining.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
+import { report } from './report.js';
 import { Rounds } from './rounds.js';
 import { setMovingControl } from './self.js';
+import { Timing } from './timing.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
@@ -34,6 +36,8 @@ export interface AgentInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
+  /** Whether somebody may want to know how long iterations and requests take. */
+  readonly timed: boolean;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
@@ -53,6 +57,7 @@ export class Agent {
   readonly #tracking: Tracking | null;
   readonly #mail: Mail | null;
   readonly #departure: Departure | null;
+  readonly #timing: Timing | null;
   #draining = false;
   /** It was told to end now: what it still has is to be cut off. */
   #stopped = false;
@@ -81,12 +86,15 @@ export class Agent {
           row.heartbeatIndex,
           onWake,
           moving?.rounds ?? null,
+          init.timed ? row.iterations : null,
         )
       : null;
     this.#tracking?.install();
     setMovingControl(this.#tracking);
     this.#connections.install();
     this.#listening.install();
+    this.#timing = init.timed ? new Timing(board.requestTimes(init.slot)) : null;
+    this.#timing?.install();
   }
 
   /** What this worker needs to give connections and to be given some. */
@@ -124,6 +132,9 @@ export class Agent {
         break;
       case 'yield':
         this.#listening.yield(message.grant, message.fd);
+        break;
+      case 'report':
+        report(message).then(this.#init.send);
         break;
       case 'signal':
         this.#init.deliver(message.signal);
@@ -176,6 +187,7 @@ export class Agent {
     this.#listening.uninstall();
     this.#connections.uninstall();
     this.#tracking?.uninstall();
+    this.#timing?.uninstall();
     setMovingControl(null);
     this.#loop?.detach();
   }

@@ -23,12 +23,29 @@ export interface MovingControl {
   release(socket: Socket): boolean;
 }
 
+/** What prom-client's registries can do, as far as gyre asks. */
+export interface MetricsRegistry {
+  /** Every metric with its values. */
+  getMetricsAsJSON(): Promise<unknown>;
+}
+
 const KEY = Symbol.for('gyre.worker');
 const MOVING = Symbol.for('gyre.moving');
+const REGISTRIES = Symbol.for('gyre.registries');
 const holder = globalThis as unknown as {
   [KEY]?: WorkerSelf;
   [MOVING]?: MovingControl;
+  [REGISTRIES]?: Set<MetricsRegistry>;
 };
+
+/** Registries that the application named; add to it. */
+export function namedRegistries(): Set<MetricsRegistry> {
+  const registries = holder[REGISTRIES] ?? new Set();
+  if (holder[REGISTRIES] === undefined) {
+    Object.defineProperty(holder, REGISTRIES, { value: registries });
+  }
+  return registries;
+}
 
 /** Called once, by the bootstrap, before any user code. */
 export function setSelf(self: WorkerSelf | null): void {

@@ -210,6 +210,31 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[null, 1, 'true'].map((move) => ({ 80: { move } })),
     ],
   },
+  admin: {
+    right: [
+      ...[undefined, '9464', ':9464', '127.0.0.1:0', '127.9.9.9:65535', 'localhost:80', '[::1]:80'],
+      ...['unix:/run/a', 'unix:a', '[::ffff:127.0.0.1]:1'].map((listen) => ({ listen })),
+      ...['x'.repeat(16), '!'.repeat(512)].map((token) => ({ listen: '0.0.0.0:80', token })),
+      ...[0, 0o600, 0o777, undefined].map((mode) => ({ listen: 'unix:a', mode })),
+      ...['0.0.0.0:80', '[::]:80'].map((listen) => ({ listen, public: true })),
+      ...[true, false].map((applicationMetrics) => ({ listen: '80', applicationMetrics })),
+    ],
+    wrong: [
+      ...[null, true, 80, [], new Map(), {}, { listen: undefined }, { listen: 80 }],
+      ...['', ':', 'unix:', 'unix:a\0b', '65536', '-1', 'host:80', 'example.org:80', '1.2.3:80'],
+      ...['::1:80', '[::1', '127.0.0.1:', '127.0.0.1:1x', 'http://127.0.0.1:80', ' 80'],
+      ...[null, 1, '', 'x'.repeat(15), 'x'.repeat(513), `${'x'.repeat(15)} x`, 'ä'.repeat(16)].map(
+        (token) => ({ listen: '80', token }),
+      ),
+      ...[null, '0600', -1, 1.5, 0o1000].map((mode) => ({ listen: 'unix:a', mode })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', public: value })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', applicationMetrics: value })),
+    ],
+  },
+  agentCheck: {
+    right: [undefined, '9465', ':9465', '0.0.0.0:9465', '[::]:0', 'localhost:1'],
+    wrong: [null, true, 80, {}, [], '', 'unix:/run/a', 'host:80', '65536', '1.2.3:80', '[::1]'],
+  },
   scheduler: {
     right: [
       ...[undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
@@ -245,6 +270,7 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { entry: NOWHERE, '': undefined },
     { entry: NOWHERE, resourceLimits: { maxHeap: 16 } },
     { entry: NOWHERE, scheduler: { tick: 1 } },
+    { entry: NOWHERE, admin: { listen: '80', tokens: '' } },
   ]) {
     t.equal(codeThrown(unknown), 'ERR_GYRE_OPTION_UNKNOWN');
   }
@@ -253,6 +279,15 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { workers: 'inline', pin: [0] },
     { workers: 'inline', resourceLimits: { stackSizeMb: 4 } },
     { workers: 'inline', env: {} },
+    { workers: 'inline', admin: '80' },
+    { workers: 'inline', agentCheck: '80' },
+    ...['0.0.0.0:80', '[::]:80', '10.0.0.1:80', '[fe80::1%lo]:80', '[::ffff:10.0.0.1]:80'].map(
+      (admin) => ({ admin }), // others can reach it, and nobody said that they may
+    ),
+    { admin: { listen: '0.0.0.0:80', public: false } },
+    { admin: { listen: '127.0.0.1:80', public: true } },
+    { admin: { listen: 'unix:a', public: true } },
+    { admin: { listen: '127.0.0.1:80', mode: 0o600 } },
   ]) {
     t.equal(codeThrown({ entry: NOWHERE, ...pair }), 'ERR_GYRE_OPTION_CONFLICT');
   }
@@ -274,6 +309,14 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
     maxWorkers: null,
+    ...{ admin: null, agentCheck: null },
+  });
+  t.same(resolveOptions({ entry: 'a.js', admin: '[::1]:80' }).admin, {
+    ...{ address: { kind: 'tcp', host: '::1', port: 80 }, token: null },
+    ...{ mode: 0o600, exposed: false, applicationMetrics: true },
+  });
+  t.same(resolveOptions({ entry: 'a.js', admin: 'unix:a' }).admin?.address, {
+    ...{ kind: 'unix', path: path.resolve('a') },
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);

@@ -8,14 +8,17 @@ import {
   gaveWord,
   governorRow,
   HEADER,
+  iterationsRow,
   NEWCOMERS,
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
   ROW_BYTES,
   ROW_WORDS,
+  requestsRow,
   SUPERVISOR,
   supervisorRow,
+  TIME_BUCKETS,
   WORD_BYTES,
   WORKER,
   WORKER_STATES,
@@ -26,6 +29,7 @@ import {
 import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
 
 const INT32_MAX = 0x7fffffff;
+const NO_TIMES = { sumNs: 0, byUs: new Array(TIME_BUCKETS).fill(0) };
 
 /** Every word of the layout for `workers` workers, with who writes it. */
 function* allWords(workers: number): Generator<{ word: number; writer: string; name: string }> {
@@ -44,6 +48,14 @@ function* allWords(workers: number): Generator<{ word: number; writer: string; n
       yield {
         ...{ word: newcomersRow(index) + word, writer: `worker ${index}` },
         name: `NEWCOMERS ${index} ${word}`,
+      };
+      yield {
+        ...{ word: iterationsRow(index) + word, writer: `worker ${index}` },
+        name: `ITERATIONS ${index} ${word}`,
+      };
+      yield {
+        ...{ word: requestsRow(index) + word, writer: `worker ${index}` },
+        name: `REQUESTS ${index} ${word}`,
       };
     }
     for (let bucket = 1; bucket < PAUSE_BUCKETS; bucket++) {
@@ -102,6 +114,7 @@ t.test('a new board says that no worker has started', async (t) => {
     ...{ outstanding: 0, rounds: 0, given: 0, messages: 0, armed: false },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
     pausesByUs: new Array(PAUSE_BUCKETS).fill(0),
+    ...{ events: 0, iterations: NO_TIMES, requests: 0, requestTimes: NO_TIMES },
   });
   t.equal(board.peer(2), 0);
   t.equal(board.receives(2), false);
@@ -201,6 +214,29 @@ t.test('the CPUs that a worker got, and how often that changed, is in its row', 
   board.governor(0).pinned(true);
   const both = addCounts(board.read(1), board.read(0));
   t.match(both, { rings: 2, widened: 4, narrowed: 1 }, 'those of both threads are the worker’s');
+});
+
+t.test('requests are counted, and those that were timed by how long they took', async (t) => {
+  const board = Scoreboard.create(2, misalignmentOf);
+  const [one, other] = [board.requestTimes(0), board.requestTimes(1)];
+  for (const ms of [0, 0.0009, 0.001, 0.0019, 0.002, 67_000, 67_109, 1e12]) one.took(ms);
+  for (let i = 0; i < 20; i++) one.count();
+  const { requests, requestTimes } = board.read(0);
+  t.equal(requests, 20);
+  const expected = new Array(TIME_BUCKETS).fill(0);
+  expected[0] = 2; // less than 1 µs
+  expected[1] = 2; // less than 2 µs
+  expected[2] = 1;
+  expected[TIME_BUCKETS - 2] = 1; // up to 67 s
+  expected[TIME_BUCKETS - 1] = 2;
+  t.same(requestTimes.byUs, expected);
+  t.ok(Math.abs(requestTimes.sumNs / 1e6 - (1e12 + 134_109)) < 1);
+  t.same(board.read(1).requestTimes, NO_TIMES, 'in its own row');
+  other.took(0.5);
+  other.count();
+  const sum = addCounts(board.read(0), board.read(1));
+  t.equal(sum.requests, 21);
+  t.equal(sum.requestTimes.byUs[9], 1, 'a worker has what all its threads counted');
 });
 
 t.test('a counter goes on past the largest Int32, and differences stay right', async (t) => {
