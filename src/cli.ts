@@ -16,11 +16,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { showAddress } from './address.js';
+import { takeToken } from './admin-target.js';
 import { showIds } from './containment.js';
-import { createRuntime, GyreError, type Runtime } from './index.js';
+import { createRuntime, GyreError, type Runtime, type WorkerMove } from './index.js';
+import { addProfileCommands } from './profile-command.js';
 import type { RuntimeOptions } from './runtime/options.js';
 import type { Placement } from './scheduler/placement.js';
-import { addTopCommand, takeToken } from './top-command.js';
+import { addTopCommand } from './top-command.js';
 import { addTopologyCommand, placementOption } from './topology-command.js';
 import { watchBeside } from './watch.js';
 
@@ -52,6 +54,7 @@ interface RunFlags {
   blame?: true;
   watch?: true;
   json?: true;
+  traceMoves?: true;
   admin?: string;
   adminPublic?: true;
   agentCheck?: string;
@@ -179,6 +182,27 @@ function followPins(runtime: Runtime, log: Log): void {
   });
 }
 
+/** What made the giver give, in words. */
+const REASONS: Readonly<Record<WorkerMove['reason'], string>> = {
+  round: 'after a long iteration',
+  overload: 'having hardly slept',
+  return: 'as others had nothing to do',
+  rescue: 'standing still',
+};
+
+/** Explains each move: why there was one, and why it went where it did. */
+function followMoves(runtime: Runtime, log: Log): void {
+  runtime.on('move', (move) => {
+    const { from, to, reason, moved, events, outstanding, roundsSinceGave } = move;
+    const { candidates, best, ring, pauseUs } = move;
+    const who = reason === 'rescue' ? `taken from worker ${from}` : `worker ${from} gave`;
+    const where = ring === null ? '' : `ring ${ring}, `;
+    const text = `${who} ${moved} of ${events} events, ${REASONS[reason]}, to worker ${to}: ${where}${outstanding} outstanding there, last given ${roundsSinceGave} rounds ago, ${best} best of ${candidates} fit`;
+    const paused = pauseUs > 0 ? `, paused for ${Math.round(pauseUs)} µs` : '';
+    log.write('move', `${text}${paused}`, { ...move });
+  });
+}
+
 async function reload(runtime: Runtime, log: Log): Promise<void> {
   const began = performance.now();
   log.write('reload', 'reloading', {});
@@ -215,7 +239,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
     ...(drainMs !== undefined && { drainMs }),
     ...(hangMs !== undefined && { hangMs }),
     ...(restarts !== undefined && { restarts }),
-    ...{ scheduler: { move }, handleSignals: true },
+    ...{ scheduler: { move, trace: flags.traceMoves === true }, handleSignals: true },
     ...adminOptions(flags),
   };
   let runtime: Runtime;
@@ -230,6 +254,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   runtime.on('error', (error) => log.error(error));
   follow(runtime, log);
   followPins(runtime, log);
+  followMoves(runtime, log);
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () => {
       // An application that means something else by it is told by the runtime.
@@ -289,6 +314,7 @@ program
     'deaths of workers within a minute that are put up with (60)',
     parseNumber,
   )
+  .option('--trace-moves', 'explain each move of connections')
   .option('--blame', 'say which functions workers stand still in')
   .option(
     '--admin <address>',
@@ -316,5 +342,6 @@ Exit codes:
 
 addTopologyCommand(program);
 addTopCommand(program);
+addProfileCommands(program);
 
 program.parseAsync();

@@ -33,12 +33,14 @@ export type {
   WorkerEnd,
   WorkerHang,
   WorkerInfo,
+  WorkerMove,
   WorkerRecycling,
   WorkerRepinning,
   WorkerStall,
 } from './runtime/api.js';
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
+export type { MoveCount } from './runtime/moves.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { Times, WorkerRow } from './scheduler/scoreboard.js';

@@ -3,6 +3,8 @@
  * that follow one thread only. The one file that joins both halves.
  */
 import { EventEmitter } from 'node:events';
+import type { Readable } from 'node:stream';
+import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
 import type { FromWorker, ToWorker } from './protocol.js';
@@ -86,6 +88,10 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
 
   loopIdleMs(): number | null {
     return this.#exit === null ? performance.eventLoopUtilization().idle : null;
+  }
+
+  async heapSnapshot(): Promise<Readable> {
+    return getHeapSnapshot();
   }
 
   terminate(): void {

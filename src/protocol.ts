@@ -55,6 +55,8 @@ export interface MovingInit {
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
+  /** Whether main hears of each move. */
+  readonly trace: boolean;
 }
 
 /** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
@@ -151,7 +153,38 @@ export type FromWorker =
   | { readonly kind: 'exiting' }
   /** It uses more of its heap than it should. */
   | { readonly kind: 'heap'; readonly ratio: number }
+  /** It gave connections away: where moves are traced. */
+  | { readonly kind: 'moved'; readonly move: TracedMove }
   | Report;
+
+/** One move, and why it was made: where `scheduler.trace` is on. Workers are slots. */
+export interface TracedMove {
+  readonly from: number;
+  readonly to: number;
+  readonly reason: MoveReason;
+  /** Events that the giver had, the one that it stood still in included. */
+  readonly events: number;
+  /** How many of them went. */
+  readonly moved: number;
+  /**
+   * Of the recipient, as the scheduler's Move has it. Of a return: how many slept, and how many
+   * of these were given something.
+   */
+  readonly outstanding: number;
+  readonly roundsSinceGave: number;
+  readonly candidates: number;
+  readonly best: number;
+  /** For how long the giver was paused, in µs; 0: it made the move itself. */
+  readonly pauseUs: number;
+}
+
+/**
+ * - round: a long iteration was over, and more than one event waited
+ * - overload: it had hardly slept for a while, because of short events
+ * - return: a spare gave back what a worker could serve
+ * - rescue: it stood still, and the governor made the move
+ */
+export type MoveReason = 'round' | 'overload' | 'return' | 'rescue';
 
 /** What only the worker itself knows: the answer to `report`. */
 export interface Report {
@@ -245,6 +278,8 @@ export type FromGovernor =
   /** Events wait for `worker`, which has not returned to its loop for a while. */
   | { readonly kind: 'stalled'; readonly worker: number; readonly heartbeat: number }
   | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number }
+  /** It moved connections: where moves are traced. */
+  | { readonly kind: 'moved'; readonly move: TracedMove }
   | ({ readonly kind: 'repinned' } & Repinning);
 
 /** A worker, by its number, has a ring of CPUs more than before, or one less. */

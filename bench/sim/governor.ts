@@ -232,7 +232,7 @@ export class Governor {
     this.#sleep(share);
   }
 
-  #decide(victim: Worker): Move[] {
+  #decide(victim: Worker): Pick<Move, 'recipient' | 'count'>[] {
     const waiting = Math.min(victim.ready.length, this.#governing.batchMax);
     if (waiting === 0) return [];
     const { amount } = this.#governing;

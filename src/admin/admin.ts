@@ -17,7 +17,7 @@ export class Admin {
   private constructor(options: ResolvedOptions, source: Source) {
     const readings = new Readings(source);
     const { admin, agentCheck } = options;
-    this.endpoint = admin === null ? null : new Endpoint(admin, source.runtime, readings);
+    this.endpoint = admin === null ? null : new Endpoint(admin, source, readings);
     this.agentCheck = agentCheck === null ? null : new AgentCheck(agentCheck, source);
     this.#endExport = exportReadings(readings, options.entry);
   }

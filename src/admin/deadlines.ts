@@ -31,8 +31,15 @@ export class Deadlines {
     this.#begin(socket, () => socket.destroy());
   }
 
+  /** The peer of `socket` reads a long answer: LIMIT_MS without progress is too long. */
+  awaitProgress(socket: Socket): void {
+    this.end(socket);
+    socket.setTimeout(LIMIT_MS); // node's http server destroys it then
+  }
+
   /** It is closed, or has all the time that things take here. */
   end(socket: Socket): void {
+    socket.setTimeout(0);
     clearTimeout(this.#timers.get(socket));
     this.#timers.delete(socket);
   }

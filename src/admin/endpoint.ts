@@ -6,20 +6,35 @@
 import { once } from 'node:events';
 import http, { type IncomingMessage, type ServerResponse } from 'node:http';
 import type { Socket } from 'node:net';
+import { pipeline, Readable } from 'node:stream';
 import type { GyreError } from '../errors.js';
+import { floorPlan } from '../floor-plan.js';
 import type { ListenAddress } from '../protocol.js';
 import type { Runtime } from '../runtime/api.js';
+import { readTopology } from '../runtime/sysfs.js';
+import type { Topology } from '../scheduler/topology.js';
+import {
+  type Answer,
+  BadRequest,
+  BODY_BYTES,
+  bodyOf,
+  failure,
+  json,
+  optionsIn,
+  text,
+} from './answer.js';
 import { Deadlines } from './deadlines.js';
 import { EventStreams } from './events.js';
 import { Guard } from './guard.js';
+import { Inspection } from './inspection.js';
 import { type Opened, openServer } from './listening.js';
 import type { ResolvedAdmin } from './options.js';
+import { PAGE } from './page.js';
 import type { Readings } from './readings.js';
+import type { Source } from './source.js';
 
 /** A request line and headers; more is 431. */
 const HEADERS_BYTES = 8 * 1024;
-/** A body; more is 413. The only one that has a meaning is a number in JSON. */
-const BODY_BYTES = 4 * 1024;
 /** Probes, a scraper or two, people. No evidence for more or less. */
 const CONNECTIONS_MAX = 64;
 /** How long answers that are being sent may take when the runtime has closed. */
@@ -27,28 +42,23 @@ const CLOSE_MS = 500;
 /** The longest that a timer of node's can have. */
 const NEVER_MS = 2 ** 31 - 1;
 
-const JSON_TYPE = 'application/json; charset=utf-8';
-const TEXT_TYPE = 'text/plain; charset=utf-8';
-
-/** What a request is answered with, unless it is answered with a stream. */
-interface Answer {
-  readonly status: number;
-  readonly type: string;
-  readonly body: string;
-  readonly headers?: Readonly<Record<string, string>>;
-}
-
-type Handler = (request: IncomingMessage, body: string) => Promise<Answer> | Answer;
+/** @param signal aborted when the client has gone */
+type Handler = (
+  request: IncomingMessage,
+  body: string,
+  signal: AbortSignal,
+) => Promise<Answer> | Answer;
 
 interface Route {
   readonly method: 'GET' | 'POST';
-  /** Whether it answers without a token. */
-  readonly probe?: true;
+  /** Whether it answers without a token: it says nothing that is worth one. */
+  readonly open?: true;
   readonly handler: Handler | 'stream';
 }
 
 export class Endpoint {
   readonly #options: ResolvedAdmin;
+  readonly #source: Source;
   readonly #runtime: Runtime;
   readonly #readings: Readings;
   readonly #guard: Guard;
@@ -58,21 +68,33 @@ export class Endpoint {
   readonly #routes: ReadonlyMap<string, Route>;
   #opened: Opened | null = null;
   #reloading = false;
+  /** Once somebody wants to see it. */
+  #machine: Topology | null = null;
 
   /** Before anything has started, so that no event is missed. */
-  constructor(options: ResolvedAdmin, runtime: Runtime, readings: Readings) {
+  constructor(options: ResolvedAdmin, source: Source, readings: Readings) {
+    const { runtime } = source;
+    const inspection = new Inspection(source);
     this.#options = options;
+    this.#source = source;
     this.#runtime = runtime;
     this.#readings = readings;
     this.#guard = new Guard(options);
     this.#streams = new EventStreams(runtime);
     this.#routes = new Map<string, Route>([
-      ['/healthz', { method: 'GET', probe: true, handler: () => text(200, 'ok') }],
-      ['/readyz', { method: 'GET', probe: true, handler: () => this.#readiness() }],
+      ['/healthz', { method: 'GET', open: true, handler: () => text(200, 'ok') }],
+      ['/readyz', { method: 'GET', open: true, handler: () => this.#readiness() }],
       ['/metrics', { method: 'GET', handler: (request) => this.#metrics(request) }],
       ['/snapshot', { method: 'GET', handler: () => this.#snapshot() }],
       ['/events', { method: 'GET', handler: 'stream' }],
+      ['/floor-plan', { method: 'GET', handler: () => this.#floorPlan() }],
       ['/reload', { method: 'POST', handler: (_, body) => this.#reload(body) }],
+      [
+        '/profile',
+        { method: 'POST', handler: (_, body, signal) => inspection.profile(body, signal) },
+      ],
+      ['/heap', { method: 'POST', handler: (_, body) => inspection.heap(body) }],
+      ...PAGE.map(([path, handler]) => [path, { method: 'GET', open: true, handler }] as const),
     ]);
     this.#server = http.createServer({
       ...{ maxHeaderSize: HEADERS_BYTES, requestTimeout: 0, headersTimeout: 0 },
@@ -120,17 +142,25 @@ export class Endpoint {
     if (response.destroyed) return;
     this.#deadlines.end(socket);
     const answer = await this.#answer(request, response, body);
-    if (answer === null || response.destroyed) return;
-    this.#deadlines.awaitReading(socket);
+    if (answer === null || response.destroyed) {
+      if (answer?.body instanceof Readable) answer.body.destroy();
+      return;
+    }
     response.writeHead(answer.status, {
       'content-type': answer.type,
-      'content-length': Buffer.byteLength(answer.body),
       'cache-control': 'no-store',
       'x-content-type-options': 'nosniff',
+      ...(typeof answer.body === 'string' && { 'content-length': Buffer.byteLength(answer.body) }),
       ...answer.headers,
       // What is left of a body that was too long is not read.
       ...(body === null && { connection: 'close' }),
     });
+    if (typeof answer.body !== 'string') {
+      this.#deadlines.awaitProgress(socket);
+      pipeline(answer.body, response, () => {}); // a client that has gone ends both
+      return;
+    }
+    this.#deadlines.awaitReading(socket);
     response.end(answer.body);
   }
 
@@ -141,8 +171,8 @@ export class Endpoint {
     body: string | null,
   ): Promise<Answer | null> {
     const route = this.#routes.get(pathOf(request.url ?? ''));
-    const { probe = false, method: expected = 'GET' } = route ?? {};
-    const refusal = this.#guard.refuses(request, probe, expected === 'POST');
+    const { open = false, method: expected = 'GET' } = route ?? {};
+    const refusal = this.#guard.refuses(request, open, expected === 'POST');
     if (refusal !== null) {
       const { status, code, message } = refusal;
       const asks = { 'www-authenticate': 'Bearer realm="gyre"' };
@@ -159,9 +189,12 @@ export class Endpoint {
     }
     if (body === null) return failure(413, 'PAYLOAD_TOO_LARGE', `at most ${BODY_BYTES} bytes`);
     if (route.handler === 'stream') return this.#stream(response);
+    const gone = new AbortController();
+    response.on('close', () => gone.abort());
     try {
-      return await route.handler(request, body);
+      return await route.handler(request, body, gone.signal);
     } catch (error) {
+      if (error instanceof BadRequest) return failure(400, 'BAD_REQUEST', error.message);
       return failure(500, 'INTERNAL', (error as Error).message);
     }
   }
@@ -191,14 +224,20 @@ export class Endpoint {
     return json(200, await this.#readings.read());
   }
 
+  #floorPlan(): Answer {
+    try {
+      const cpus = this.#runtime.workers.map(({ cpu }) => cpu);
+      this.#machine ??= readTopology();
+      const svg = floorPlan(this.#machine, { placement: this.#source.placement, cpus }, null);
+      return { status: 200, type: 'image/svg+xml; charset=utf-8', body: svg };
+    } catch (error) {
+      return failure(404, 'NOT_FOUND', (error as Error).message);
+    }
+  }
+
   async #reload(body: string): Promise<Answer> {
     if (this.#reloading) return failure(409, 'CONFLICT', 'a reload is under way');
-    let options: { drainMs?: number };
-    try {
-      options = reloadOptions(body);
-    } catch (error) {
-      return failure(400, 'BAD_REQUEST', (error as Error).message);
-    }
+    const options = optionsIn(body, ['drainMs']) as { drainMs?: number };
     const began = performance.now();
     this.#reloading = true;
     try {
@@ -218,51 +257,4 @@ export class Endpoint {
 function pathOf(target: string): string {
   const path = target.replace(/^https?:\/\/[^/?#]*/i, '');
   return path.replace(/[?#].*$/s, '') || '/';
-}
-
-/** Null: it is longer than it may be. What is not read yet is not waited for. */
-async function bodyOf(request: IncomingMessage): Promise<string | null> {
-  if (Number(request.headers['content-length'] ?? 0) > BODY_BYTES) return null;
-  const chunks: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-      length += (chunk as Buffer).length;
-      if (length > BODY_BYTES) return null;
-      chunks.push(chunk as Buffer);
-    }
-  } catch {
-    // The client has gone.
-  }
-  return Buffer.concat(chunks).toString();
-}
-
-/** @throws Error that says what is wrong with `body` */
-function reloadOptions(body: string): { drainMs?: number } {
-  if (body === '') return {};
-  const given = JSON.parse(body) as { drainMs?: number };
-  if (Object.prototype.toString.call(given) !== '[object Object]') {
-    throw new Error('the body must be a JSON object, or empty');
-  }
-  const unknown = Object.keys(given).find((key) => key !== 'drainMs');
-  if (unknown !== undefined)
-    throw new Error(`${JSON.stringify(unknown)} is unknown; known is drainMs`);
-  return given;
-}
-
-function text(status: number, body: string): Answer {
-  return { status, type: TEXT_TYPE, body: `${body}\n` };
-}
-
-function json(status: number, body: object): Answer {
-  return { status, type: JSON_TYPE, body: `${JSON.stringify(body)}\n` };
-}
-
-function failure(
-  status: number,
-  code: string,
-  message: string,
-  headers: Readonly<Record<string, string>> = {},
-): Answer {
-  return { ...json(status, { error: { code, message } }), headers };
 }

@@ -14,7 +14,8 @@ const BACKLOG_BYTES = 256 * 1024;
 const RETRY_MS = 2_000;
 
 export const EVENT_NAMES = Object.freeze([
-  ...['state', 'worker', 'listening', 'exit', 'hang', 'stall', 'recycle', 'reload', 'close'],
+  ...['state', 'worker', 'listening', 'exit', 'hang', 'stall', 'recycle', 'widen', 'narrow'],
+  ...['move', 'reload', 'close'],
 ]);
 
 export class EventStreams {
@@ -32,6 +33,9 @@ export class EventStreams {
     runtime.on('hang', (hang) => this.#send('hang', { ...hang }));
     runtime.on('stall', (stall) => this.#send('stall', { ...stall }));
     runtime.on('recycle', (recycling) => this.#send('recycle', { ...recycling }));
+    runtime.on('widen', (repinning) => this.#send('widen', { ...repinning }));
+    runtime.on('narrow', (repinning) => this.#send('narrow', { ...repinning }));
+    runtime.on('move', (move) => this.#send('move', { ...move }));
     runtime.on('reload', () => this.#send('reload', {}));
   }
 

@@ -1,8 +1,8 @@
 /**
  * Who may ask what. Main thread only.
  *
- * - With a token everybody must know it, except for the two probes: those who send them cannot
- *   always add a header, and learn one bit.
+ * - With a token everybody must know it, except for the two probes, since those who send them cannot
+ *   always add a header, and learn one bit; and for the page, which is the same everywhere.
  * - Without, whoever can reach the address may. A browser can reach 127.0.0.1 for any page that it
  *   shows: such a page is told by the host that it thinks it asks (DNS rebinding), or by its origin.
  */
@@ -33,8 +33,8 @@ export class Guard {
   }
 
   /** Null: it may. */
-  refuses({ headers }: IncomingMessage, isProbe: boolean, changes: boolean): Refusal | null {
-    if (isProbe) return null;
+  refuses({ headers }: IncomingMessage, isOpen: boolean, changes: boolean): Refusal | null {
+    if (isOpen) return null;
     if (this.#digest !== null) return this.#checkToken(headers.authorization ?? '', this.#digest);
     const { address, exposed } = this.#options;
     if (address.kind === 'tcp' && !exposed && !isLocalName(headers.host ?? '')) {

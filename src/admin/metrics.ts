@@ -134,6 +134,24 @@ export const METRICS: readonly Metric[] = [
       blamed.map(({ where, count }) => ({ labels: { function: where }, value: count })),
   },
   {
+    ...{ name: 'gyre_moved_total', type: 'counter', labels: ['ring', 'by'] },
+    help: 'Connections that went from one worker to another, by how near that is (1: the nearest ring; spare: to or from one) and by who moved them: worker or governor.',
+    read: ({ moves }) => {
+      const sums = new Map<string, Sample>();
+      for (const { ring, given, rescued } of moves) {
+        for (const [by, count] of [
+          ['worker', given],
+          ['governor', rescued],
+        ] as const) {
+          const labels = { ring: `${ring ?? 'spare'}`, by };
+          const key = JSON.stringify(labels);
+          sums.set(key, { labels, value: (sums.get(key)?.value ?? 0) + count });
+        }
+      }
+      return [...sums.values()];
+    },
+  },
+  {
     ...{ name: 'gyre_worker_info', type: 'gauge', labels: ['worker', 'cpu', 'spare'] },
     help: 'Always 1: the CPU that a worker is pinned to, if any, and whether it is a spare.',
     read: ({ workers }) =>
@@ -259,6 +277,21 @@ export const METRICS: readonly Metric[] = [
     ...(['failures_total', 'counter'] as const),
     'System calls that failed when a connection was to move; it stayed.',
     (worker) => worker.failures,
+  ),
+  ofWorker(
+    ...(['pin_rings', 'gauge'] as const),
+    'Rings of CPUs around its own on which it may run as well, because others use that.',
+    (worker) => worker.rings,
+  ),
+  ofWorker(
+    ...(['widened_total', 'counter'] as const),
+    'Times that its pin gave way to other processes by one ring more.',
+    (worker) => worker.widened,
+  ),
+  ofWorker(
+    ...(['narrowed_total', 'counter'] as const),
+    'Times that its pin was tightened by one ring.',
+    (worker) => worker.narrowed,
   ),
   ofWorker(
     ...(['heap_used_bytes', 'gauge'] as const),

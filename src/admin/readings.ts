@@ -110,7 +110,7 @@ export class Readings {
         idleSeconds: idleMs === null ? null : idleMs / 1e3,
       };
     });
-    const { workers, spares, blamed } = runtime.snapshot();
+    const { workers, spares, moves, blamed } = runtime.snapshot();
     const { user, system } = process.cpuUsage();
     return {
       schema: SCHEMA,
@@ -122,6 +122,12 @@ export class Readings {
         ...workers.map((row) => this.#worker(row, false, threads)),
         ...spares.map((row) => this.#worker(row, true, threads)),
       ],
+      moves: moves.map((move) => {
+        const { from, to } = move;
+        const total = (key: 'given' | 'rescued') =>
+          this.#counts.total(`${from} ${to} ${key}`, move[key]);
+        return { ...move, given: total('given'), rescued: total('rescued') };
+      }),
       listeners: this.#source.sockets().flatMap((socket) => this.#listener(socket)),
       process: {
         startedAtSeconds: Math.round(performance.timeOrigin) / 1e3,
@@ -134,7 +140,7 @@ export class Readings {
 
   #worker(row: WorkerRow, spare: boolean, threads: readonly WorkerHandle[]): WorkerStatus {
     const { runtime } = this.#source;
-    const { index, cpu, tid, state } = row;
+    const { index, cpu, rings, tid, state } = row;
     const all = spare ? runtime.spares : runtime.workers;
     const info = all.find((each) => each.index === index);
     const count = (key: keyof WorkerRow) =>
@@ -143,7 +149,7 @@ export class Readings {
     const current = threads.find(({ threadId }) => threadId === info?.threadId);
     const last = current === undefined ? null : this.#reports.last(current);
     return {
-      ...{ index, spare, state, cpu, tid },
+      ...{ index, spare, state, cpu, rings, tid },
       threadId: info?.threadId ?? 0,
       stuckSeconds: (info?.stuckMs ?? 0) / 1e3,
       ...{ connections: row.connections, held: row.held },
@@ -160,6 +166,7 @@ export class Readings {
         counts: row.pausesByUs.map((raw, i) => this.#counts.total(`${index} pauses ${i}`, raw)),
       },
       ...{ mismatches: count('mismatches'), failures: count('failures') },
+      ...{ widened: count('widened'), narrowed: count('narrowed') },
       ...{ cpuSeconds, runDelaySeconds, idleSeconds },
       heap: heapOf(last),
       metricsFailure: last?.report.failure ?? null,

@@ -4,6 +4,7 @@
 import type { ListenAddress } from '../protocol.js';
 import type { Runtime } from '../runtime/api.js';
 import type { WorkerHandle } from '../runtime/worker-handle.js';
+import type { Placement } from '../scheduler/placement.js';
 
 /** A listening TCP socket. */
 export interface ListeningSocket {
@@ -17,6 +18,7 @@ export interface ListeningSocket {
 export interface Source {
   readonly runtime: Runtime;
   readonly name: string;
+  readonly placement: Placement;
   /** Every thread of a worker or spare that has not ended. */
   threads(): readonly WorkerHandle[];
   sockets(): readonly ListeningSocket[];

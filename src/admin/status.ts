@@ -9,6 +9,7 @@ import type { ListenAddress } from '../protocol.js';
 import type { EndReason, RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
+import type { MoveCount } from '../runtime/moves.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
 /** A field that is added does not change it; one that changes its meaning, or goes, does. */
@@ -33,6 +34,8 @@ export interface Status {
   readonly blamed: readonly Blamed[];
   /** Workers, and then the spares that run now. */
   readonly workers: readonly WorkerStatus[];
+  /** Pairs of workers between which connections went. Not in any order. */
+  readonly moves: readonly MoveCount[];
   readonly listeners: readonly ListenerStatus[];
   readonly process: ProcessStatus;
 }
@@ -42,6 +45,8 @@ export interface WorkerStatus {
   readonly spare: boolean;
   readonly state: WorkerStateName;
   readonly cpu: number | null;
+  /** Rings of CPUs around its own on which it may run as well, with a soft pin. */
+  readonly rings: number;
   readonly tid: number | null;
   readonly threadId: number;
   readonly stuckSeconds: number;
@@ -67,6 +72,9 @@ export interface WorkerStatus {
   readonly pauses: Histogram;
   readonly mismatches: number;
   readonly failures: number;
+  /** Times that its pin gave way by one more ring, and by one less. */
+  readonly widened: number;
+  readonly narrowed: number;
 
   /** Time that its threads were on a CPU, waited for one, and slept in epoll. */
   readonly cpuSeconds: number | null;

@@ -7,9 +7,8 @@
  */
 import { clearScreenDown, cursorTo, emitKeypressEvents } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fetchStatus, NoAnswer } from './client.js';
+import { fetchStatus, NoAnswer, type Target } from './client.js';
 import { frameOf, type Screen } from './frame.js';
-import type { AdminAddress } from './options.js';
 import { type Rates, ratesBetween } from './rates.js';
 import type { Status } from './status.js';
 
@@ -21,17 +20,15 @@ const CLEAR_LINE = '\x1b[K';
 /** What fits no terminal is for a file or a pipe. */
 const UNBOUNDED: Screen = { columns: 1_000, rows: 10_000, colors: false };
 
-export interface TopOptions {
-  readonly address: AdminAddress;
-  readonly token: string | null;
+export interface TopOptions extends Target {
   readonly intervalMs: number;
 }
 
 /** What happened in one interval from now on. @throws NoAnswer */
-export async function once({ address, token, intervalMs }: TopOptions): Promise<Rates> {
-  const before = await fetchStatus(address, token);
-  await sleep(intervalMs);
-  const rates = ratesBetween(before, await fetchStatus(address, token));
+export async function once(options: TopOptions): Promise<Rates> {
+  const before = await fetchStatus(options);
+  await sleep(options.intervalMs);
+  const rates = ratesBetween(before, await fetchStatus(options));
   if (rates === null) throw new NoAnswer('it was started again meanwhile');
   return rates;
 }
@@ -42,7 +39,7 @@ export function textOf(rates: Rates): string {
 }
 
 /** Shows it on this terminal until a key ends it. */
-export async function follow({ address, token, intervalMs }: TopOptions): Promise<void> {
+export async function follow({ intervalMs, ...target }: TopOptions): Promise<void> {
   const { stdin, stdout } = process;
   const ended = new AbortController();
   const end = () => ended.abort();
@@ -67,7 +64,7 @@ export async function follow({ address, token, intervalMs }: TopOptions): Promis
   try {
     while (!ended.signal.aborted) {
       try {
-        const status: Status = await fetchStatus(address, token, ended.signal);
+        const status: Status = await fetchStatus(target, ended.signal);
         rates = before === null ? null : (ratesBetween(before, status) ?? null);
         before = status;
       } catch (error) {

@@ -3,11 +3,12 @@
  */
 import type { EventEmitter } from 'node:events';
 import type { GyreError } from '../errors.js';
-import type { ListenAddress } from '../protocol.js';
+import type { ListenAddress, TracedMove } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/scoreboard.js';
 import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
+import type { MoveCount } from './moves.js';
 
 /** A worker as `runtime.workers` lists it. */
 export interface WorkerInfo {
@@ -35,6 +36,8 @@ export interface Snapshot {
   readonly workers: readonly WorkerRow[];
   /** Spares that run. */
   readonly spares: readonly WorkerRow[];
+  /** Which workers gave connections to which others. Not in any order. */
+  readonly moves: readonly MoveCount[];
   /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
   readonly blamed: readonly Blamed[];
 }
@@ -93,6 +96,17 @@ export interface WorkerRepinning {
   readonly cpus: readonly number[];
 }
 
+/**
+ * Connections that went from one worker to another, and why to that one, with
+ * `scheduler: { trace: true }`. Not those of a worker that ends: all of them go, to whoever has fewest.
+ */
+export interface WorkerMove extends TracedMove {
+  /** Number of the worker, or spare, that had them; `to` is who has them now. */
+  readonly from: number;
+  /** Which of the rings around `from`, the nearest being 1, has `to`; null: one of them is a spare. */
+  readonly ring: number | null;
+}
+
 export interface RuntimeEvents {
   /** A worker's thread runs. */
   worker: [worker: WorkerInfo];
@@ -110,6 +124,8 @@ export interface RuntimeEvents {
   hang: [hang: WorkerHang];
   /** A worker stood still while something waited for it. Only with the option `blame`. */
   stall: [stall: WorkerStall];
+  /** Connections went from one worker to another. Only with `scheduler: { trace: true }`. */
+  move: [move: WorkerMove];
   /** A worker's heap is nearly full, and it is about to be replaced. */
   recycle: [recycling: WorkerRecycling];
   /** Other processes keep a worker from its CPUs: it may now run on the next ring, too. */

@@ -196,6 +196,11 @@ export interface SchedulerOptions {
    * as it can. Default false.
    */
   chaos?: boolean;
+  /**
+   * Whether every move is explained by an event `move` of the runtime. Each is then a message to
+   * main, some 10 µs on either side. Default false.
+   */
+  trace?: boolean;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -222,6 +227,7 @@ export const SCHEDULER_DEFAULTS = Object.freeze({
   tickMs: 1,
   batchMax: 64,
   chaos: false,
+  trace: false,
 } as const);
 
 /**
@@ -323,6 +329,7 @@ const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
   'batchMax',
   'seed',
   'chaos',
+  'trace',
 ]);
 
 function show(value: unknown): string {
@@ -536,6 +543,8 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   if (typeof move !== 'boolean') return invalid('scheduler.move', 'a boolean', move);
   const chaos = orDefault(value.chaos, SCHEDULER_DEFAULTS.chaos);
   if (typeof chaos !== 'boolean') return invalid('scheduler.chaos', 'a boolean', chaos);
+  const trace = orDefault(value.trace, SCHEDULER_DEFAULTS.trace);
+  if (typeof trace !== 'boolean') return invalid('scheduler.trace', 'a boolean', trace);
   const roundMs = orDefault(value.roundMs, SCHEDULER_DEFAULTS.roundMs);
   const ms = typeof roundMs === 'number' && roundMs >= 0 ? roundMs : Number.NaN;
   if (!(ms <= 1_000) && ms !== Number.POSITIVE_INFINITY) {
@@ -547,6 +556,7 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   return Object.freeze({
     move,
     chaos,
+    trace,
     roundMs: ms,
     tickMs: integerIn('scheduler.tickMs', tickMs, 1, 1_000),
     batchMax: integerIn('scheduler.batchMax', batchMax, 1, 256),

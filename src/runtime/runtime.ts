@@ -11,7 +11,14 @@ import type { Admin } from '../admin/admin.js';
 import { isObserved, isTimed } from '../admin/wanted.js';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
-import type { ListenAddress, Repinning, Reply, Request, SoftPinsInit } from '../protocol.js';
+import type {
+  ListenAddress,
+  Repinning,
+  Reply,
+  Request,
+  SoftPinsInit,
+  TracedMove,
+} from '../protocol.js';
 import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
@@ -35,6 +42,7 @@ import {
 } from './capabilities.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
+import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
 import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
 import { planGrowth, planSpares, planWorkers } from './plan.js';
@@ -73,6 +81,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Where operators look; null: nowhere, or not yet. */
   #admin: Admin | null = null;
   readonly #inherited: readonly number[] | null;
+  /** Of every worker that there may be. */
+  readonly #rings: readonly Rings[];
   /** How many workers are started; `resize()` changes it. */
   readonly #count: number;
   /** What new workers run; `reload()` changes it. */
@@ -108,6 +118,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.capabilities = capabilities;
     this.#count = count;
     this.#inherited = inherited;
+    this.#rings = rings;
     const slots = new Slots(max, planSpares(options, capabilities, count, max));
     this.#slots = slots;
     this.#scoreboard = Scoreboard.create(slots.total, misalignmentOf);
@@ -197,6 +208,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       takenAtMs: performance.now(),
       workers: this.#supervisor.workers.map(read),
       spares: this.#spares.handles.map(read),
+      moves: movesOf(this.#scoreboard, this.#slots, this.#rings),
       blamed: this.#blame?.blamed ?? [],
     };
   }
@@ -268,7 +280,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     if (!isObserved(this.#options)) return;
     const { Admin } = await import('../admin/admin.js');
     this.#admin = await Admin.open(this.#options, {
-      ...{ runtime: this, name: this.#options.name },
+      ...{ runtime: this, name: this.#options.name, placement: this.#options.placement },
       threads: () => this.#all(),
       sockets: () =>
         this.#listeners.sockets().map(({ worker, ...socket }) => ({
@@ -300,6 +312,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#blame?.stalled(worker, heartbeat);
         },
         repinned: (repinning) => this.#onRepinned(repinning),
+        moved: (move) => this.#onMoved(move),
         died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
       },
     );
@@ -322,6 +335,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const handle = this.#supervisor.workers.find(({ index }) => index === worker);
     if (handle === undefined || this.#closing !== null) return;
     this.emit(wider ? 'widen' : 'narrow', { worker: this.#infoOf(handle), rings, cpus });
+  }
+
+  #onMoved(move: TracedMove): void {
+    const [from, to] = [this.#slots.indexOf(move.from), this.#slots.indexOf(move.to)];
+    this.emit('move', { ...move, from, to, ring: ringOf(this.#rings, from, to) });
   }
 
   async #startMoving(): Promise<void> {
@@ -451,6 +469,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'left':
           this.#moving?.left(message.worker);
+          break;
+        case 'moved':
+          this.#onMoved(message.move);
           break;
         case 'heap':
           this.#recycle(worker, message.ratio);

@@ -1,6 +1,7 @@
 /**
  * A worker from main's side, whether it is a thread or runs inline. Types only.
  */
+import type { Readable } from 'node:stream';
 import type { FromWorker, ToWorker } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
@@ -57,6 +58,13 @@ export interface WorkerHandle {
    * it has ended.
    */
   loopIdleMs(): number | null;
+  /**
+   * Its heap, as Chrome's DevTools read it. Resolves when it has a moment for that; it then stands
+   * still for as long as it takes.
+   *
+   * @throws Error if it has ended
+   */
+  heapSnapshot(): Promise<Readable>;
   /** Ends its thread, which does not answer. */
   terminate(): void;
   /** Resolves when it has ended. */

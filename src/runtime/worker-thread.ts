@@ -5,6 +5,7 @@
 import { EventEmitter } from 'node:events';
 import os from 'node:os';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import {
   MessageChannel,
   type MessagePort,
@@ -217,6 +218,10 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   loopIdleMs(): number | null {
     return this.#exit === null ? this.#thread.performance.eventLoopUtilization().idle : null;
+  }
+
+  heapSnapshot(): Promise<Readable> {
+    return this.#thread.getHeapSnapshot();
   }
 
   terminate(): void {

@@ -22,6 +22,8 @@
  *     ITERATIONS row of worker | workers | that worker, natively
  *     REQUESTS row of worker   | workers | that worker
  *     GAVE rows of worker      | workers | that worker; one word per recipient
+ *     GIVEN rows of worker     | workers | that worker; one word per recipient
+ *     TAKEN rows of worker     | workers | governor; one word per recipient
  *
  * | row        | word         | unit       | at start | meaning                        |
  * |------------|--------------|------------|----------|--------------------------------|
@@ -72,6 +74,8 @@
  * | REQUESTS   | BY_US [0..27]| count      | 0        | [i]: requests shorter than     |
  * |            |              |            |          | 2^i µs, not 2^(i - 1)          |
  * | GAVE       | [r]          | round      | 0        | its round when it last gave r  |
+ * | GIVEN      | [r]          | count      | 0        | events that it gave to r       |
+ * | TAKEN      | [r]          | count      | 0        | events taken from it for r     |
  *
  * Readers: main for `snapshot()`; every worker may read every row. A word is
  * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
@@ -195,14 +199,18 @@ export const PAUSE_BUCKETS = 16;
 export const WORKER_STATES = ['empty', 'starting', 'serving', 'draining', 'exited'] as const;
 export type WorkerStateName = (typeof WORKER_STATES)[number];
 
-/** Rows that hold one worker's GAVE words: one word per recipient, padded to whole rows. */
-function gaveRows(workers: number): number {
+/** Rows of one worker with a word per recipient, padded to whole rows. */
+function rowsPerRecipient(workers: number): number {
   return Math.ceil(workers / ROW_WORDS);
 }
 
+/** Kinds of these: GAVE, GIVEN and TAKEN. */
+const KINDS_PER_RECIPIENT = 3;
+
 /** Words that `workers` workers need, header included. */
 export function wordsFor(workers: number): number {
-  return (1 + workers * (ROWS_OF_ONE + gaveRows(workers))) * ROW_WORDS;
+  const rows = ROWS_OF_ONE + KINDS_PER_RECIPIENT * rowsPerRecipient(workers);
+  return (1 + workers * rows) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s SUPERVISOR row. */
@@ -235,9 +243,25 @@ export function requestsRow(index: number): number {
   return supervisorRow(index) + 5 * ROW_WORDS;
 }
 
+/** The word that is `kind`'s of worker `giver` and `recipient`. */
+function pairWord(workers: number, kind: number, giver: number, recipient: number): number {
+  const rows = (kind * workers + giver) * rowsPerRecipient(workers);
+  return (1 + ROWS_OF_ONE * workers + rows) * ROW_WORDS + recipient;
+}
+
 /** The word in which worker `giver` of `workers` keeps its round of last giving to `recipient`. */
 export function gaveWord(workers: number, giver: number, recipient: number): number {
-  return (1 + ROWS_OF_ONE * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
+  return pairWord(workers, 0, giver, recipient);
+}
+
+/** The word in which worker `giver` of `workers` counts what it gave to `recipient`. */
+export function givenWord(workers: number, giver: number, recipient: number): number {
+  return pairWord(workers, 1, giver, recipient);
+}
+
+/** The word in which the governor counts what it took from worker `victim` for `recipient`. */
+export function takenWord(workers: number, victim: number, recipient: number): number {
+  return pairWord(workers, 2, victim, recipient);
 }
 
 export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;

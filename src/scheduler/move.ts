@@ -66,6 +66,12 @@ export interface Move {
   readonly recipient: number;
   /** How many events to give it. */
   readonly count: number;
+  /** Why it: what it had outstanding, and how many rounds ago the giver last gave to it. */
+  readonly outstanding: number;
+  readonly roundsSinceGave: number;
+  /** Workers of its ring that were fit, and how many of these no other was better than. */
+  readonly candidates: number;
+  readonly best: number;
 }
 
 /** The move to make, or null for none. */
@@ -81,7 +87,12 @@ export function chooseMove(q: MoveQuestion): Move | null {
     );
     if (candidates.length === 0) continue;
     const best = frontier(candidates, [m0, m1]);
-    return { recipient: best[below(q.random, best.length)] as number, count };
+    const recipient = best[below(q.random, best.length)] as number;
+    return {
+      ...{ recipient, count, candidates: candidates.length, best: best.length },
+      outstanding: q.outstanding(recipient),
+      roundsSinceGave: q.roundsSinceGave(recipient),
+    };
   }
   return null;
 }

@@ -9,6 +9,7 @@ import {
   difference,
   GOVERNOR,
   gaveWord,
+  givenWord,
   governorRow,
   HEADER,
   iterationsRow,
@@ -21,6 +22,7 @@ import {
   supervisorRow,
   TIME_BUCKETS,
   TIMES,
+  takenWord,
   VERSION,
   WORKER,
   WORKER_STATES,
@@ -237,6 +239,16 @@ export class Scoreboard {
     return state === SERVING && this.peer(index) !== 0;
   }
 
+  /** Events that `giver` gave to `recipient` itself, modulo 2^32. */
+  given(giver: number, recipient: number): number {
+    return Atomics.load(this.words, givenWord(this.workers, giver, recipient)) >>> 0;
+  }
+
+  /** Events that the governor took from `victim` for `recipient`, modulo 2^32. */
+  taken(victim: number, recipient: number): number {
+    return Atomics.load(this.words, takenWord(this.workers, victim, recipient)) >>> 0;
+  }
+
   #sum(one: number, other: number): number {
     return (Atomics.load(this.words, one) + Atomics.load(this.words, other)) >>> 0;
   }
@@ -253,14 +265,19 @@ export class Scoreboard {
 
   /** The governor's share of a row. */
   governor(index: number): GovernorWriter {
-    return new GovernorWriter(this.words, governorRow(index));
+    return new GovernorWriter(this.words, governorRow(index), takenWord(this.workers, index, 0));
   }
 
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
-    const gave = gaveWord(this.workers, index, 0);
-    const [row, newcomers] = [workerRow(index), newcomersRow(index)];
-    return new WorkerWriter(this.words, row, gave, newcomers, iterationsRow(index));
+    const { workers, words } = this;
+    return new WorkerWriter(words, {
+      row: workerRow(index),
+      gave: gaveWord(workers, index, 0),
+      given: givenWord(workers, index, 0),
+      newcomers: newcomersRow(index),
+      iterations: iterationsRow(index),
+    });
   }
 }
 
@@ -329,18 +346,26 @@ export class TimesWriter {
   }
 }
 
+/** Of a word that this thread alone writes. */
+function add(words: Int32Array, at: number, by: number): void {
+  Atomics.store(words, at, (Atomics.load(words, at) + by) | 0);
+}
+
 /** Writes GOVERNOR words. The governor only. */
 export class GovernorWriter {
   readonly #words: Int32Array;
   readonly #row: number;
+  readonly #taken: number;
 
-  constructor(words: Int32Array, row: number) {
+  constructor(words: Int32Array, row: number, taken: number) {
     this.#words = words;
     this.#row = row;
+    this.#taken = taken;
   }
 
-  /** The worker was held at a safepoint. */
-  paused(taken: number, mismatches: number, failures: number, us: number): void {
+  /** The worker was held at a safepoint, and `taken` events were taken from it for `recipient`. */
+  paused(recipient: number, taken: number, mismatches: number, failures: number, us: number): void {
+    add(this.#words, this.#taken + recipient, taken);
     this.#add(GOVERNOR.PAUSES, 1);
     this.#add(GOVERNOR.PAUSE_US, Math.round(us));
     this.#add(GOVERNOR.PAUSES_BY_US + pauseBucket(us), 1);
@@ -365,8 +390,7 @@ export class GovernorWriter {
   }
 
   #add(word: number, by: number): void {
-    const at = this.#row + word;
-    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
+    add(this.#words, this.#row + word, by);
   }
 }
 
@@ -395,6 +419,19 @@ export class SupervisorWriter {
   }
 }
 
+/** First words of what one worker writes. */
+export interface OwnWords {
+  /** WORKER row. */
+  readonly row: number;
+  /** GAVE and GIVEN rows. */
+  readonly gave: number;
+  readonly given: number;
+  /** NEWCOMERS row. */
+  readonly newcomers: number;
+  /** ITERATIONS row. */
+  readonly iterations: number;
+}
+
 /**
  * Writes WORKER words. The worker that owns the row only: since nobody else
  * writes them, a load and a store make an increment.
@@ -402,16 +439,12 @@ export class SupervisorWriter {
 export class WorkerWriter {
   readonly #words: Int32Array;
   readonly #row: number;
-  readonly #gave: number;
-  readonly #newcomers: number;
-  readonly #iterations: number;
+  readonly #at: OwnWords;
 
-  constructor(words: Int32Array, row: number, gave: number, newcomers: number, iterations: number) {
+  constructor(words: Int32Array, at: OwnWords) {
     this.#words = words;
-    this.#row = row;
-    this.#gave = gave;
-    this.#newcomers = newcomers;
-    this.#iterations = iterations;
+    this.#row = at.row;
+    this.#at = at;
   }
 
   /** Word indices for the native handles, which write these four. */
@@ -423,7 +456,7 @@ export class WorkerWriter {
   }
   /** Where the loop counts its iterations. */
   get iterations() {
-    const row = this.#iterations;
+    const row = this.#at.iterations;
     const bucketsIndex = row + TIMES.BY_US;
     const [sumIndex, countIndex] = [row + TIMES.SUM_NS, row + TIMES.COUNT];
     return { sumIndex, countIndex, bucketsIndex, buckets: TIME_BUCKETS };
@@ -464,14 +497,15 @@ export class WorkerWriter {
   /** Rounds since it gave to `recipient`. */
   roundsSinceGave(recipient: number): number {
     const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
-    return difference(round, Atomics.load(this.#words, this.#gave + recipient));
+    return difference(round, Atomics.load(this.#words, this.#at.gave + recipient));
   }
 
   /** It gave `count` events to `recipient` in this round. */
   gave(recipient: number, count: number): void {
     const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
-    Atomics.store(this.#words, this.#gave + recipient, round);
+    Atomics.store(this.#words, this.#at.gave + recipient, round);
     this.#add(WORKER.GIVEN, count);
+    add(this.#words, this.#at.given + recipient, count);
   }
 
   /** The connection table has an entry of its for `fd`. */
@@ -483,10 +517,10 @@ export class WorkerWriter {
   /** It has opened a connection with descriptor `fd`. */
   opened(fd: number): void {
     this.reached(fd);
-    const opened = this.#newcomers + NEWCOMERS.OPENED;
+    const opened = this.#at.newcomers + NEWCOMERS.OPENED;
     const count = Atomics.load(this.#words, opened);
     const slot = (count >>> 0) % NEWCOMERS_MAX;
-    Atomics.store(this.#words, this.#newcomers + NEWCOMERS.FDS + slot, fd);
+    Atomics.store(this.#words, this.#at.newcomers + NEWCOMERS.FDS + slot, fd);
     Atomics.store(this.#words, opened, (count + 1) | 0);
   }
 
@@ -522,7 +556,6 @@ export class WorkerWriter {
   }
 
   #add(word: number, by: number): void {
-    const at = this.#row + word;
-    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
+    add(this.#words, this.#row + word, by);
   }
 }

@@ -11,6 +11,7 @@ import type {
   OpenReply,
   SystemFields,
   ToWorker,
+  TracedMove,
 } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
@@ -100,7 +101,7 @@ export class Agent {
   /** What this worker needs to give connections and to be given some. */
   #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
     const { slot, accepting, send } = this.#init;
-    const { rings, roundMs, batchMax, chaos } = moving;
+    const { rings, roundMs, batchMax, chaos, trace } = moving;
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
     const tracking = new Tracking(table, slot, row, (server) => this.#listening.listenerOf(server));
@@ -114,6 +115,7 @@ export class Agent {
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },
       rings: rings[slot] ?? [],
+      traced: trace ? (move: TracedMove) => send({ kind: 'moved', move }) : null,
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
     };
     const rounds = new Rounds(settings, board, row, table, tracking, outbox);

@@ -266,7 +266,13 @@ async function serve(options: RuntimeOptions): Promise<void> {
       addresses: runtime?.addresses ?? [],
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
-      snapshot: runtime?.snapshot() ?? { takenAtMs: 0, workers: [], spares: [], blamed: [] },
+      snapshot: runtime?.snapshot() ?? {
+        takenAtMs: 0,
+        workers: [],
+        spares: [],
+        moves: [],
+        blamed: [],
+      },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],
       threads: threads()

@@ -237,12 +237,18 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
   },
   scheduler: {
     right: [
-      ...[undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
+      ...[
+        undefined,
+        {},
+        { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true, trace: true },
+      ],
       ...[0, 0.5, 1000, Infinity].map((roundMs) => ({ roundMs })),
     ],
     wrong: [
       ...NOT_OBJECTS,
-      ...[null, 1, 'true'].flatMap((value) => [{ move: value }, { chaos: value }]),
+      ...[null, 1, 'true'].flatMap((value) => [
+        ...[{ move: value }, { chaos: value }, { trace: value }],
+      ]),
       ...[...NOT_NUMBERS, -1, 1000.5, -Infinity].map((roundMs) => ({ roundMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 1001, Infinity].map((tickMs) => ({ tickMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 257, Infinity].map((batchMax) => ({ batchMax })),

@@ -6,6 +6,7 @@ import {
   difference,
   GOVERNOR,
   gaveWord,
+  givenWord,
   governorRow,
   HEADER,
   iterationsRow,
@@ -19,6 +20,7 @@ import {
   SUPERVISOR,
   supervisorRow,
   TIME_BUCKETS,
+  takenWord,
   WORD_BYTES,
   WORKER,
   WORKER_STATES,
@@ -65,8 +67,11 @@ function* allWords(workers: number): Generator<{ word: number; writer: string; n
       };
     }
     for (let to = 0; to < workers; to++) {
-      const word = gaveWord(workers, index, to);
-      yield { word, writer: `worker ${index}`, name: `GAVE ${index} to ${to}` };
+      const pair = `${index} to ${to}`;
+      const writer = `worker ${index}`;
+      yield { word: gaveWord(workers, index, to), writer, name: `GAVE ${pair}` };
+      yield { word: givenWord(workers, index, to), writer, name: `GIVEN ${pair}` };
+      yield { word: takenWord(workers, index, to), writer: 'governor', name: `TAKEN ${pair}` };
     }
   }
 }
@@ -190,7 +195,8 @@ t.test('a row of newcomers has the last descriptors that were opened', async (t)
 t.test('pauses are counted by how long they were', async (t) => {
   const board = Scoreboard.create(1, misalignmentOf);
   const governor = board.governor(0);
-  for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9]) governor.paused(1, 0, 0, us);
+  for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9])
+    governor.paused(0, 1, 0, 0, us);
   const { pauses, rescued, pausesByUs } = board.read(0);
   t.same({ pauses, rescued }, { pauses: 9, rescued: 9 });
   const expected = new Array(PAUSE_BUCKETS).fill(0);
@@ -200,6 +206,21 @@ t.test('pauses are counted by how long they were', async (t) => {
   expected[PAUSE_BUCKETS - 2] = 1;
   expected[PAUSE_BUCKETS - 1] = 2;
   t.same(pausesByUs, expected);
+});
+
+t.test('what went to whom is counted by who made the move', async (t) => {
+  const board = Scoreboard.create(40, misalignmentOf);
+  const own = board.own(1);
+  own.round();
+  own.gave(39, 3);
+  own.gave(39, 2);
+  own.gave(0, 1);
+  board.governor(1).paused(39, 7, 0, 0, 10);
+  board.governor(1).paused(2, 0, 0, 0, 10);
+  t.same([board.given(1, 39), board.given(1, 0), board.given(1, 2)], [5, 1, 0]);
+  t.same([board.taken(1, 39), board.taken(1, 2)], [7, 0]);
+  t.same([board.given(39, 1), board.taken(39, 1)], [0, 0], 'not the other way round');
+  t.match(board.read(1), { given: 6, rescued: 7 });
 });
 
 t.test('the CPUs that a worker got, and how often that changed, is in its row', async (t) => {
