@@ -61,7 +61,14 @@ t.test('probes, a wrong path, a wrong method', async (t) => {
   t.equal((await ask(where, 'http://localhost/healthz')).status, 200, 'nor does a proxy');
   const head = await ask(where, '/readyz', { method: 'HEAD' });
   t.match(head, { status: 200, body: '', headers: { 'content-length': '6' } });
-  for (const target of ['/page', '/metrics/', '/METRICS', '//metrics', '/snapshot/../metrics', '/%']) {
+  for (const target of [
+    '/page',
+    '/metrics/',
+    '/METRICS',
+    '//metrics',
+    '/snapshot/../metrics',
+    '/%',
+  ]) {
     const answer = await ask(where, target);
     t.equal(answer.status, 404, target);
     t.equal(codeIn(answer.body), 'NOT_FOUND');
