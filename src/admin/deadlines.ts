@@ -5,15 +5,20 @@
  */
 import type { Socket } from 'node:net';
 
-/** A scrape takes milliseconds. No evidence for more or less. */
+/** The limit. A scrape takes milliseconds. No evidence for more or less. */
 const LIMIT_MS = 10_000;
 
 const TOO_LATE = 'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\n\r\n';
 
 export class Deadlines {
+  readonly #limitMs: number;
   readonly #timers = new Map<Socket, NodeJS.Timeout>();
 
-  /** The peer of `socket` has LIMIT_MS to send a request. */
+  constructor(limitMs = LIMIT_MS) {
+    this.#limitMs = limitMs;
+  }
+
+  /** The peer of `socket` has the limit to send a request. */
   awaitRequest(socket: Socket): void {
     const seen = socket.bytesRead;
     this.#begin(socket, () => {
@@ -26,15 +31,15 @@ export class Deadlines {
     });
   }
 
-  /** The peer of `socket` has LIMIT_MS to read the answer. */
+  /** The peer of `socket` has the limit to read the answer. */
   awaitReading(socket: Socket): void {
     this.#begin(socket, () => socket.destroy());
   }
 
-  /** The peer of `socket` reads a long answer: LIMIT_MS without progress is too long. */
+  /** The peer of `socket` reads a long answer: the limit without progress is too long. */
   awaitProgress(socket: Socket): void {
     this.end(socket);
-    socket.setTimeout(LIMIT_MS); // node's http server destroys it then
+    socket.setTimeout(this.#limitMs); // node's http server destroys it then
   }
 
   /** It is closed, or has all the time that things take here. */
@@ -46,6 +51,6 @@ export class Deadlines {
 
   #begin(socket: Socket, late: () => void): void {
     this.end(socket);
-    if (!socket.destroyed) this.#timers.set(socket, setTimeout(late, LIMIT_MS).unref());
+    if (!socket.destroyed) this.#timers.set(socket, setTimeout(late, this.#limitMs).unref());
   }
 }

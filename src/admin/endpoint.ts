@@ -63,7 +63,7 @@ export class Endpoint {
   readonly #readings: Readings;
   readonly #guard: Guard;
   readonly #streams: EventStreams;
-  readonly #deadlines = new Deadlines();
+  readonly #deadlines: Deadlines;
   readonly #server: http.Server;
   readonly #routes: ReadonlyMap<string, Route>;
   #opened: Opened | null = null;
@@ -72,10 +72,16 @@ export class Endpoint {
   #machine: Topology | null = null;
 
   /** Before anything has started, so that no event is missed. */
-  constructor(options: ResolvedAdmin, source: Source, readings: Readings) {
+  constructor(
+    options: ResolvedAdmin,
+    source: Source,
+    readings: Readings,
+    deadlines = new Deadlines(),
+  ) {
     const { runtime } = source;
     const inspection = new Inspection(source);
     this.#options = options;
+    this.#deadlines = deadlines;
     this.#source = source;
     this.#runtime = runtime;
     this.#readings = readings;
