@@ -1,6 +1,6 @@
 /**
  * One picture of `gyre top`: figures as lines of text that fit a terminal. Pure. Everything in it is
- * ASCII except the name of the runtime, of which only ASCII is shown, so a character is a column.
+ * ASCII; of names only that is shown, so a character is a column.
  */
 import { showAddress } from '../address.js';
 import type { Rates, WorkerRates } from './rates.js';
@@ -34,6 +34,8 @@ interface Column {
 
 const plain = (text: string): Cell => ({ text, paint: 'plain' });
 const BAR = 10;
+/** Functions that are named. */
+const STALLS_MAX = 3;
 
 /** Those on the right are left out first where there is no room. */
 const COLUMNS: readonly Column[] = [
@@ -69,14 +71,28 @@ export function frameOf(rates: Rates, screen: Screen): string[] {
     '',
     painted({ text: head, paint: 'bold' }, screen.colors),
   ];
-  const room = Math.max(screen.rows - top.length, 1);
+  const stalls = stallsOf(rates, screen);
+  const room = Math.max(screen.rows - top.length - stalls.length, 1);
   const many = rates.workers.length > room;
   const rows = rates.workers
     .slice(0, many ? room - 1 : room)
     .map((worker) => rowOf(worker, shown, screen.colors));
   const left = `... and ${rates.workers.length - rows.length} more`;
   const rest = many ? [cut(left, screen.columns)] : [];
-  return [...top, ...rows, ...rest].slice(0, screen.rows);
+  return [...top, ...rows, ...rest, ...stalls].slice(0, screen.rows);
+}
+
+/** Where workers stood still, below a line of space; nothing where nobody did. */
+function stallsOf({ blamed }: Rates, { columns, colors }: Screen): string[] {
+  const lines = blamed.slice(0, STALLS_MAX).map(({ where, count }) => {
+    const text = cut(`stood still in ${ascii(where)}  x ${count}`, columns);
+    return painted({ text, paint: 'yellow' }, colors);
+  });
+  return lines.length === 0 ? [] : ['', ...lines];
+}
+
+function ascii(text: string): string {
+  return text.replace(/[^\x20-\x7e]/g, '?');
 }
 
 /** The first of COLUMNS, as many as fit, but at least one. */
@@ -91,8 +107,7 @@ function fitting(columns: number): readonly Column[] {
 
 function titleOf(rates: Rates, { columns, colors }: Screen): string {
   const { name, version, pid, state, ready, node, uptimeSeconds } = rates;
-  const known = name.replace(/[^\x20-\x7e]/g, '?');
-  const text = `${known}  ${state}${ready ? '' : ', not ready'}  pid ${pid}  up ${ago(uptimeSeconds)}  gyre ${version}  node ${node}`;
+  const text = `${ascii(name)}  ${state}${ready ? '' : ', not ready'}  pid ${pid}  up ${ago(uptimeSeconds)}  gyre ${version}  node ${node}`;
   return painted({ text: cut(text, columns), paint: ready ? 'bold' : 'red' }, colors);
 }
 

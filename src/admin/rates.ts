@@ -3,6 +3,7 @@
  */
 import type { ListenAddress } from '../protocol.js';
 import type { RuntimeState } from '../runtime/api.js';
+import type { Blamed } from '../runtime/blame.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import type { Histogram, Status, WorkerStatus } from './status.js';
 
@@ -29,6 +30,8 @@ export interface Rates {
   readonly residentBytes: number;
   readonly workers: readonly WorkerRates[];
   readonly listeners: readonly ListenerRates[];
+  /** Functions that workers stood still in, with the option `blame`: how often each was seen. */
+  readonly blamed: readonly Blamed[];
 }
 
 export interface WorkerRates {
@@ -85,7 +88,17 @@ export function ratesBetween(before: Status, after: Status): Rates | null {
     residentBytes: after.process.residentBytes,
     workers,
     listeners: listenerRates(before, after, seconds),
+    blamed: blamedBetween(before, after),
   };
+}
+
+/** Ordered by count, the greatest first. */
+function blamedBetween(before: Status, after: Status): Blamed[] {
+  const earlier = new Map(before.blamed.map(({ where, count }) => [where, count]));
+  return after.blamed
+    .map(({ where, count }) => ({ where, count: count - (earlier.get(where) ?? 0) }))
+    .filter(({ count }) => count > 0)
+    .sort((a, b) => b.count - a.count);
 }
 
 function workerRates(

@@ -111,7 +111,7 @@ const RATES: Rates = {
   ...{ schema: 1, takenAtMs: 0, intervalSeconds: 1, name: 'shop\x1b[2J', version: '1.2.3' },
   ...{ node: 'v20.0.0', pid: 7, uptimeSeconds: 3_725, state: 'serving', ready: true },
   ...{ connections: 12, requestsPerSecond: 12_345.6, p50Seconds: null, p99Seconds: 0.0123 },
-  ...{ movesPerSecond: 4, residentBytes: 2 ** 27, listeners: [], workers: [WORKER] },
+  ...{ movesPerSecond: 4, residentBytes: 2 ** 27, listeners: [], workers: [WORKER], blamed: [] },
 };
 
 t.test('a picture fits its screen, whatever that is', async (t) => {
@@ -133,6 +133,15 @@ t.test('a picture fits its screen, whatever that is', async (t) => {
   t.equal(summary, '12.3k requests/s  p50 - ms  p99 12.3 ms  12 connections  4 moves/s  128 MB');
   const more = frameOf({ ...RATES, workers }, { columns: 80, rows: 10, colors: false });
   t.match(more.at(-1), /^\.\.\. and 29\d more$/);
+  const blamed = ['a', 'b', 'c', 'd'].map((where, i) => ({
+    where: `${where}\x1b[2J`,
+    count: 9 - i,
+  }));
+  const stalls = frameOf({ ...RATES, blamed }, { columns: 80, rows: 24, colors: false });
+  t.same(stalls.slice(-4), [
+    '',
+    ...['stood still in a?[2J  x 9', 'stood still in b?[2J  x 8', 'stood still in c?[2J  x 7'],
+  ]);
   const stuck = { ...WORKER, stuckSeconds: 2.5 };
   const colored = frameOf(
     { ...RATES, ready: false, workers: [stuck] },

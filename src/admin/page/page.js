@@ -182,7 +182,7 @@ async function drawPlan(status) {
     const text = await (await ask('floor-plan')).text();
     const { documentElement: svg } = new DOMParser().parseFromString(text, 'image/svg+xml');
     const { width, height } = svg.viewBox.baseVal;
-    const scale = Math.min(2, 900 / width);
+    const scale = Math.min(1.7, 900 / width);
     svg.setAttribute('width', width * scale);
     svg.setAttribute('height', height * scale);
     at('plan').replaceChildren(document.importNode(svg, true));
@@ -267,33 +267,34 @@ function arrowsOf(status, before) {
   });
 }
 
-/** A bow from one box to the other; the way back goes on the other side. */
+/**
+ * A bow from one box to the other: over them for what was rescued, under them for what was given. The
+ * way back is the wider one.
+ */
 function drawArrow({ start, end, count, how }) {
   if (start === null || end === null || start === end) return [];
-  const middleOf = (box) => {
+  const side = how === 'rescued' ? -1 : 1;
+  const edgeOf = (box) => {
     const { x, y, width, height } = box.getBBox();
-    return [x + width / 2, y + height / 2];
+    return [x + width / 2, y + height / 2 + side * (height / 2 - 3)];
   };
-  const [[x1, y1], [x2, y2]] = [middleOf(start), middleOf(end)];
-  const length = Math.hypot(x2 - x1, y2 - y1) || 1;
-  const bow = Math.min(26, 10 + length / 8) * (how === 'given' ? 0.7 : 1.2);
-  const [nx, ny] = [((y2 - y1) / length) * bow, (-(x2 - x1) / length) * bow];
-  const [cx, cy] = [(x1 + x2) / 2 + nx, (y1 + y2) / 2 + ny];
+  const [[x1, y1], [x2, y2]] = [edgeOf(start), edgeOf(end)];
+  const bow = side * (x2 >= x1 ? 14 : 30);
+  const [cx, cy] = [(x1 + x2) / 2, (y1 + y2) / 2 + bow];
   const angle = (Math.atan2(y2 - cy, x2 - cx) * 180) / Math.PI;
   const group = made('g', { class: `move ${how}` });
-  const width = Math.min(5, 1 + Math.log2(1 + count) / 2);
+  const width = Math.min(4, 1 + Math.log2(1 + count) / 3);
+  const label = { x: cx, y: cy - bow / 2 + 3, 'text-anchor': 'middle' };
   group.append(
     made('path', {
-      class: 'arrow',
-      'stroke-width': width,
+      ...{ class: 'arrow', 'stroke-width': width },
       d: `M${x1} ${y1}Q${cx} ${cy} ${x2} ${y2}`,
     }),
     made('path', {
-      class: 'count',
-      d: 'M0 0L-8 4L-8 -4Z',
+      ...{ class: 'head', d: 'M1 0L-7 4L-7 -4Z' },
       transform: `translate(${x2} ${y2}) rotate(${angle})`,
     }),
-    made('text', { class: 'count', x: cx, y: cy, 'text-anchor': 'middle' }, `${count}`),
+    made('text', { class: 'count', ...label }, `${count}`),
   );
   return [group];
 }
@@ -315,7 +316,7 @@ function showLatency(status) {
   const [from, to] = [Math.max(0, first - 1), Math.min(counts.length - 1, last + 1)];
   const { bounds } = histograms[0];
   const most = Math.max(...counts);
-  const [width, height, foot] = [50, 120, 18];
+  const [width, height, foot] = [64, 120, 18];
   const shown = counts.slice(from, to + 1);
   const svg = made('svg', { viewBox: `0 0 ${shown.length * width} ${height + foot + 14}` });
   shown.forEach((count, i) => {
