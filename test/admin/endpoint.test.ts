@@ -102,7 +102,10 @@ t.test('with a token, nobody without it', async (t) => {
       ['GET', '/snapshot'],
       ['GET', '/events'],
       ['GET', '/nothing'],
+      ['GET', '/floor-plan'],
       ['POST', '/reload'],
+      ['POST', '/profile'],
+      ['POST', '/heap'],
     ] as const) {
       const { status, body, headers: answered } = await ask(where, target, { method, headers });
       t.equal(status, 401, `${method} ${target}, ${authorization?.slice(0, 40)}`);
@@ -110,7 +113,7 @@ t.test('with a token, nobody without it', async (t) => {
       t.match(answered, { 'www-authenticate': 'Bearer realm="gyre"' });
     }
   }
-  for (const target of ['/healthz', '/readyz']) {
+  for (const target of ['/healthz', '/readyz', '/', '/page.js']) {
     t.equal((await ask(where, target)).status, 200, `${target} needs none`);
   }
   const headers = { authorization: `bearer  ${TOKEN}` };
@@ -131,8 +134,10 @@ t.test('other machines may read if they are let, and no more without a token', a
   const where = { ...whereOf(open.admin.endpoint), host: '127.0.0.1' };
   const elsewhere = { headers: { host: 'app.example.org:9464' } };
   t.equal((await ask(where, '/metrics', elsewhere)).status, 200);
-  const refused = await ask(where, '/reload', { method: 'POST' });
-  t.same([refused.status, codeIn(refused.body)], [403, 'FORBIDDEN']);
+  for (const target of ['/reload', '/profile', '/heap']) {
+    const refused = await ask(where, target, { method: 'POST' });
+    t.same([refused.status, codeIn(refused.body)], [403, 'FORBIDDEN'], target);
+  }
   const admin = { listen: ALL, token: TOKEN };
   const closed = await start(t, SERVER, { workers: 1, admin });
   const there = { ...whereOf(closed.admin.endpoint), host: '127.0.0.1' };

@@ -8,6 +8,11 @@ const INTERVAL_MS = 1_000;
 /** Snapshots that the histogram looks back on. */
 const WINDOW = 10;
 const LOG_MAX = 200;
+/** Arrows that have a number: the widest. And functions that are named. */
+const COUNTS_MAX = 8;
+const BLAMED_MAX = 8;
+/** Bars of the histogram beyond which every second one is named. */
+const BOUNDS_MAX = 12;
 /** From so long on a worker that does not return to its loop is shown as standing still. */
 const STUCK_SECONDS = 0.2;
 const SVG = 'http://www.w3.org/2000/svg';
@@ -204,12 +209,13 @@ function addHomeless(workers) {
   const svg = at('plan').querySelector('svg');
   if (svg === null || workers.length === 0) return;
   const { width, height } = svg.viewBox.baseVal;
-  const [boxWidth, boxHeight, gap] = [58, 30, 6];
-  const columns = Math.max(1, Math.floor((width - 32) / (boxWidth + gap)));
-  const added = Math.ceil(workers.length / columns) * (boxHeight + gap);
+  const [boxWidth, boxHeight, gap, across] = [58, 30, 14, 8];
+  const columns = Math.max(across, Math.floor((width - 32) / (boxWidth + gap)));
+  // There is room for arrows between the machine and them.
+  const top = height + 2 * gap;
   workers.forEach(({ index, spare }, i) => {
     const x = 16 + (i % columns) * (boxWidth + gap);
-    const y = height + Math.floor(i / columns) * (boxHeight + gap);
+    const y = top + Math.floor(i / columns) * (boxHeight + gap);
     const size = { width: boxWidth, height: boxHeight, rx: 3 };
     svg.append(made('rect', { x, y, ...size, class: 'cpu', 'data-worker': index }));
     const place = { x: x + boxWidth / 2, 'text-anchor': 'middle' };
@@ -217,11 +223,14 @@ function addHomeless(workers) {
     svg.append(made('text', { ...place, y: y + 25, 'font-size': 9, 'data-worker': index }));
   });
   const scale = Number(svg.getAttribute('height')) / height;
-  svg.setAttribute('viewBox', `0 0 ${width} ${height + added}`);
-  svg.setAttribute('height', (height + added) * scale);
+  const tall = top + Math.ceil(workers.length / columns) * (boxHeight + gap);
+  const wide = Math.max(width, 32 + Math.min(columns, workers.length) * (boxWidth + gap));
+  svg.setAttribute('viewBox', `0 0 ${wide} ${tall}`);
+  svg.setAttribute('width', wide * scale);
+  svg.setAttribute('height', tall * scale);
 }
 
-/** Where worker is drawn: on its CPU, or below. */
+/** What a worker is drawn as: on its CPU, or below. */
 function boxOf(worker, tag) {
   const key = worker.cpu === null ? `data-worker="${worker.index}"` : `data-cpu="${worker.cpu}"`;
   return at('plan').querySelector(`${tag}[${key}]`);
@@ -243,7 +252,8 @@ async function showPlan(status, before, all) {
   }
   const arrows = arrowsOf(status, before);
   for (const old of svg.querySelectorAll('.move')) old.remove();
-  svg.append(...arrows.flatMap(drawArrow));
+  const most = arrows.map(({ count }) => count).sort((a, b) => b - a)[COUNTS_MAX] ?? 0;
+  svg.append(...arrows.flatMap((arrow) => drawArrow(arrow, arrow.count > most)));
   const told = all.map(({ worker, figures }) => `${nameOf(worker)} ${percent(figures.load)}`);
   const went = arrows.map(({ from, to, count, how }) => `${count} ${how} from ${from} to ${to}`);
   const label = `Floor plan of the machine. Load: ${told.join(', ')}. Moves: ${went.join(', ') || 'none'}.`;
@@ -271,7 +281,7 @@ function arrowsOf(status, before) {
  * A bow from one box to the other: over them for what was rescued, under them for what was given. The
  * way back is the wider one.
  */
-function drawArrow({ start, end, count, how }) {
+function drawArrow({ start, end, count, how }, counted) {
   if (start === null || end === null || start === end) return [];
   const side = how === 'rescued' ? -1 : 1;
   const edgeOf = (box) => {
@@ -294,8 +304,8 @@ function drawArrow({ start, end, count, how }) {
       ...{ class: 'head', d: 'M1 0L-7 4L-7 -4Z' },
       transform: `translate(${x2} ${y2}) rotate(${angle})`,
     }),
-    made('text', { class: 'count', ...label }, `${count}`),
   );
+  if (counted) group.append(made('text', { class: 'count', ...label }, `${count}`));
   return [group];
 }
 
@@ -327,7 +337,10 @@ function showLatency(status) {
     const upTo = bound === undefined ? 'more' : `< ${duration(bound)}`;
     bar.append(made('title', {}, `${count} requests ${upTo}`));
     const middle = { x: x + width / 2, 'text-anchor': 'middle' };
-    svg.append(bar, made('text', { ...middle, y: height + foot + 10 }, upTo));
+    svg.append(bar);
+    if (shown.length <= BOUNDS_MAX || i % 2 === 0) {
+      svg.append(made('text', { ...middle, y: height + foot + 10 }, upTo));
+    }
     if (count > 0) svg.append(made('text', { ...middle, y: 10 + height - tall }, number(count)));
   });
   const [p50, p99] = [quantile(histograms, 0.5), quantile(histograms, 0.99)].map(duration);
@@ -341,7 +354,7 @@ function showLatency(status) {
 function showBlamed(blamed) {
   at('unblamed').hidden = blamed.length > 0;
   at('blamed').hidden = blamed.length === 0;
-  const rows = blamed.slice(0, 20).map(({ where, count }) => {
+  const rows = blamed.slice(0, BLAMED_MAX).map(({ where, count }) => {
     const row = element('tr');
     row.append(element('td', where), element('td', number(count)));
     return row;
