@@ -3,9 +3,9 @@
  * node hands one to the application until its response is finished. Worker's thread only; only
  * where somebody may want to know.
  *
- * It learns of both from node's diagnostics channels. To count a request costs some 0.2 µs, to
- * time it 0.5 µs more, together 5% of what a hello world takes. So where requests come fast only
- * those are timed that begin in the first fiftieth of each period. To subscribe and to unsubscribe
+ * It learns of both from node's diagnostics channels. To publish and count a request takes some
+ * 30 ns (15 in Node 24 and 26) in a loop of nothing else; to time it too costs a hello world some 5%. So
+ * where requests come fast only those are timed that begin in the first fiftieth of each period. To subscribe and to unsubscribe
  * costs some 10 ms each, because V8 then throws away what it has compiled for node's http server:
  * hence the long period. Nothing here uses a timer: an idle worker does not wake up.
  */
