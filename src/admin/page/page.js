@@ -328,7 +328,7 @@ function showLatency(status) {
   const most = Math.max(...counts);
   const [width, height, foot] = [64, 120, 18];
   const shown = counts.slice(from, to + 1);
-  const svg = made('svg', { viewBox: `0 0 ${shown.length * width} ${height + foot + 14}` });
+  const svg = made('svg', { viewBox: `0 0 ${shown.length * width + 20} ${height + foot + 14}` });
   shown.forEach((count, i) => {
     const tall = count === 0 ? 0 : Math.max(2, (count / most) * height);
     const x = i * width;
