@@ -109,8 +109,10 @@ t.test('also of a worker that does not return to its loop', async (t) => {
   });
   t.equal(status, 200);
   const tracks = tracksOf(JSON.parse(body) as Trace);
+  // Of code that was optimized before, V8 may not know what was inlined: then it is the handler.
+  const seen = [...HOT, ''];
   t.ok(
-    tracks.some((track) => HOT.some((name) => track.share(name) > 0.9)),
+    tracks.some((track) => seen.some((name) => track.share(name) > 0.9)),
     JSON.stringify(tracks),
   );
   await answered;
