@@ -8,7 +8,7 @@ import { asking, TOKEN_HELP, withTarget } from './admin-target.js';
 
 /** Beyond the time that it was asked to take: threads that do not answer are waited for. */
 const PROFILE_LIMIT_MS = 30_000;
-/** A gigabyte of heap takes half a minute or so. */
+/** Large heaps take long. No evidence for more or less. */
 const HEAP_LIMIT_MS = 300_000;
 
 function parseSeconds(text: string): number {

@@ -9,7 +9,7 @@ import { type Answer, BadRequest, failure, json, optionsIn } from './answer.js';
 import type { Source } from './source.js';
 
 export const PROFILE_SECONDS = 5;
-/** A minute is some 60,000 samples and 10 MB for each busy thread. */
+/** A minute is some 60,000 samples and a megabyte for each thread. */
 export const PROFILE_SECONDS_MAX = 60;
 /** How long a worker may take to begin with its snapshot: it has to return to its loop. */
 const HEAP_BEGIN_MS = 10_000;

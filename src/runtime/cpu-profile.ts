@@ -9,10 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { type Inspected, ThreadInspector } from './inspected.js';
 import { profileTrace, type ThreadProfile, type Trace, type V8Profile } from './trace.js';
 
-/**
- * Between two samples, in µs: V8's own default. A sample takes some 20 µs of the thread. No
- * evidence for more or less.
- */
+/** Between two samples, in µs: V8's own default. */
 const INTERVAL_US = 1_000;
 /** Longest wait for a thread's profile when time is up. */
 const ANSWER_MS = 5_000;

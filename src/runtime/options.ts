@@ -198,7 +198,7 @@ export interface SchedulerOptions {
   chaos?: boolean;
   /**
    * Whether every move is explained by an event `move` of the runtime. Each is then a message to
-   * main, some 10 µs on either side. Default false.
+   * main. Default false.
    */
   trace?: boolean;
 }
