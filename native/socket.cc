@@ -17,6 +17,11 @@
 #include "platform.h"
 #include "uv_api.h"
 
+#if GYRE_LINUX
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#endif
+
 namespace gyre {
 
 namespace {
@@ -126,6 +131,24 @@ int OpenUnix(const std::string& path, int backlog) {
     return error;
   }
   return fd;
+}
+
+int DropHandshakes(int fd) {
+#if GYRE_LINUX
+  // What a TCP socket's filter sees begins with the TCP header.
+  constexpr uint32_t kFlagsAt = 13;
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlagsAt),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),           // bytes to keep: none
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),  // all
+  };
+  sock_fprog filter = {sizeof(program) / sizeof(program[0]), program};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) == 0 ? 0 : -errno;
+#else
+  (void)fd;
+  return -ENOSYS;
+#endif
 }
 
 int Duplicate(int fd) {

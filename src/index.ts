@@ -19,12 +19,15 @@ export type {
   WorkerStatus,
 } from './admin/status.js';
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export type { RunOptions } from './job-request.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
   AdminAddresses,
   CloseOptions,
   EndReason,
+  JobsSnapshot,
+  JobThreadInfo,
   ReloadOptions,
   Runtime,
   RuntimeEvents,
@@ -40,6 +43,7 @@ export type {
 } from './runtime/api.js';
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
+export type { JobPoolOptions } from './runtime/job-options.js';
 export type { MoveCount } from './runtime/moves.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';

@@ -2,7 +2,9 @@ export {
   exposeMetrics,
   hold,
   type MetricsRegistry,
+  type RunOptions,
   release,
+  run,
   type WorkerSelf,
   worker,
 } from './worker.js';

@@ -6,12 +6,16 @@ import { EventEmitter } from 'node:events';
 import { constants as fsConstants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import os from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import type { Admin } from '../admin/admin.js';
 import { isObserved, isTimed } from '../admin/wanted.js';
+import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
+import type { RunOptions } from '../job-request.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type {
+  ArenaReply,
   ListenAddress,
   Repinning,
   Reply,
@@ -40,6 +44,8 @@ import {
   requireCapabilities,
   without,
 } from './capabilities.js';
+import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
+import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
 import { movesOf, ringOf } from './moves.js';
@@ -63,6 +69,12 @@ const STALLED_MS = 100;
 /** The same, if somebody is to be blamed: to notice takes a tick or two. No evidence for more or less. */
 const BLAME_MS = 5;
 
+/**
+ * How long a connection that has begun may take to be one, when the runtime closes: some round trips to
+ * what is near, as a load balancer. One from farther away may be reset.
+ */
+const HANDSHAKE_MS = 20;
+
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 
 class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
@@ -80,6 +92,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #spares: Spares;
   /** Where operators look; null: nowhere, or not yet. */
   #admin: Admin | null = null;
+  readonly #jobs: Jobs;
   readonly #inherited: readonly number[] | null;
   /** Of every worker that there may be. */
   readonly #rings: readonly Rings[];
@@ -110,6 +123,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     inherited: readonly number[] | null,
     /** Where the inherited CPUs are. */
     topology: Neighbours | null,
+    jobPlan: JobPlan,
   ) {
     super();
     const max = cpus.length;
@@ -159,6 +173,15 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         )
       : null;
     this.#moving = this.#makeMoving(withTwins(rings), topology);
+    const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
+    this.#jobs = new Jobs(
+      {
+        ...{ name, names, ...jobPool, ...jobPlan, inherited, resourceLimits },
+        ...{ seed: scheduler.seed, parallelism: os.availableParallelism() },
+        env: () => environment(options.env),
+      },
+      (error) => this.#report(error),
+    );
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -210,7 +233,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       spares: this.#spares.handles.map(read),
       moves: movesOf(this.#scoreboard, this.#slots, this.#rings),
       blamed: this.#blame?.blamed ?? [],
+      jobs: this.#jobs.snapshot(),
     };
+  }
+
+  async run<Result>(job: string | URL, value?: unknown, options: RunOptions = {}): Promise<Result> {
+    if (this.#closing !== null) throw closedError();
+    return this.#jobs.run(job, value, options) as Promise<Result>;
   }
 
   close(options: CloseOptions = {}): Promise<void> {
@@ -434,6 +463,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           timed: isTimed(this.#options),
+          jobs: this.#options.jobs,
           env: environment(env),
         },
         (request) => this.#answer(slot, request),
@@ -446,6 +476,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   #answer(slot: number, request: Request): Reply {
     if (request.kind === 'open') return this.#listeners.open(slot, request.listen);
+    if (request.kind === 'arena') return answerArena(request.arena);
     this.#listeners.release(slot, request.grant, request.fds);
     return { ok: true, released: true };
   }
@@ -475,6 +506,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'heap':
           this.#recycle(worker, message.ratio);
+          break;
+        case 'job':
+          this.#jobs.ask(worker, message.id, message.ref, message.port);
+          break;
+        case 'job-cancel':
+          this.#jobs.cancel(worker, message.id);
       }
     });
     if (this.#slots.isSpare(worker.slot)) {
@@ -531,6 +568,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     restartInMs: number | null,
   ): void {
     this.#listeners.abandon(worker.slot);
+    this.#jobs.abandon(worker);
     this.#own.delete(worker.slot);
     for (const signal of Object.keys(os.constants.signals)) {
       this.#onSignalInterest(signal as NodeJS.Signals);
@@ -627,18 +665,24 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#supervisor.close();
     this.#spares.close();
     const all = this.#all();
+    const closes = drainMs > 0 && this.#options.closing === 'refuse';
+    // An application that shuts itself down may go on listening for a while.
+    const alone = signal === null || !all.some((worker) => worker.handles(signal));
+    if (closes && alone && this.#listeners.dropHandshakes()) await delay(HANDSHAKE_MS);
     for (const worker of all) {
       if (signal !== null && worker.handles(signal)) worker.signal(signal);
       else if (drainMs > 0) worker.drain(this.#options.closing === 'serve');
     }
     const stop = () => {
       for (const worker of all) worker.stop();
+      this.#jobs.stop();
     };
     let timer: NodeJS.Timeout | undefined;
     if (drainMs === 0) stop();
     else if (Number.isFinite(drainMs)) timer = setTimeout(stop, drainMs);
-    await Promise.all(all.map((worker) => worker.ended()));
+    await Promise.all([...all.map((worker) => worker.ended()), this.#jobs.drain()]);
     clearTimeout(timer);
+    await this.#jobs.close();
     await this.#moving?.stop();
     await this.#blame?.close();
     this.#listeners.close();
@@ -646,6 +690,15 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await this.#admin?.close();
     this.#state = 'closed';
     this.emit('close');
+  }
+}
+
+function answerArena(request: ArenaRequest): ArenaReply {
+  try {
+    return { ok: true, arena: arenaSource().find(request) };
+  } catch (error) {
+    const { code, message } = error as GyreError;
+    return { ok: false, code, message };
   }
 }
 
@@ -697,11 +750,13 @@ export async function startRuntime(
   // this thread has the mask that the pool's threads shall inherit. A worker's
   // first file access would otherwise start them all on that worker's CPU.
   await checkEntry(options.entry);
+  await checkJobFiles(options.jobs);
   if (inherited !== null) widenInChildren(inherited);
 
   const rings = ringsFor(all, topology);
+  const jobPlan = planJobs(options, machine, cpus);
   const runtime = new GyreRuntime(
-    ...([options, capabilities, cpus.length, all, rings, inherited, topology] as const),
+    ...([options, capabilities, cpus.length, all, rings, inherited, topology, jobPlan] as const),
   );
   await runtime.start(inline);
   return runtime;

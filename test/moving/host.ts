@@ -267,11 +267,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
       snapshot: runtime?.snapshot() ?? {
-        takenAtMs: 0,
-        workers: [],
-        spares: [],
-        moves: [],
-        blamed: [],
+        ...{ takenAtMs: 0, workers: [], spares: [], moves: [], blamed: [], jobs: null as never },
       },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createRuntime, GyreError, type RuntimeOptions } from '../../src/index.js';
 import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/native.js';
+import { JOB_POOL_DEFAULTS } from '../../src/runtime/job-options.js';
 import {
   DEFAULTS,
   listenerAt,
@@ -235,6 +236,32 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     right: [undefined, '9465', ':9465', '0.0.0.0:9465', '[::]:0', 'localhost:1'],
     wrong: [null, true, 80, {}, [], '', 'unix:/run/a', 'host:80', '65536', '1.2.3:80', '[::1]'],
   },
+  jobs: {
+    right: [
+      undefined,
+      {},
+      { a: 'a.js', b: '/b.mjs' },
+      { a: pathToFileURL('/a b.js') },
+      { a: 'file:///a.js#b' },
+    ],
+    wrong: [
+      ...NOT_OBJECTS,
+      ...[{ a: 1 }, { a: null }, { a: '' }, { a: 'a\0.js' }, { '': 'a.js' }, { 'file:a': 'a.js' }],
+      ...[{ a: new URL('https://localhost/a.js') }, { a: 'file:///a%00b.js' }, { a: UNPRINTABLE }],
+    ],
+  },
+  jobPool: {
+    right: [
+      ...[undefined, {}, { threads: 'auto' }, { threads: 1 }, { threads: 512 }, { queueMax: 0 }],
+      ...[{ queueMax: 1_000_000 }, { idleMs: 0 }, { idleMs: Infinity }, { niceIncrement: 19 }],
+    ],
+    wrong: [
+      ...NOT_OBJECTS,
+      ...[{ threads: 0 }, { threads: 513 }, { threads: '2' }, { threads: null }, { queueMax: -1 }],
+      ...[{ queueMax: Infinity }, { idleMs: -1 }, { idleMs: 2 ** 31 }, { niceIncrement: 20 }],
+      ...[{ niceIncrement: -1 }, { niceIncrement: 0.5 }],
+    ],
+  },
   scheduler: {
     right: [
       ...[
@@ -315,6 +342,8 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
     maxWorkers: null,
+    jobs: {},
+    jobPool: JOB_POOL_DEFAULTS,
     ...{ admin: null, agentCheck: null },
   });
   t.same(resolveOptions({ entry: 'a.js', admin: '[::1]:80' }).admin, {
