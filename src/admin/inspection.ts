@@ -90,10 +90,14 @@ export class Inspection {
   }
 
   #named(): Named[] {
-    return this.#source.threads().map(({ index, threadId, tid, cpu }) => {
+    const on = (cpu: number | null) => (cpu === null ? '' : ` (CPU ${cpu})`);
+    const workers = this.#source.threads().map(({ index, threadId, tid, cpu }) => {
       const { spare = false } = this.#workers().find((each) => each.threadId === threadId) ?? {};
-      const where = cpu === null ? '' : ` (CPU ${cpu})`;
-      return { threadId, tid, label: `${spare ? 'spare' : 'worker'} ${index}${where}` };
+      return { threadId, tid, label: `${spare ? 'spare' : 'worker'} ${index}${on(cpu)}` };
     });
+    const jobs = this.#source.runtime.snapshot().jobs.threads.map(({ threadId, tid, cpu }, i) => ({
+      ...{ threadId, tid, label: `job thread ${i}${on(cpu)}` },
+    }));
+    return [...workers, ...jobs];
   }
 }

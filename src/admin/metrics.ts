@@ -34,6 +34,8 @@ export type Metric = Described &
 
 const RUNTIME_STATES: readonly RuntimeState[] = ['starting', 'serving', 'closing', 'closed'];
 
+const JOB_OUTCOMES = ['finished', 'failed', 'crashed', 'cancelled', 'refused'] as const;
+
 type Reading = (worker: WorkerStatus) => number | null;
 
 function ofRuntime(
@@ -151,6 +153,30 @@ export const METRICS: readonly Metric[] = [
       return [...sums.values()];
     },
   },
+  {
+    ...{ name: 'gyre_jobs_total', type: 'counter', labels: ['outcome'] },
+    help: 'CPU-bound jobs that are over: finished, failed, crashed, cancelled or refused.',
+    read: ({ jobs }) =>
+      JOB_OUTCOMES.map((outcome) => ({ labels: { outcome }, value: jobs[outcome] })),
+  },
+  ofRuntime(
+    'gyre_jobs_waiting',
+    'gauge',
+    'CPU-bound jobs that wait for a thread.',
+    ({ jobs }) => jobs.waiting,
+  ),
+  ofRuntime(
+    'gyre_jobs_running',
+    'gauge',
+    'CPU-bound jobs that were handed to a thread, and are not over.',
+    ({ jobs }) => jobs.running,
+  ),
+  ofRuntime(
+    'gyre_job_threads',
+    'gauge',
+    'Threads of the job pool.',
+    ({ jobs }) => jobs.threads.length,
+  ),
   {
     ...{ name: 'gyre_worker_info', type: 'gauge', labels: ['worker', 'cpu', 'spare'] },
     help: 'Always 1: the CPU that a worker is pinned to, if any, and whether it is a spare.',

@@ -6,7 +6,7 @@
  * worker whose thread was replaced. What cannot be known is null.
  */
 import type { ListenAddress } from '../protocol.js';
-import type { EndReason, RuntimeState } from '../runtime/api.js';
+import type { EndReason, JobsSnapshot, RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
 import type { MoveCount } from '../runtime/moves.js';
@@ -36,6 +36,8 @@ export interface Status {
   readonly workers: readonly WorkerStatus[];
   /** Pairs of workers between which connections went. Not in any order. */
   readonly moves: readonly MoveCount[];
+  /** The job pool. */
+  readonly jobs: JobsSnapshot;
   readonly listeners: readonly ListenerStatus[];
   readonly process: ProcessStatus;
 }
