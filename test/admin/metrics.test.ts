@@ -9,11 +9,22 @@ import http from 'node:http';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Runtime, RuntimeOptions } from '../../src/index.js';
-import { type Answer, app, get, getFromEach, portOf, Running, start } from '../support/app.js';
+import {
+  type Answer,
+  app,
+  get,
+  getFromEach,
+  portOf,
+  ROOT,
+  Running,
+  start,
+} from '../support/app.js';
 import { ask, folder, statusOf, statusWhen, sumOf, valuesIn, whereOf } from './asking.js';
 
+const JOBS = path.join(ROOT, 'test', 'fixtures', 'jobs', 'functions.js');
 const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0';
 const promtool = spawnSync('promtool', ['--version']).status === 0;
 const noTool = promtool ? false : 'promtool is not installed: apt-get install prometheus';
@@ -275,4 +286,18 @@ t.test('accept queues, and whom they turned away', async (t) => {
   t.ok(total(text, `gyre_listener_dropped_total${labels}`) >= 4);
   for (const client of clients) client.destroy();
   await stuck;
+});
+
+t.test('jobs are counted by what became of them', async (t) => {
+  const runtime = await start(t, app('http.js'), {
+    ...{ workers: 1, spares: 0, admin: '127.0.0.1:0', jobPool: { threads: 1 } },
+    jobs: { echo: JOBS, fail: `${pathToFileURL(JOBS)}#fail` },
+  });
+  await runtime.run('echo', 1);
+  await runtime.run('echo', 2);
+  await t.rejects(runtime.run('fail'));
+  const text = await metricsOf(runtime);
+  const over = (outcome: string) => valuesIn(text, `gyre_jobs_total{outcome="${outcome}"}`);
+  t.same([over('finished'), over('failed'), over('crashed')], [[2], [1], [0]]);
+  t.same([valuesIn(text, 'gyre_jobs_waiting'), valuesIn(text, 'gyre_job_threads')], [[0], [1]]);
 });
