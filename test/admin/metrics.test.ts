@@ -107,7 +107,8 @@ t.test('a Prometheus scrapes it, with a token', { skip: noServer }, async (t) =>
     return data.result.map(({ value }) => Number(value[1]));
   };
   let up: number[] = [];
-  for (let tries = 0; tries < 100 && up[0] === undefined; tries++) {
+  // It takes 5 s until it looks at its targets for the first time.
+  for (let tries = 0; tries < 600 && up[0] === undefined; tries++) {
     up = await query('up{job="gyre"}');
     if (up[0] === undefined) await sleep(50);
   }
