@@ -1,7 +1,7 @@
 /**
  * Question: what does the admin endpoint cost a hello world, when it is scraped every second?
  *
- * With the endpoint on workers count and time requests and iterations, and a scrape wakes each of
+ * With the endpoint on workers count requests and time iterations, and a scrape wakes each of
  * them. The same server without it runs beside it in each round.
  */
 import { rmSync } from 'node:fs';

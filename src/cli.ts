@@ -57,6 +57,7 @@ interface RunFlags {
   traceMoves?: true;
   admin?: string;
   adminPublic?: true;
+  requestTimes?: true;
   agentCheck?: string;
 }
 
@@ -216,7 +217,12 @@ async function reload(runtime: Runtime, log: Log): Promise<void> {
 }
 
 /** The token comes from the environment: everybody sees the command line. */
-function adminOptions({ admin, adminPublic, agentCheck }: RunFlags): Partial<RuntimeOptions> {
+function adminOptions({
+  admin,
+  adminPublic,
+  requestTimes,
+  agentCheck,
+}: RunFlags): Partial<RuntimeOptions> {
   const token = takeToken();
   return {
     ...(admin !== undefined && {
@@ -224,6 +230,7 @@ function adminOptions({ admin, adminPublic, agentCheck }: RunFlags): Partial<Run
         listen: admin,
         ...(token !== undefined && { token }),
         ...(adminPublic && { public: true }),
+        ...(requestTimes && { requestTimes }),
       },
     }),
     ...(agentCheck !== undefined && { agentCheck }),
@@ -321,6 +328,7 @@ program
     'metrics, probes, events and reload on unix:PATH, HOST:PORT, or PORT of this machine only',
   )
   .option('--admin-public', 'let other machines read there without a token')
+  .option('--request-times', 'time requests, for the admin endpoint')
   .option('--agent-check <address>', "answer a HAProxy's agent-check on HOST:PORT, or PORT")
   .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')

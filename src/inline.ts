@@ -50,6 +50,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
       timed: false,
+      timesRequests: false,
       transport: null,
       send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread

@@ -24,8 +24,10 @@ export interface WorkerInit {
   readonly accepting: number;
   /** Share of its heap limit from which on it says so; 0: never. */
   readonly heapRatio: number;
-  /** Whether it counts how long its iterations and its requests take, for src/admin. */
+  /** Whether it counts its requests, and how long its iterations take, for src/admin. */
   readonly timed: boolean;
+  /** Whether it times requests as well. */
+  readonly timesRequests: boolean;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
   /** CPUs the process was started with; null where the helper cannot tell. */

@@ -230,7 +230,7 @@ export const METRICS: readonly Metric[] = [
   ),
   times(
     'request_duration_seconds',
-    'From handing an HTTP/1 request to the application to the end of its response; above 5,000 requests a second a sample of them.',
+    'With requestTimes, from handing an HTTP/1 request to the application to the end of its response; above 5,000 requests a second a sample of them.',
     (worker) => worker.requestTimes,
   ),
   ofWorker(

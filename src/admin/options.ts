@@ -29,6 +29,12 @@ export interface AdminOptions {
    * the workers. Default true.
    */
   applicationMetrics?: boolean;
+  /**
+   * Whether workers time their HTTP/1 requests: `gyre_worker_request_duration_seconds`, and the
+   * percentiles of `gyre top` and the page. It is the one part of `admin` that costs something
+   * for each request; above 5,000 a second and worker a sample is timed. Default false.
+   */
+  requestTimes?: boolean;
 }
 
 export type AdminAddress =
@@ -44,15 +50,19 @@ export interface ResolvedAdmin {
   /** Other machines can reach it. */
   readonly exposed: boolean;
   readonly applicationMetrics: boolean;
+  readonly requestTimes: boolean;
 }
 
 export const ADMIN_DEFAULTS = Object.freeze({
   mode: 0o600,
   public: false,
   applicationMetrics: true,
+  requestTimes: false,
 } as const);
 
-const KNOWN: readonly string[] = ['listen', 'token', 'mode', 'public', 'applicationMetrics'];
+const KNOWN: readonly string[] = [
+  ...['listen', 'token', 'mode', 'public', 'applicationMetrics', 'requestTimes'],
+];
 
 const LOOPBACK = '127.0.0.1';
 const HOST_PORT = /^(?:(localhost|\[[\da-fA-F:.]+(?:%\w+)?\]|[\d.]*):)?(\d{1,5})$/;
@@ -120,6 +130,7 @@ export function resolveAdmin(value: unknown): ResolvedAdmin | null {
   const address = adminAddress(name, options.listen);
   const { token, mode = ADMIN_DEFAULTS.mode, public: open = ADMIN_DEFAULTS.public } = options;
   const { applicationMetrics = ADMIN_DEFAULTS.applicationMetrics } = options;
+  const { requestTimes = ADMIN_DEFAULTS.requestTimes } = options;
   if (token !== undefined && (typeof token !== 'string' || !TOKEN.test(token))) {
     return refuse('admin.token', '16 to 512 visible ASCII characters'); // not shown: a secret
   }
@@ -130,9 +141,12 @@ export function resolveAdmin(value: unknown): ResolvedAdmin | null {
   if (typeof applicationMetrics !== 'boolean') {
     return refuse('admin.applicationMetrics', 'a boolean');
   }
+  if (typeof requestTimes !== 'boolean') return refuse('admin.requestTimes', 'a boolean');
   const exposed = address.kind === 'tcp' && !isLoopback(address.host);
   conflicts(options, address, exposed);
-  return Object.freeze({ address, token: token ?? null, mode, exposed, applicationMetrics });
+  return Object.freeze({
+    ...{ address, token: token ?? null, mode, exposed, applicationMetrics, requestTimes },
+  });
 }
 
 function conflicts(

@@ -18,7 +18,12 @@ export function isObserved(options: ResolvedOptions): boolean {
   return options.agentCheck !== null || isTimed(options);
 }
 
-/** Whether workers count how long iterations and requests take. */
+/** Whether workers count requests, and how long iterations take. */
 export function isTimed({ admin, workers }: ResolvedOptions): boolean {
   return admin !== null || (isTelemetryPresent() && workers !== 'inline');
+}
+
+/** Whether they also time requests. */
+export function timesRequests({ admin }: ResolvedOptions): boolean {
+  return admin?.requestTimes ?? false;
 }

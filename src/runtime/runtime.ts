@@ -9,7 +9,7 @@ import os from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import type { Admin } from '../admin/admin.js';
-import { isObserved, isTimed } from '../admin/wanted.js';
+import { isObserved, isTimed, timesRequests } from '../admin/wanted.js';
 import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
@@ -463,6 +463,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           timed: isTimed(this.#options),
+          timesRequests: timesRequests(this.#options),
           jobs: this.#options.jobs,
           env: environment(env),
         },

@@ -55,6 +55,7 @@ export interface WorkerPlan {
   readonly accepting: number;
   readonly heapRatio: number;
   readonly timed: boolean;
+  readonly timesRequests: boolean;
   readonly cpu: number | null;
   readonly inherited: readonly number[] | null;
   readonly entry: string;
@@ -130,6 +131,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       accepting: plan.accepting,
       heapRatio: plan.heapRatio,
       timed: plan.timed,
+      timesRequests: plan.timesRequests,
       cpu: plan.cpu,
       inherited: plan.inherited,
       parallelism: os.availableParallelism(),

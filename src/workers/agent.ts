@@ -37,8 +37,10 @@ export interface AgentInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
-  /** Whether somebody may want to know how long iterations and requests take. */
+  /** Whether somebody may want to know how many requests there are, and how long iterations take. */
   readonly timed: boolean;
+  /** And how long requests take. */
+  readonly timesRequests: boolean;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
@@ -94,7 +96,9 @@ export class Agent {
     setMovingControl(this.#tracking);
     this.#connections.install();
     this.#listening.install();
-    this.#timing = init.timed ? new Timing(board.requestTimes(init.slot)) : null;
+    this.#timing = init.timed
+      ? new Timing(board.requestTimes(init.slot), init.timesRequests)
+      : null;
     this.#timing?.install();
   }
 

@@ -51,6 +51,7 @@ const agent = new Agent({
   scoreboard: init.scoreboard,
   moving: init.moving,
   timed: init.timed,
+  timesRequests: init.timesRequests,
   transport: init.sharesListeners ? requests : null,
   send,
   deliver: (signal) => signals.deliver(signal),

@@ -1,5 +1,5 @@
 /**
- * Counts the HTTP/1 requests of this worker, and how long they take: from the moment in which
+ * Counts the HTTP/1 requests of this worker and, where that is wanted, how long they take: from the moment in which
  * node hands one to the application until its response is finished. Worker's thread only; only
  * where somebody may want to know.
  *
@@ -40,6 +40,7 @@ const now = performance.now.bind(performance); // an application may replace it
 
 export class Timing {
   readonly #times: TimesWriter;
+  readonly #timed: boolean;
   /** Whether requests that begin now are timed. */
   #on = false;
   #fast = false;
@@ -47,13 +48,15 @@ export class Timing {
   #began = now();
   #finished = 0;
 
-  constructor(times: TimesWriter) {
+  /** @param timed whether requests are timed, or only counted */
+  constructor(times: TimesWriter, timed: boolean) {
     this.#times = times;
+    this.#timed = timed;
   }
 
   install(): void {
     subscribe(FINISH, this.#onFinish);
-    this.#time(true);
+    this.#time(this.#timed);
   }
 
   uninstall(): void {
@@ -68,6 +71,7 @@ export class Timing {
   #onFinish = (message: unknown): void => {
     const begun = (message as { response: Timed }).response[BEGUN];
     this.#times.count();
+    if (!this.#timed) return;
     this.#finished++;
     if (begun === undefined && !this.#on && this.#finished % CLOCK_EVERY !== 0) return;
     const at = now();

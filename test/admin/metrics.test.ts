@@ -32,7 +32,8 @@ const prometheus = spawnSync('prometheus', ['--version']).status === 0;
 const noServer = prometheus ? false : 'prometheus is not installed: apt-get install prometheus';
 
 function startCounted(t: Test, options: Partial<RuntimeOptions> = {}): Promise<Runtime> {
-  return start(t, app('counted.mjs'), { workers: 2, spares: 0, admin: '127.0.0.1:0', ...options });
+  const admin = { listen: '127.0.0.1:0', requestTimes: true };
+  return start(t, app('counted.mjs'), { workers: 2, spares: 0, admin, ...options });
 }
 
 async function metricsOf({ admin }: Runtime, accept = ''): Promise<string> {

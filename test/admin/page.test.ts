@@ -61,7 +61,8 @@ async function open(t: Test, url: string): Promise<Opened> {
 
 async function serve(t: Test, options: Partial<RuntimeOptions> = {}) {
   const runtime = await start(t, app('blamed.js'), {
-    ...{ workers: 2, spares: 0, admin: '127.0.0.1:0', name: 'shop', blame: true, ...options },
+    ...{ workers: 2, spares: 0, name: 'shop', blame: true },
+    ...{ admin: { listen: '127.0.0.1:0', requestTimes: true }, ...options },
   });
   const { port } = runtime.admin.endpoint as { port: number };
   return { runtime, url: `http://127.0.0.1:${port}/` };

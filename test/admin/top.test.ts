@@ -40,7 +40,7 @@ t.test('once, as an object and as text', async (t) => {
   const file = path.join(folder(t), 'admin');
   const token = 'a-token-of-the-test';
   const runtime = await start(t, app('http.js'), {
-    ...{ workers: 2, name: 'shop', admin: { listen: `unix:${file}`, token } },
+    ...{ workers: 2, name: 'shop', admin: { listen: `unix:${file}`, token, requestTimes: true } },
   });
   const asking = load(portOf(runtime));
   const env = { GYRE_ADMIN_TOKEN: token };

@@ -219,6 +219,7 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[0, 0o600, 0o777, undefined].map((mode) => ({ listen: 'unix:a', mode })),
       ...['0.0.0.0:80', '[::]:80'].map((listen) => ({ listen, public: true })),
       ...[true, false].map((applicationMetrics) => ({ listen: '80', applicationMetrics })),
+      ...[true, false].map((requestTimes) => ({ listen: '80', requestTimes })),
     ],
     wrong: [
       ...[null, true, 80, [], new Map(), {}, { listen: undefined }, { listen: 80 }],
@@ -230,6 +231,7 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[null, '0600', -1, 1.5, 0o1000].map((mode) => ({ listen: 'unix:a', mode })),
       ...[null, 1, 'true'].map((value) => ({ listen: '80', public: value })),
       ...[null, 1, 'true'].map((value) => ({ listen: '80', applicationMetrics: value })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', requestTimes: value })),
     ],
   },
   agentCheck: {
@@ -348,7 +350,7 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
   });
   t.same(resolveOptions({ entry: 'a.js', admin: '[::1]:80' }).admin, {
     ...{ address: { kind: 'tcp', host: '::1', port: 80 }, token: null },
-    ...{ mode: 0o600, exposed: false, applicationMetrics: true },
+    ...{ mode: 0o600, exposed: false, applicationMetrics: true, requestTimes: false },
   });
   t.same(resolveOptions({ entry: 'a.js', admin: 'unix:a' }).admin?.address, {
     ...{ kind: 'unix', path: path.resolve('a') },

@@ -13,7 +13,7 @@ import { Timing } from '../../src/workers/timing.js';
 
 async function serve(t: Test, handler: http.RequestListener) {
   const board = Scoreboard.create(1, misalignmentOf);
-  const timing = new Timing(board.requestTimes(0));
+  const timing = new Timing(board.requestTimes(0), true);
   timing.install();
   t.teardown(() => timing.uninstall());
   const server = http.createServer(handler).listen(0, '127.0.0.1');
@@ -56,7 +56,7 @@ t.test('each request is counted and timed', async (t) => {
 
 t.test('of fast requests all are counted, and some are timed', async (t) => {
   const board = Scoreboard.create(1, misalignmentOf);
-  const timing = new Timing(board.requestTimes(0));
+  const timing = new Timing(board.requestTimes(0), true);
   timing.install();
   t.teardown(() => timing.uninstall());
   const [start, finish] = ['http.server.request.start', 'http.server.response.finish'].map(channel);
@@ -84,4 +84,16 @@ t.test('of fast requests all are counted, and some are timed', async (t) => {
   await forMs(300, 1);
   t.equal(board.read(0).requests, answered, 'all are counted');
   t.ok(fast < answered && timed() === fast, `${fast} of ${answered} were timed`);
+});
+
+t.test('where nobody wants to know how long they take, requests are counted only', async (t) => {
+  const board = Scoreboard.create(1, misalignmentOf);
+  const timing = new Timing(board.requestTimes(0), false);
+  timing.install();
+  t.teardown(() => timing.uninstall());
+  t.equal(channel('http.server.request.start').hasSubscribers, false);
+  for (let i = 0; i < 200; i++) channel('http.server.response.finish').publish({ response: {} });
+  const { requests, requestTimes } = board.read(0);
+  t.equal(requests, 200);
+  t.ok(requestTimes.byUs.every((count) => count === 0));
 });

@@ -318,8 +318,10 @@ function showLatency(status) {
   const first = counts.findIndex((count) => count > 0);
   const box = at('latency');
   if (first < 0) {
-    box.setAttribute('aria-label', 'No requests');
-    box.replaceChildren(element('p', 'No requests.', 'hint'));
+    box.setAttribute('aria-label', 'No requests were timed');
+    box.replaceChildren(
+      element('p', 'None were timed: admin.requestTimes, --request-times.', 'hint'),
+    );
     return;
   }
   const last = counts.findLastIndex((count) => count > 0);
