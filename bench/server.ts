@@ -7,6 +7,7 @@ import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
+import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Snapshot } from '../src/runtime/api.js';
@@ -36,6 +37,9 @@ const TICK_US = 10_000;
 
 /** Names of the governor's threads, of a runtime whose name is the default. */
 const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
+
+/** One runs at a time; what a killed one leaves is replaced. */
+export const ADMIN_SOCKET = path.join(os.tmpdir(), `gyre-bench-${process.pid}.sock`);
 
 export type AppName = 'hello' | 'express' | 'stall';
 
@@ -79,6 +83,7 @@ const hosted = (scheduler: SchedulerOptions, pin: 'soft' | 'hard' | 'off' = 'sof
  * - gyre: as it comes, each worker pinned to a CPU, connections moving
  * - gyre-still: the same with moving off
  * - gyre-unpinned: as it comes, but without pins
+ * - gyre-admin: as it comes, with its admin endpoint on ADMIN_SOCKET
  * - gyre-spares-N: as it comes, but with at most N spares
  * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
  * - hosted-hard, hosted-unpinned: hosted with pins that never give way, or none
@@ -95,6 +100,7 @@ export const SYSTEMS = {
   gyre: gyre(),
   'gyre-still': gyre('--no-move'),
   'gyre-unpinned': gyre('--pin', 'off'),
+  'gyre-admin': gyre('--admin', `unix:${ADMIN_SOCKET}`),
   'gyre-spares-0': gyre('--spares', '0'),
   'gyre-spares-1': gyre('--spares', '1'),
   'gyre-spares-2': gyre('--spares', '2'),

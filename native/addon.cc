@@ -219,6 +219,18 @@ Value CookieOfOf(const CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), cookie);
 }
 
+// queueOf(fd): [length, limit, dropped] | -errno
+Value QueueOfOf(const CallbackInfo& info) {
+  QueueState queue;
+  int error = QueueOf(Int(info, 0), &queue);
+  if (error != 0) return Result(info, error);
+  auto result = Napi::Array::New(info.Env(), 3);
+  result.Set(0u, Napi::Number::New(info.Env(), queue.length));
+  result.Set(1u, Napi::Number::New(info.Env(), queue.limit));
+  result.Set(2u, Napi::Number::New(info.Env(), static_cast<uint32_t>(queue.dropped)));
+  return result;
+}
+
 // closeIfSame(fd, cookie): 1 | 0 | -errno
 Value CloseIfSameOf(const CallbackInfo& info) {
   bool lossless = false;
@@ -254,9 +266,11 @@ Table TableOf(const Napi::Value& value) {
   return table;
 }
 
-// attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds): { wakeId, detach() } | -errno
+// attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds, times)
+//   : { wakeId, detach() } | -errno
 // where `rounds` is null or { table, owner, busyUs, eventsMin, fastEvents, outstandingIndex,
-// newcomersIndex, messagesIndex, armedIndex, out, onRound, onArm } as in RoundSettings.
+// newcomersIndex, messagesIndex, armedIndex, out, onRound, onArm } as in RoundSettings, and
+// `times` is null or { sumIndex, countIndex, bucketsIndex, buckets } as in TimesSettings.
 Value AttachLoopOf(const CallbackInfo& info) {
   RoundSettings settings;
   bool has_rounds = info[4].IsObject();
@@ -278,10 +292,23 @@ Value AttachLoopOf(const CallbackInfo& info) {
     settings.on_round = Napi::Value(rounds.Get("onRound")).As<Napi::Function>();
     settings.on_arm = Napi::Value(rounds.Get("onArm")).As<Napi::Function>();
   }
+  TimesSettings counting;
+  bool has_times = info[5].IsObject();
+  if (has_times) {
+    auto times = info[5].As<Napi::Object>();
+    auto index = [&times](const char* name) {
+      return Napi::Value(times.Get(name)).As<Napi::Number>().Uint32Value();
+    };
+    counting.sum_index = index("sumIndex");
+    counting.count_index = index("countIndex");
+    counting.buckets_index = index("bucketsIndex");
+    counting.buckets = index("buckets");
+  }
   int error = 0;
   LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(),
                                        static_cast<uint32_t>(Int(info, 1)), static_cast<uint32_t>(Int(info, 2)),
-                                       info[3].As<Napi::Function>(), has_rounds ? &settings : nullptr, &error);
+                                       info[3].As<Napi::Function>(), has_rounds ? &settings : nullptr,
+                                       has_times ? &counting : nullptr, &error);
   if (hooks == nullptr) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("wakeId", Napi::Number::New(info.Env(), hooks->peer_id()));
@@ -460,6 +487,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"pollNow", PollNowOf},
       {"cookieOf", CookieOfOf},
       {"closeIfSame", CloseIfSameOf},
+      {"queueOf", QueueOfOf},
       {"misalignmentOf", MisalignmentOf},
       {"adviseHuge", AdviseHugeOf},
       {"attachLoop", AttachLoopOf},

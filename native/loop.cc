@@ -43,6 +43,37 @@ struct LoopHooks::Handles {
   }
 };
 
+// Of the iteration before.
+struct LoopHooks::Times {
+  double* sum_ns;
+  int32_t* count;
+  int32_t* buckets;
+  uint32_t last;  // bucket
+  uint64_t ended_ns = 0;  // 0: there was none
+  uint64_t idle_ns = 0;
+  uint64_t events = 0;
+
+  // Only this thread writes, so a load and a store do, here as everywhere.
+  void Count(uint64_t now, uint64_t idle, uint64_t handled) {
+    uint64_t busy = (now - ended_ns) - (idle - idle_ns);
+    if (ended_ns != 0) {
+      uint64_t us = busy / 1000;
+      uint32_t bits = us == 0 ? 0 : 64 - static_cast<uint32_t>(__builtin_clzll(us));
+      int32_t* bucket = buckets + (bits < last ? bits : last);
+      double sum = *sum_ns + static_cast<double>(busy);
+      __atomic_store(sum_ns, &sum, __ATOMIC_RELAXED);
+      Add(bucket, 1);
+      Add(count, static_cast<uint32_t>(handled - events));
+    }
+    ended_ns = now;
+    idle_ns = idle;
+    events = handled;
+  }
+  static void Add(int32_t* word, uint32_t by) {
+    __atomic_store_n(word, static_cast<int32_t>(static_cast<uint32_t>(*word) + by), __ATOMIC_RELAXED);
+  }
+};
+
 // Windows without fast messages after which they are followed again. One is not enough: a
 // thread that other processes keep from its CPU has one now and then.
 static constexpr int kSlowWindows = 10;
@@ -128,7 +159,7 @@ void CallIntoJs(napi_env env, napi_ref function, std::initializer_list<int32_t> 
 
 LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
                              uint32_t heartbeat_index, Napi::Function on_wake,
-                             const RoundSettings* rounds, int* error) {
+                             const RoundSettings* rounds, const TimesSettings* times, int* error) {
   uv_loop_t* loop = nullptr;
   if (napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) {
     *error = -EINVAL;
@@ -183,6 +214,11 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
     napi_create_reference(env, rounds->on_arm, 1, &own->on_arm);
     hooks->rounds_ = own;
   }
+  if (times != nullptr) {
+    hooks->times_ = new Times{reinterpret_cast<double*>(words.Data() + times->sum_index),
+                              words.Data() + times->count_index, words.Data() + times->buckets_index,
+                              times->buckets - 1};
+  }
   uv_prepare_start(prepare, Handles::OnPrepare);
   uv_unref(reinterpret_cast<uv_handle_t*>(prepare));
   napi_add_async_cleanup_hook(env, Handles::OnTeardown, hooks, &hooks->cleanup_);
@@ -228,6 +264,7 @@ void LoopHooks::OnClosed() {
     napi_delete_reference(env_, rounds_->table_words);
     delete rounds_;
   }
+  delete times_;
   napi_delete_reference(env_, on_wake_);
   napi_delete_reference(env_, keep_alive_);
   napi_remove_async_cleanup_hook(cleanup_);
@@ -247,11 +284,12 @@ void LoopHooks::OnIterationEnd() {
   peer_->ended_ns.store(0, std::memory_order_relaxed);
   peer_->ended_idle_ns.store(idle, std::memory_order_release);
   peer_->ended_ns.store(now, std::memory_order_release);
+  uv_metrics_t metrics;
+  uv_metrics_info(handles_->loop, &metrics);
+  if (times_ != nullptr) times_->Count(now, idle, metrics.events);
   if (rounds_ == nullptr) return;
   Rounds& own = *rounds_;
   auto busy = static_cast<int64_t>((now - own.ended_ns) - (idle - own.idle_ns));
-  uv_metrics_t metrics;
-  uv_metrics_info(handles_->loop, &metrics);
   auto events = static_cast<int64_t>(metrics.events - own.events);
   // Of a thread that was preempted the clock tells nothing: use what it used.
   int64_t used = *own.armed != 0 ? ThreadCpuNs() : 0;

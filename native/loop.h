@@ -46,6 +46,15 @@ struct RoundSettings {
   Napi::Function on_arm;
 };
 
+// Where a loop counts how long its iterations kept it busy: words of shared memory that its
+// thread alone writes.
+struct TimesSettings {
+  uint32_t sum_index;      // of two words, 8-byte aligned: total in ns, as a double
+  uint32_t count_index;    // of the word that counts the events that the loop handled
+  uint32_t buckets_index;  // of the first bucket: [i] counts what was shorter than 2^i µs
+  uint32_t buckets;        // the last one counts everything that is longer
+};
+
 // What the addon keeps in one event loop: a check handle that counts
 // iterations into shared memory, an async handle that other threads may
 // trigger, and a prepare handle that looks at what waits after a long iteration.
@@ -59,11 +68,11 @@ class LoopHooks {
   // `words` is an Int32Array over shared memory; the check handle adds 1 to
   // words[loops_index] and stores the loop's clock (ms, truncated to 32 bits) in
   // words[heartbeat_index]. `on_wake` is called, on this thread, after WakePeer(id);
-  // several wakes may arrive as one. `rounds` may be null.
+  // several wakes may arrive as one. `rounds` and `times` may be null.
   // Returns null and sets *error to -errno if libuv refuses.
   static LoopHooks* Attach(Napi::Env env, Napi::Int32Array words, uint32_t loops_index,
                            uint32_t heartbeat_index, Napi::Function on_wake,
-                           const RoundSettings* rounds, int* error);
+                           const RoundSettings* rounds, const TimesSettings* times, int* error);
   void Detach();
   uint32_t peer_id() const { return peer_->id; }
 
@@ -72,6 +81,7 @@ class LoopHooks {
   ~LoopHooks() = default;
   struct Handles;
   struct Rounds;
+  struct Times;
 
   napi_env env_ = nullptr;
   Handles* handles_ = nullptr;
@@ -80,6 +90,7 @@ class LoopHooks {
   int32_t* loops_ = nullptr;      // written by the check handle only
   int32_t* heartbeat_ = nullptr;  // written by the check handle only
   Rounds* rounds_ = nullptr;
+  Times* times_ = nullptr;
   std::shared_ptr<Peer> peer_;
   int open_handles_ = 0;
   bool closing_ = false;

@@ -7,6 +7,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/tcp.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -223,6 +224,31 @@ int CookieOf(int fd, uint64_t* cookie) {
 #else
   (void)fd;
   (void)cookie;
+  return -ENOSYS;
+#endif
+}
+
+int QueueOf(int fd, QueueState* queue) {
+#if GYRE_LINUX && defined(SO_MEMINFO)
+  int listens = 0;
+  socklen_t size = sizeof(listens);
+  if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) return -errno;
+  if (listens == 0) return -EINVAL;
+  tcp_info info;
+  socklen_t length = sizeof(info);
+  if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;
+  queue->length = static_cast<int32_t>(info.tcpi_unacked);
+  queue->limit = static_cast<int32_t>(info.tcpi_sacked);
+  // Nine words, of which SK_MEMINFO_DROPS of linux/sock_diag.h is the last.
+  constexpr size_t kDrops = 8;
+  uint32_t memory[kDrops + 1] = {};
+  length = sizeof(memory);
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) != 0) return -errno;
+  queue->dropped = static_cast<int32_t>(memory[kDrops]);
+  return 0;
+#else
+  (void)fd;
+  (void)queue;
   return -ENOSYS;
 #endif
 }

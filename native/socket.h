@@ -53,6 +53,14 @@ int UdpNameOf(int fd, SocketName* name);
 // descriptor that refers to it and never used again (SO_COOKIE, Linux 4.12).
 int CookieOf(int fd, uint64_t* cookie);
 
+struct QueueState {
+  int32_t length = 0;   // connections that wait to be accepted
+  int32_t limit = 0;    // so many may wait; one more than that is accepted by Linux
+  int32_t dropped = 0;  // ever, because there was no room or no memory: Linux 4.12; modulo 2^32
+};
+// Of a listening TCP socket: TCP_INFO's tcpi_unacked and tcpi_sacked, and SO_MEMINFO.
+int QueueOf(int fd, QueueState* queue);
+
 // Closes `fd` only if it refers to the socket that `cookie` names. The caller
 // must know that no other thread can close or reuse this number meanwhile.
 // Returns 1 if it closed, 0 if the number now means something else.

@@ -15,10 +15,14 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { showAddress } from './address.js';
+import { takeToken } from './admin-target.js';
 import { showIds } from './containment.js';
-import { createRuntime, GyreError, type ListenAddress, type Runtime } from './index.js';
+import { createRuntime, GyreError, type Runtime, type WorkerMove } from './index.js';
+import { addProfileCommands } from './profile-command.js';
 import type { RuntimeOptions } from './runtime/options.js';
 import type { Placement } from './scheduler/placement.js';
+import { addTopCommand } from './top-command.js';
 import { addTopologyCommand, placementOption } from './topology-command.js';
 import { watchBeside } from './watch.js';
 
@@ -50,6 +54,11 @@ interface RunFlags {
   blame?: true;
   watch?: true;
   json?: true;
+  traceMoves?: true;
+  admin?: string;
+  adminPublic?: true;
+  requestTimes?: true;
+  agentCheck?: string;
 }
 
 function parseWorkers(text: string): RunFlags['workers'] {
@@ -69,12 +78,6 @@ function parseSpares(text: string): RunFlags['spares'] {
   if (text === 'auto') return text;
   if (/^(?:0|[1-9][0-9]{0,3})$/.test(text)) return Number(text);
   throw new InvalidArgumentError("It is a number from 0 to 1023, or 'auto'.");
-}
-
-function showAddress(address: ListenAddress): string {
-  if (address.family === 'unix') return `unix:${address.path.replace(/^\0/, '@')}`;
-  const host = address.family === 'IPv6' ? `[${address.address}]` : address.address;
-  return `${host}:${address.port}`;
 }
 
 /** Writes lifecycle events to stderr: a readable line each, or with --json an object each. */
@@ -104,7 +107,7 @@ class Log {
   }
 
   serving(runtime: Runtime): void {
-    const { addresses, workers, capabilities } = runtime;
+    const { addresses, workers, capabilities, admin } = runtime;
     const cpus = workers.map(({ cpu }) => cpu);
     const pins = cpus.every((cpu) => cpu !== null)
       ? `, on CPUs ${cpus.join(', ')}`
@@ -112,8 +115,14 @@ class Log {
     const where = addresses.length > 0 ? addresses.map(showAddress).join(', ') : 'nothing yet';
     const many = workers.length === 1 ? '1 worker' : `${workers.length} workers`;
     this.write('listening', `${many}${pins}, listening on ${where}`, {
-      ...{ pid: process.pid, addresses, workers, capabilities },
+      ...{ pid: process.pid, addresses, workers, capabilities, admin },
     });
+    const { endpoint, agentCheck } = admin;
+    const also = [
+      ...(endpoint === null ? [] : [`admin endpoint on ${showAddress(endpoint)}`]),
+      ...(agentCheck === null ? [] : [`agent check on ${showAddress(agentCheck)}`]),
+    ];
+    if (also.length > 0 && !this.#json) this.write('', also.join(', '), {});
     for (const [name, { available, reason }] of Object.entries(capabilities)) {
       if (!available && !this.#json) this.write('', `without ${name}: ${reason}`, {});
     }
@@ -174,6 +183,27 @@ function followPins(runtime: Runtime, log: Log): void {
   });
 }
 
+/** What made the giver give, in words. */
+const REASONS: Readonly<Record<WorkerMove['reason'], string>> = {
+  round: 'after a long iteration',
+  overload: 'having hardly slept',
+  return: 'as others had nothing to do',
+  rescue: 'standing still',
+};
+
+/** Explains each move: why there was one, and why it went where it did. */
+function followMoves(runtime: Runtime, log: Log): void {
+  runtime.on('move', (move) => {
+    const { from, to, reason, moved, events, outstanding, roundsSinceGave } = move;
+    const { candidates, best, ring, pauseUs } = move;
+    const who = reason === 'rescue' ? `taken from worker ${from}` : `worker ${from} gave`;
+    const where = ring === null ? '' : `ring ${ring}, `;
+    const text = `${who} ${moved} of ${events} events, ${REASONS[reason]}, to worker ${to}: ${where}${outstanding} outstanding there, last given ${roundsSinceGave} rounds ago, ${best} best of ${candidates} fit`;
+    const paused = pauseUs > 0 ? `, paused for ${Math.round(pauseUs)} µs` : '';
+    log.write('move', `${text}${paused}`, { ...move });
+  });
+}
+
 async function reload(runtime: Runtime, log: Log): Promise<void> {
   const began = performance.now();
   log.write('reload', 'reloading', {});
@@ -186,6 +216,27 @@ async function reload(runtime: Runtime, log: Log): Promise<void> {
   }
 }
 
+/** The token comes from the environment: everybody sees the command line. */
+function adminOptions({
+  admin,
+  adminPublic,
+  requestTimes,
+  agentCheck,
+}: RunFlags): Partial<RuntimeOptions> {
+  const token = takeToken();
+  return {
+    ...(admin !== undefined && {
+      admin: {
+        listen: admin,
+        ...(token !== undefined && { token }),
+        ...(adminPublic && { public: true }),
+        ...(requestTimes && { requestTimes }),
+      },
+    }),
+    ...(agentCheck !== undefined && { agentCheck }),
+  };
+}
+
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
   const { workers, spares, pin, placement, move, drainMs, hangMs, restarts } = flags;
@@ -195,7 +246,8 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
     ...(drainMs !== undefined && { drainMs }),
     ...(hangMs !== undefined && { hangMs }),
     ...(restarts !== undefined && { restarts }),
-    ...{ scheduler: { move }, handleSignals: true },
+    ...{ scheduler: { move, trace: flags.traceMoves === true }, handleSignals: true },
+    ...adminOptions(flags),
   };
   let runtime: Runtime;
   try {
@@ -209,6 +261,7 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   runtime.on('error', (error) => log.error(error));
   follow(runtime, log);
   followPins(runtime, log);
+  followMoves(runtime, log);
   if (!process.stdin.isTTY) {
     process.on('SIGHUP', () => {
       // An application that means something else by it is told by the runtime.
@@ -268,7 +321,15 @@ program
     'deaths of workers within a minute that are put up with (60)',
     parseNumber,
   )
+  .option('--trace-moves', 'explain each move of connections')
   .option('--blame', 'say which functions workers stand still in')
+  .option(
+    '--admin <address>',
+    'metrics, probes, events and reload on unix:PATH, HOST:PORT, or PORT of this machine only',
+  )
+  .option('--admin-public', 'let other machines read there without a token')
+  .option('--request-times', 'time requests, for the admin endpoint')
+  .option('--agent-check <address>', "answer a HAProxy's agent-check on HOST:PORT, or PORT")
   .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(
@@ -276,6 +337,8 @@ program
     `
 Signals: SIGTERM and SIGINT drain; a second one stops at once. SIGHUP reloads, unless
 the program listens for it, or standard input is a terminal, whose end it then tells of.
+
+GYRE_ADMIN_TOKEN is the token that the admin endpoint asks for, if it is set.
 
 Exit codes:
   0          drained after a signal, or every worker ended by itself with code 0
@@ -286,5 +349,7 @@ Exit codes:
   .action(run);
 
 addTopologyCommand(program);
+addTopCommand(program);
+addProfileCommands(program);
 
 program.parseAsync();

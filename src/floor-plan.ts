@@ -119,7 +119,8 @@ function coreKinds(root: Box): string[] {
 }
 
 /**
- * The plan as an SVG document.
+ * The plan as an SVG document. Boxes of CPUs have the class `cpu`, those around them `floor`, and
+ * `data-cpu` is on a CPU's box and on the text that names its workers: src/admin/page fills them in.
  *
  * @param chosen the CPU whose gyres are highlighted, as if every CPU had a worker; or null
  */
@@ -150,7 +151,7 @@ export function floorPlan(topology: Topology, plan: Plan, chosen: number | null)
     const y = top + room.y;
     if (room.rooms.length > 0) {
       const fill = room.box.cores === 1 ? '#8fa3b5' : FLOORS[Math.min(depth, FLOORS.length - 1)];
-      rect(x, y, room.width, room.height, fill as string);
+      rect(x, y, room.width, room.height, fill as string, ' class="floor"');
       if (room.title !== '') text(x + GAP, y + TITLE - 5, 11, room.title);
       for (const inner of room.rooms) draw(inner, x, y, depth + 1);
       return;
@@ -160,11 +161,11 @@ export function floorPlan(topology: Topology, plan: Plan, chosen: number | null)
     const workers = workersOn.get(cpu) ?? [];
     const middle = ` text-anchor="middle" fill="${colour.text}"`;
     const centre = x + CPU_WIDTH / 2;
-    rect(x, y, CPU_WIDTH, CPU_HEIGHT, colour.fill);
+    rect(x, y, CPU_WIDTH, CPU_HEIGHT, colour.fill, ` class="cpu" data-cpu="${cpu}"`);
     text(centre, y + (workers.length > 0 ? 14 : 19), 12, `${cpu}`, middle);
     if (workers.length > 0) {
       const more = workers.length > 1 ? `+${workers.length - 1}` : '';
-      text(centre, y + 25, 9, `w${workers[0]}${more}`, middle);
+      text(centre, y + 25, 9, `w${workers[0]}${more}`, `${middle} data-cpu="${cpu}"`);
     }
   };
 
@@ -211,7 +212,7 @@ export function floorPlan(topology: Topology, plan: Plan, chosen: number | null)
   const width = Math.ceil(longest + 2 * margin);
   return [
     `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${y}" viewBox="0 0 ${width} ${y}" font-family="Helvetica, Arial, 'DejaVu Sans', sans-serif" fill="#222222">`,
-    `<rect width="${width}" height="${y}" fill="#ffffff"/>`,
+    `<rect width="${width}" height="${y}" fill="#ffffff" class="ground"/>`,
     ...parts,
     '</svg>',
     '',

@@ -10,12 +10,21 @@ import { startRuntime } from './runtime/runtime.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
+export type { AdminOptions } from './admin/options.js';
+export type {
+  HeapStatus,
+  Histogram,
+  ListenerStatus,
+  Status,
+  WorkerStatus,
+} from './admin/status.js';
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
 export type { EventKind, Handled, HandlingOptions } from './events.js';
 export type { RunOptions } from './job-request.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
+  AdminAddresses,
   CloseOptions,
   EndReason,
   JobsSnapshot,
@@ -28,6 +37,7 @@ export type {
   WorkerEnd,
   WorkerHang,
   WorkerInfo,
+  WorkerMove,
   WorkerRecycling,
   WorkerRepinning,
   WorkerStall,
@@ -35,6 +45,7 @@ export type {
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { JobPoolOptions } from './runtime/job-options.js';
+export type { MoveCount } from './runtime/moves.js';
 export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   DatagramOptions,
@@ -50,7 +61,7 @@ export type {
   TimerOptions,
 } from './runtime/sources/api.js';
 export type { WorkerStateName } from './scheduler/layout.js';
-export type { WorkerRow } from './scheduler/scoreboard.js';
+export type { Times, WorkerRow } from './scheduler/scoreboard.js';
 export type { Topology } from './scheduler/topology.js';
 
 /**

@@ -3,6 +3,8 @@
  * that follow one thread only. The one file that joins both halves.
  */
 import { EventEmitter } from 'node:events';
+import type { Readable } from 'node:stream';
+import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
 import type { FromWorker, ToWorker } from './protocol.js';
@@ -56,6 +58,8 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       ...{ slot: 0, accepting: 1, offers },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
+      timed: false,
+      timesRequests: false,
       transport: null,
       // As a port does, at the call.
       send: (message) =>
@@ -110,6 +114,14 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   /** There is nobody to go on elsewhere. */
   retire(): void {
     this.drain();
+  }
+
+  loopIdleMs(): number | null {
+    return this.#exit === null ? performance.eventLoopUtilization().idle : null;
+  }
+
+  async heapSnapshot(): Promise<Readable> {
+    return getHeapSnapshot();
   }
 
   terminate(): void {

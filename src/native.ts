@@ -49,6 +49,7 @@ interface Addon {
   pollNow(fd: number): number;
   cookieOf(fd: number): bigint | number;
   closeIfSame(fd: number, cookie: bigint): number;
+  queueOf(fd: number): [length: number, limit: number, dropped: number] | number;
   misalignmentOf(view: Int32Array, alignmentBytes: number): number;
   adviseHuge(view: Int32Array, hugeBytes: number): number;
   attachLoop(
@@ -57,6 +58,7 @@ interface Addon {
     heartbeatIndex: number,
     onWake: () => void,
     rounds: NativeRounds | null,
+    times: NativeTimes | null,
   ): LoopHooks | number;
   wake(id: number): boolean;
   installSafepoint(): number;
@@ -131,6 +133,14 @@ export interface NativeRounds {
   readonly onArm: () => void;
 }
 
+/** Where a loop counts how long its iterations were; see native/loop.h's TimesSettings. */
+export interface NativeTimes {
+  readonly sumIndex: number;
+  readonly countIndex: number;
+  readonly bucketsIndex: number;
+  readonly buckets: number;
+}
+
 /** The thread that notices workers which stand still; see native/watcher.h. */
 export interface Watcher {
   /** A socket that is never readable, for {@link take}. */
@@ -161,6 +171,16 @@ export interface Ready {
 /** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
 export const FROM_QUEUE = -1;
 export const FROM_MAIL = -2;
+
+/** The accept queue of a listening socket. */
+export interface QueueState {
+  /** Connections that wait to be accepted. */
+  readonly length: number;
+  /** How many may wait; Linux takes one more. */
+  readonly limit: number;
+  /** Connections ever turned away because there was no room, modulo 2^32. */
+  readonly dropped: number;
+}
 
 /** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
 export interface SocketName {
@@ -467,6 +487,17 @@ export const misalignmentOf =
     : (view: Int32Array, alignmentBytes: number) => addon.misalignmentOf(view, alignmentBytes);
 
 /**
+ * The accept queue of the listening TCP socket `fd`; null of any other, and where the system does
+ * not tell (tcp(7): TCP_INFO; SO_MEMINFO, Linux 4.12).
+ */
+export function queueOf(fd: number): QueueState | null {
+  const state = hasLinuxParts ? helper().queueOf(fd) : 0;
+  if (typeof state === 'number') return null;
+  const [length, limit, dropped] = state;
+  return { length, limit, dropped };
+}
+
+/**
  * Asks for huge pages of `hugeBytes` where `view` has room for whole ones, when they are first
  * touched (madvise(2)).
  *
@@ -480,7 +511,8 @@ export function adviseHuge(view: Int32Array, hugeBytes: number): number {
 /**
  * Counts this loop's iterations into `words[loopsIndex]` and its clock into
  * `words[heartbeatIndex]`, and calls `onWake` here after {@link wake} anywhere, and what
- * `rounds` says when that says so. Keeps `words` alive, but never the loop.
+ * `rounds` says when that says so. `times` says where to count how long the iterations were.
+ * Keeps `words` alive, but never the loop.
  */
 export function attachLoop(
   words: Int32Array,
@@ -488,10 +520,11 @@ export function attachLoop(
   heartbeatIndex: number,
   onWake: () => void,
   rounds: NativeRounds | null = null,
+  times: NativeTimes | null = null,
 ): LoopHooks {
   const hooks = checked(
     'uv_async_init',
-    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds),
+    helper().attachLoop(words, loopsIndex, heartbeatIndex, onWake, rounds, times),
   );
   let attached = true;
   return {

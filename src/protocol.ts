@@ -26,6 +26,10 @@ export interface WorkerInit {
   readonly accepting: number;
   /** Share of its heap limit from which on it says so; 0: never. */
   readonly heapRatio: number;
+  /** Whether it counts its requests, and how long its iterations take, for src/admin. */
+  readonly timed: boolean;
+  /** Whether it times requests as well. */
+  readonly timesRequests: boolean;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
   /** CPUs the process was started with; null where the helper cannot tell. */
@@ -60,6 +64,8 @@ export interface MovingInit {
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
+  /** Whether main hears of each move. */
+  readonly trace: boolean;
 }
 
 /** Size of the terminal that a stream of main is, for the worker's copy of that stream. */
@@ -162,11 +168,74 @@ export type FromWorker =
   | { readonly kind: 'exiting' }
   /** It uses more of its heap than it should. */
   | { readonly kind: 'heap'; readonly ratio: number }
+  /** It gave connections away: where moves are traced. */
+  | { readonly kind: 'moved'; readonly move: TracedMove }
   /** Run a job: its value waits in `port`, where its outcome is to go. */
   | { readonly kind: 'job'; readonly id: number; readonly ref: JobRef; readonly port: MessagePort }
   /** Nobody wants the outcome of a job any more. */
   | { readonly kind: 'job-cancel'; readonly id: number }
-  | EventFromWorker;
+  | EventFromWorker
+  | Report;
+
+/** One move, and why it was made: where `scheduler.trace` is on. Workers are slots. */
+export interface TracedMove {
+  readonly from: number;
+  readonly to: number;
+  readonly reason: MoveReason;
+  /** Events that the giver had, the one that it stood still in included. */
+  readonly events: number;
+  /** How many of them went. */
+  readonly moved: number;
+  /**
+   * Of the recipient, as the scheduler's Move has it. Of a return: how many slept, and how many
+   * of these were given something.
+   */
+  readonly outstanding: number;
+  readonly roundsSinceGave: number;
+  readonly candidates: number;
+  readonly best: number;
+  /** For how long the giver was paused, in µs; 0: it made the move itself. */
+  readonly pauseUs: number;
+}
+
+/**
+ * - round: a long iteration was over, and more than one event waited
+ * - overload: it had hardly slept for a while, because of short events
+ * - return: a spare gave back what a worker could serve
+ * - rescue: it stood still, and the governor made the move
+ */
+export type MoveReason = 'round' | 'overload' | 'return' | 'rescue';
+
+/** What only the worker itself knows: the answer to `report`. */
+export interface Report {
+  readonly kind: 'report';
+  readonly id: number;
+  readonly heapUsedBytes: number;
+  readonly heapLimitBytes: number;
+  /**
+   * The application's own metrics, as prom-client's getMetricsAsJSON() gives them; null if they
+   * were not asked for.
+   */
+  readonly metrics: readonly MetricObject[] | null;
+  /** Why some of them are missing, or null. */
+  readonly failure: string | null;
+}
+
+/** What prom-client says of one metric. */
+export interface MetricObject {
+  readonly name: string;
+  readonly help: string;
+  readonly type: string;
+  readonly aggregator: string;
+  readonly values: readonly MetricValue[];
+}
+
+export interface MetricValue {
+  readonly value: number;
+  readonly labels: Readonly<Record<string, string>>;
+  /** Where it is not the metric's own, as that of a bucket. */
+  readonly metricName?: string;
+}
 
 export type ToWorker =
   /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
@@ -178,6 +247,8 @@ export type ToWorker =
   | { readonly kind: 'retire'; readonly heir: number | null }
   /** Exit now. */
   | { readonly kind: 'stop' }
+  /** Tell what only you know; with `metrics`, also those of the application. */
+  | { readonly kind: 'report'; readonly id: number; readonly metrics: boolean }
   /** The process received a signal that the application listens for. */
   | { readonly kind: 'signal'; readonly signal: NodeJS.Signals }
   /** Also accept from `fd`, whose worker stopped. Void if the worker gave the grant back. */
@@ -347,6 +418,8 @@ export type FromGovernor =
   /** Events wait for `worker`, which has not returned to its loop for a while. */
   | { readonly kind: 'stalled'; readonly worker: number; readonly heartbeat: number }
   | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number }
+  /** It moved connections: where moves are traced. */
+  | { readonly kind: 'moved'; readonly move: TracedMove }
   | ({ readonly kind: 'repinned' } & Repinning);
 
 /** A worker, by its number, has a ring of CPUs more than before, or one less. */

@@ -19,6 +19,8 @@ import {
   getJobRunner,
   getMovingControl,
   getSelf,
+  type MetricsRegistry,
+  namedRegistries,
   type WorkerSelf,
 } from './workers/self.js';
 
@@ -42,7 +44,7 @@ export type {
   TimerEvent,
   TimerFiring,
 } from './events.js';
-export type { RunOptions, WorkerSelf };
+export type { MetricsRegistry, RunOptions, WorkerSelf };
 
 /** The worker that this thread is, or null on a thread that gyre did not start. */
 export const worker: WorkerSelf | null = getSelf();
@@ -70,6 +72,16 @@ export function hold(socket: Socket): void {
  */
 export function release(socket: Socket): boolean {
   return getMovingControl()?.release(socket) ?? false;
+}
+
+/**
+ * Adds the metrics of a prom-client registry to those of the admin endpoint, which sums them up
+ * over all workers. The default registry of a prom-client that was loaded from a file of its own
+ * needs no call; one that was bundled does, and so does every other registry. Without effect
+ * where `admin` is off, and when it is called again.
+ */
+export function exposeMetrics(registry: MetricsRegistry): void {
+  namedRegistries().add(registry);
 }
 
 /**

@@ -33,6 +33,7 @@ import {
   nameOf,
   openTcp,
   openUnix,
+  queueOf,
   setAffinity,
   setCpus,
   TCP_IPV6ONLY,
@@ -353,6 +354,27 @@ t.test('names and cookies tell sockets apart, and what is none', async (t) => {
   t.equal(cookieOf(fd), cookie, 'the original is not touched');
 });
 
+t.test('an accept queue tells its length, and whom it turned away', async (t) => {
+  const fd = opened(t, openTcp('127.0.0.1', 0, 4, 0, 1));
+  t.same(queueOf(fd), { length: 0, limit: 1, dropped: 0 });
+  const to = { host: '127.0.0.1', port: nameOf(fd).port };
+  const clients = Array.from({ length: 6 }, () => net.connect(to).on('error', () => {}));
+  t.teardown(() => {
+    for (const client of clients) client.destroy();
+  });
+  await Promise.all(clients.slice(0, 2).map((client) => once(client, 'connect')));
+  let queue = queueOf(fd);
+  for (let tries = 0; tries < 500 && (queue?.dropped ?? 0) < 4; tries++) {
+    await new Promise((resolve) => setTimeout(resolve, 10));
+    queue = queueOf(fd);
+  }
+  t.equal(queue?.length, 2, 'Linux takes one more than the limit');
+  t.ok((queue?.dropped ?? 0) >= 4, 'all others were turned away, and try again');
+  const unix = opened(t, openUnix(`\0gyre-queue-${process.pid}`, 1));
+  t.equal(queueOf(unix), null, 'of a Unix socket it is not known');
+  t.equal(queueOf(0), null);
+});
+
 t.test('the place of a view in memory is told to the byte', async (t) => {
   const buffer = new SharedArrayBuffer(1024);
   const at = (bytes: number) => misalignmentOf?.(new Int32Array(buffer, bytes), 128) ?? -1;
@@ -386,6 +408,46 @@ t.test('an attached loop counts its iterations, past the greatest number, too', 
   await turns(10);
   t.equal(words[8], after, 'a detached one counts no more');
   t.equal(wake(loop.wakeId), false);
+});
+
+t.test('an attached loop counts how long its iterations kept it busy, if asked to', async (t) => {
+  const words = new Int32Array(new SharedArrayBuffer(1024));
+  const floats = new Float64Array(words.buffer);
+  const [sumIndex, countIndex, bucketsIndex, buckets] = [32, 34, 36, 20];
+  const times = { sumIndex, countIndex, bucketsIndex, buckets };
+  const loop = attachLoop(words, 8, 9, () => {}, null, times);
+  t.teardown(() => loop.detach());
+  const byUs = () => [...words.subarray(bucketsIndex, bucketsIndex + buckets)];
+  const burn = (ms: number) => {
+    for (const end = performance.now() + ms; performance.now() < end; );
+  };
+  await nextTurn();
+  await nextTurn();
+  const before = { long: byUs()[15] ?? 0, sum: floats[16] as number };
+  await new Promise((resolve) => setTimeout(resolve, 60)); // sleep is not work
+  const slept = (floats[16] as number) - before.sum;
+  t.ok(slept < 40e6, `${slept} ns, of 60 ms`);
+  const [long, sum] = [byUs()[15] as number, floats[16] as number];
+  burn(20); // 2^14 to 2^15 µs
+  await nextTurn();
+  await nextTurn();
+  t.ok(
+    byUs()
+      .slice(15)
+      .reduce((all, one) => all + one) > long,
+    'it is among the long ones',
+  );
+  t.ok((floats[16] as number) - sum >= 20e6);
+  const seen = words[countIndex] as number;
+  const server = net.createServer((socket) => socket.resume()).listen(0);
+  await once(server, 'listening');
+  const client = net.connect((server.address() as net.AddressInfo).port);
+  await once(client, 'connect');
+  client.destroy();
+  server.close();
+  await once(server, 'close');
+  await nextTurn();
+  t.ok((words[countIndex] as number) > seen, 'and the events that it handled');
 });
 
 t.test('an attached loop does not keep its process or thread alive', async (t) => {

@@ -239,7 +239,7 @@ export class Governor {
     );
     if (move === null) return null;
     const count = this.#governing.amount === 'all' ? most : Math.min(move.count, most);
-    return { recipient: move.recipient, count };
+    return { ...move, count };
   }
 
   #outstanding(index: number): number {

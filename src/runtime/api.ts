@@ -4,11 +4,12 @@
 import type { EventEmitter } from 'node:events';
 import type { GyreError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
-import type { ListenAddress } from '../protocol.js';
+import type { ListenAddress, TracedMove } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/scoreboard.js';
 import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
+import type { MoveCount } from './moves.js';
 import type { SourceFailure, SourceInfo, Sources } from './sources/api.js';
 
 /** A worker as `runtime.workers` lists it. */
@@ -76,6 +77,8 @@ export interface Snapshot {
   readonly workers: readonly WorkerRow[];
   /** Spares that run. */
   readonly spares: readonly WorkerRow[];
+  /** Which workers gave connections to which others. Not in any order. */
+  readonly moves: readonly MoveCount[];
   /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
   readonly blamed: readonly Blamed[];
   readonly jobs: JobsSnapshot;
@@ -137,6 +140,17 @@ export interface WorkerRepinning {
   readonly cpus: readonly number[];
 }
 
+/**
+ * Connections that went from one worker to another, and why to that one, with
+ * `scheduler: { trace: true }`. Not those of a worker that ends: all of them go, to whoever has fewest.
+ */
+export interface WorkerMove extends TracedMove {
+  /** Number of the worker, or spare, that had them; `to` is who has them now. */
+  readonly from: number;
+  /** Which of the rings around `from`, the nearest being 1, has `to`; null: one of them is a spare. */
+  readonly ring: number | null;
+}
+
 export interface RuntimeEvents {
   /** A worker's thread runs. */
   worker: [worker: WorkerInfo];
@@ -154,6 +168,8 @@ export interface RuntimeEvents {
   hang: [hang: WorkerHang];
   /** A worker stood still while something waited for it. Only with the option `blame`. */
   stall: [stall: WorkerStall];
+  /** Connections went from one worker to another. Only with `scheduler: { trace: true }`. */
+  move: [move: WorkerMove];
   /** A worker's heap is nearly full, and it is about to be replaced. */
   recycle: [recycling: WorkerRecycling];
   /** Other processes keep a worker from its CPUs: it may now run on the next ring, too. */
@@ -189,6 +205,14 @@ export interface ReloadOptions {
   drainMs?: number;
 }
 
+/** Where operators look; see the options `admin` and `agentCheck`. */
+export interface AdminAddresses {
+  /** Of the admin endpoint; null: there is none. */
+  readonly endpoint: ListenAddress | null;
+  /** Of the agent check; null: there is none. */
+  readonly agentCheck: ListenAddress | null;
+}
+
 /** `starting`: createRuntime has not resolved; `closed`: nothing is left. */
 export type RuntimeState = 'starting' | 'serving' | 'closing' | 'closed';
 
@@ -200,6 +224,7 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   /** Standby workers that run now; see the option `spares`. */
   readonly spares: readonly WorkerInfo[];
   readonly capabilities: Capabilities;
+  readonly admin: AdminAddresses;
   /** Timers, signals, paths, descriptors, datagrams, and what is emitted. */
   readonly sources: Sources;
   readonly state: RuntimeState;

@@ -3,7 +3,7 @@
  */
 import path from 'node:path';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import type { FromGovernor, GovernorInit, Repinning, ToGovernor } from '../protocol.js';
+import type { FromGovernor, GovernorInit, Repinning, ToGovernor, TracedMove } from '../protocol.js';
 
 /** By path, because main must not import what runs in workers. */
 const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor.js');
@@ -18,6 +18,7 @@ export interface GovernorEvents {
   /** What could be taken from `worker`, as main asked, has been. */
   evacuated(worker: number): void;
   repinned(repinning: Repinning): void;
+  moved(move: TracedMove): void;
   /** The thread ended without having been stopped. */
   died(error: unknown): void;
 }
@@ -59,6 +60,9 @@ export class GovernorThread {
             break;
           case 'repinned':
             events.repinned(message);
+            break;
+          case 'moved':
+            events.moved(message.move);
         }
       });
       this.#thread.on('exit', () => resolve('the governor ended before it had checked'));

@@ -163,6 +163,20 @@ export class Listeners {
     return { main: own, workers: this.#copies.size };
   }
 
+  /** Every listening socket that is not a Unix socket, and who alone accepts from it. */
+  sockets(): { address: ListenAddress; worker: number | null; fd: number }[] {
+    return [...this.#listeners.values()]
+      .filter(({ address }) => address.family !== 'unix')
+      .flatMap(({ address, shared, sockets, grants }) =>
+        sockets.map((socket) => {
+          // A thread that is replaced and the one that replaces it share theirs for a while.
+          const holders = [...grants.values()].filter((grant) => grant.sockets.includes(socket));
+          const worker = shared ? null : (holders.at(-1)?.worker ?? null);
+          return { address, worker, fd: socket.fd };
+        }),
+      );
+  }
+
   /** The workers that accept for listener `id`. */
   workersOf(id: number): number[] {
     const listener = [...this.#listeners.values()].find((each) => each.id === id);

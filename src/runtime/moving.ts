@@ -5,7 +5,7 @@
  */
 import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
-import type { GovernorInit, MovingInit, Repinning, SoftPinsInit } from '../protocol.js';
+import type { GovernorInit, MovingInit, Repinning, SoftPinsInit, TracedMove } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
@@ -64,6 +64,7 @@ export interface MovingOptions {
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
+  readonly trace: boolean;
   readonly stalledMs: number;
   /** Null where pins do not give way. */
   readonly softPins: SoftPinsInit | null;
@@ -80,6 +81,8 @@ export interface MovingEvents {
   wantSpare(): boolean;
   /** A worker may run on more CPUs than before, or on fewer. */
   repinned(repinning: Repinning): void;
+  /** Connections were moved by the governor, where moves are traced. */
+  moved(move: TracedMove): void;
   /** The governor has died: nothing is rescued until another starts, in `restartInMs`. */
   died(error: unknown, restartInMs: number): void;
 }
@@ -107,12 +110,12 @@ export class Moving {
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
-    const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed } = options;
+    const { name, scoreboard, tickMs, roundMs, chaos, trace, rings, batchMax, seed } = options;
     const { stalledMs, softPins } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
-    this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
+    this.init = { ...shared, rings, roundMs, batchMax, seed, chaos, trace };
     this.#governorInit = {
-      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, stalledMs, softPins },
+      ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, trace, stalledMs, softPins },
       scoreboard: scoreboard.words,
     };
     // Started before the workers: it checks the system while they load.
@@ -126,6 +129,7 @@ export class Moving {
       stalled: (worker, heartbeat) => this.#events.stalled(worker, heartbeat),
       evacuated: (worker) => this.#evacuated(worker),
       repinned: (repinning) => this.#events.repinned(repinning),
+      moved: (move) => this.#events.moved(move),
       wantSpare: () => {
         if (!this.#events.wantSpare()) governor.tell({ kind: 'no-spare' });
       },

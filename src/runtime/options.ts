@@ -5,6 +5,13 @@
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
+import {
+  type AdminAddress,
+  type AdminOptions,
+  type ResolvedAdmin,
+  resolveAdmin,
+  resolveAgentCheck,
+} from '../admin/options.js';
 import { GyreError } from '../errors.js';
 import type { JobNames } from '../job-request.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
@@ -158,6 +165,18 @@ export interface RuntimeOptions {
   jobPool?: JobPoolOptions;
   /** How connections move between workers. Default: see each. */
   scheduler?: SchedulerOptions;
+  /**
+   * Where operators look: metrics, probes, a snapshot, events, and `POST /reload`, over HTTP on
+   * the main thread; docs/operating.md describes it. A text is short for `{ listen: TEXT }`.
+   * Default: off.
+   */
+  admin?: string | AdminOptions;
+  /**
+   * Where a HAProxy asks how much of its traffic this runtime wants (its `agent-check`):
+   * `'HOST:PORT'` with a numeric host, or `'PORT'` on 127.0.0.1. Whoever connects is told a
+   * percentage and nothing else. Default: off.
+   */
+  agentCheck?: string;
 }
 
 export interface SchedulerOptions {
@@ -189,6 +208,11 @@ export interface SchedulerOptions {
    * as it can. Default false.
    */
   chaos?: boolean;
+  /**
+   * Whether every move is explained by an event `move` of the runtime. Each is then a message to
+   * main. Default false.
+   */
+  trace?: boolean;
 }
 
 export const DEFAULTS = Object.freeze({
@@ -215,6 +239,7 @@ export const SCHEDULER_DEFAULTS = Object.freeze({
   tickMs: 1,
   batchMax: 64,
   chaos: false,
+  trace: false,
 } as const);
 
 /**
@@ -272,6 +297,9 @@ export interface ResolvedOptions {
   readonly jobs: JobNames;
   readonly jobPool: Readonly<Required<JobPoolOptions>>;
   readonly scheduler: Readonly<Required<SchedulerOptions>>;
+  /** Null: off. */
+  readonly admin: ResolvedAdmin | null;
+  readonly agentCheck: (AdminAddress & { kind: 'tcp' }) | null;
 }
 
 /** Each worker has two rows of shared memory; see src/runtime/slots.ts. */
@@ -306,6 +334,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'jobs',
   'jobPool',
   'scheduler',
+  'admin',
+  'agentCheck',
 ]);
 
 const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
@@ -315,6 +345,7 @@ const SCHEDULER_KNOWN: ReadonlySet<string> = new Set<keyof SchedulerOptions>([
   'batchMax',
   'seed',
   'chaos',
+  'trace',
 ]);
 
 function show(value: unknown): string {
@@ -528,6 +559,8 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   if (typeof move !== 'boolean') return invalid('scheduler.move', 'a boolean', move);
   const chaos = orDefault(value.chaos, SCHEDULER_DEFAULTS.chaos);
   if (typeof chaos !== 'boolean') return invalid('scheduler.chaos', 'a boolean', chaos);
+  const trace = orDefault(value.trace, SCHEDULER_DEFAULTS.trace);
+  if (typeof trace !== 'boolean') return invalid('scheduler.trace', 'a boolean', trace);
   const roundMs = orDefault(value.roundMs, SCHEDULER_DEFAULTS.roundMs);
   const ms = typeof roundMs === 'number' && roundMs >= 0 ? roundMs : Number.NaN;
   if (!(ms <= 1_000) && ms !== Number.POSITIVE_INFINITY) {
@@ -539,6 +572,7 @@ function resolveScheduler(value: unknown): Readonly<Required<SchedulerOptions>> 
   return Object.freeze({
     move,
     chaos,
+    trace,
     roundMs: ms,
     tickMs: integerIn('scheduler.tickMs', tickMs, 1, 1_000),
     batchMax: integerIn('scheduler.batchMax', batchMax, 1, 256),
@@ -606,12 +640,20 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     jobs: resolveJobs(orDefault(options.jobs, {})),
     jobPool: resolveJobPool(orDefault(options.jobPool, {})),
     scheduler: resolveScheduler(orDefault(options.scheduler, {})),
+    admin: resolveAdmin(options.admin),
+    agentCheck: resolveAgentCheck(options.agentCheck),
   };
   if (workers === 'inline') {
     if (pin === 'hard' || Array.isArray(pin)) {
       throw new GyreError(
         'ERR_GYRE_OPTION_CONFLICT',
         `workers: 'inline' runs on the calling thread, which gyre never pins: use pin 'soft' or 'off'`,
+      );
+    }
+    if (resolved.admin !== null || resolved.agentCheck !== null) {
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' serves requests on the main thread, where admin and agentCheck would be`,
       );
     }
     for (const key of ['resourceLimits', 'env'] as const) {

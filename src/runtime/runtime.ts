@@ -8,6 +8,8 @@ import { access } from 'node:fs/promises';
 import os from 'node:os';
 import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import type { Admin } from '../admin/admin.js';
+import { isObserved, isTimed, timesRequests } from '../admin/wanted.js';
 import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
@@ -19,6 +21,7 @@ import type {
   Reply,
   Request,
   SoftPinsInit,
+  TracedMove,
 } from '../protocol.js';
 import {
   type Neighbours,
@@ -31,6 +34,7 @@ import { Offers } from '../scheduler/offers.js';
 import { seededRandom } from '../scheduler/random.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
+  AdminAddresses,
   CloseOptions,
   EndReason,
   ReloadOptions,
@@ -52,6 +56,7 @@ import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
 import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota } from './machine.js';
+import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
 import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
 import { planGrowth, planSpares, planWorkers } from './plan.js';
@@ -104,8 +109,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #moving: Moving | null;
   readonly #blame: Blame | null;
   readonly #spares: Spares;
+  /** Where operators look; null: nowhere, or not yet. */
+  #admin: Admin | null = null;
   readonly #jobs: Jobs;
   readonly #inherited: readonly number[] | null;
+  /** Of every worker that there may be. */
+  readonly #rings: readonly Rings[];
   /** How many workers are started; `resize()` changes it. */
   readonly #count: number;
   /** What new workers run; `reload()` changes it. */
@@ -142,6 +151,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.capabilities = capabilities;
     this.#count = count;
     this.#inherited = inherited;
+    this.#rings = rings;
     const slots = new Slots(max, planSpares(options, capabilities, count, max));
     this.#slots = slots;
     this.#scoreboard = Scoreboard.create(slots.total, misalignmentOf);
@@ -216,6 +226,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     return this.#sources;
   }
 
+  get admin(): AdminAddresses {
+    return {
+      endpoint: this.#admin?.endpoint?.address ?? null,
+      agentCheck: this.#admin?.agentCheck?.address ?? null,
+    };
+  }
+
   get state(): RuntimeState {
     return this.#state;
   }
@@ -244,6 +261,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       takenAtMs: performance.now(),
       workers: this.#supervisor.workers.map(read),
       spares: this.#spares.handles.map(read),
+      moves: movesOf(this.#scoreboard, this.#slots, this.#rings),
       blamed: this.#blame?.blamed ?? [],
       jobs: this.#jobs.snapshot(),
       sources: this.#sources.list(),
@@ -290,6 +308,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const options = this.#options;
     const make = () => this.#join(inline(options, this.#scoreboard, this.#offers.words));
     try {
+      await this.#openAdmin();
       const ready: Promise<void>[] = [];
       for (let index = 0; index < this.#count; index++) {
         const worker = this.#supervisor.begin(
@@ -356,6 +375,20 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     process.emitWarning(error.message, { type: 'GyreWarning', code: error.code });
   }
 
+  async #openAdmin(): Promise<void> {
+    if (!isObserved(this.#options)) return;
+    const { Admin } = await import('../admin/admin.js');
+    this.#admin = await Admin.open(this.#options, {
+      ...{ runtime: this, name: this.#options.name, placement: this.#options.placement },
+      threads: () => this.#all(),
+      sockets: () =>
+        this.#listeners.sockets().map(({ worker, ...socket }) => ({
+          ...socket,
+          worker: worker === null ? null : this.#slots.indexOf(worker),
+        })),
+    });
+  }
+
   #makeMoving(rings: readonly Rings[], topology: Neighbours | null): Moving | null {
     const { name, scheduler, workers } = this.#options;
     const { move, ...rest } = scheduler;
@@ -379,6 +412,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#sources.stalled(worker);
         },
         repinned: (repinning) => this.#onRepinned(repinning),
+        moved: (move) => this.#onMoved(move),
         died: (error, restartInMs) => this.#onGovernorDied(error, restartInMs),
       },
     );
@@ -401,6 +435,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const handle = this.#supervisor.workers.find(({ index }) => index === worker);
     if (handle === undefined || this.#closing !== null) return;
     this.emit(wider ? 'widen' : 'narrow', { worker: this.#infoOf(handle), rings, cpus });
+  }
+
+  #onMoved(move: TracedMove): void {
+    const [from, to] = [this.#slots.indexOf(move.from), this.#slots.indexOf(move.to)];
+    this.emit('move', { ...move, from, to, ring: ringOf(this.#rings, from, to) });
   }
 
   async #startMoving(): Promise<void> {
@@ -494,6 +533,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ count: this.#count, entry: this.#entry, inherited: this.#inherited },
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
+          timed: isTimed(this.#options),
+          timesRequests: timesRequests(this.#options),
           jobs: this.#options.jobs,
           offers: this.#offers.words,
           env: environment(env),
@@ -532,6 +573,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'left':
           this.#moving?.left(message.worker);
+          break;
+        case 'moved':
+          this.#onMoved(message.move);
           break;
         case 'heap':
           this.#recycle(worker, message.ratio);
@@ -722,6 +766,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await this.#blame?.close();
     this.#listeners.close();
     this.#relay.close();
+    await this.#admin?.close();
     this.#state = 'closed';
     this.emit('close');
   }

@@ -5,12 +5,12 @@
  * The inspector interrupts JavaScript, an endless loop too, but nothing that waits in a system
  * call or in Atomics.wait: then there is no answer, and nobody waits for it for long. What was
  * asked is still carried out when the thread runs again, so it is told to go on in any case. And
- * it is detached from: Session.disconnect() leaves worker threads attached, and one that pauses
- * for a session that nobody reads does so for ever, whoever wants to terminate it. The thread
- * is paused for as long as the answer travels, a millisecond or so; the first time in each thread some
- * 50 ms pass, because the inspector tells of every script.
+ * it is detached from: a thread that pauses for a session that nobody reads does so for ever,
+ * whoever wants to terminate it. The thread is paused for as long as the answer travels, a
+ * millisecond or so; the first time in each thread some 50 ms pass, because the inspector tells
+ * of every script.
  */
-import type { Session } from 'node:inspector';
+import { type Inspected, ThreadInspector } from './inspected.js';
 
 /** Longest wait for an answer. No evidence for more or less. */
 const TIMEOUT_MS = 500;
@@ -41,65 +41,40 @@ export interface Frame {
   readonly from: number;
 }
 
-interface Said {
-  readonly method?: string;
-  readonly params?: {
-    readonly scriptId?: string;
-    readonly url?: string;
-    readonly callFrames?: readonly CallFrame[];
-  };
-}
-
-/** One worker thread as the inspector knows it. */
+/** What is known of one thread. */
 interface Target {
-  readonly sessionId: string;
+  readonly thread: Inspected;
+  /** Of its scripts. */
   readonly urls: Map<string, string>;
-  enabled: boolean;
   /** Who waits for its stack. */
   asked: ((stack: Frame[] | null) => void) | null;
 }
 
 export class StackSampler {
-  readonly #session: Session;
-  /** By Node's number of the thread. */
-  readonly #targets = new Map<number, Target>();
-  readonly #bySession = new Map<string, Target>();
-  #id = 0;
+  readonly #inspector: ThreadInspector;
+  /** Those that were asked before, by Node's number of the thread. */
+  readonly #targets: Map<number, Target>;
 
-  private constructor(session: Session) {
-    this.#session = session;
-    session.on('NodeWorker.attachedToWorker', ({ params }) => {
-      // There is no other way to tell which one it is, in Node 20 to 26.
-      const thread = Number(/^\[worker (\d+)\]/.exec(params.workerInfo.title)?.[1]);
-      const { sessionId } = params;
-      const target: Target = { sessionId, urls: new Map(), enabled: false, asked: null };
-      this.#targets.set(thread, target);
-      this.#bySession.set(sessionId, target);
-    });
-    session.on('NodeWorker.detachedFromWorker', ({ params }) => {
-      const target = this.#bySession.get(params.sessionId);
-      this.#bySession.delete(params.sessionId);
-      for (const [thread, each] of this.#targets) if (each === target) this.#targets.delete(thread);
-      target?.asked?.(null);
-    });
-    session.on('NodeWorker.receivedMessageFromWorker', ({ params }) => {
-      const target = this.#bySession.get(params.sessionId);
-      if (target !== undefined) this.#hear(target, JSON.parse(params.message) as Said);
-    });
+  private constructor(inspector: ThreadInspector, targets: Map<number, Target>) {
+    this.#inspector = inspector;
+    this.#targets = targets;
   }
 
   /** Null: this Node has no inspector. */
   static async open(): Promise<StackSampler | null> {
-    try {
-      const inspector = await import('node:inspector');
-      const session = new inspector.Session();
-      session.connect();
-      const sampler = new StackSampler(session);
-      session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
-      return sampler;
-    } catch {
-      return null;
-    }
+    const targets = new Map<number, Target>();
+    const inspector = await ThreadInspector.open({
+      heard: ({ threadId }, method, params) => {
+        const target = targets.get(threadId);
+        // Whoever has a target has the inspector.
+        if (target !== undefined && inspector !== null) hear(inspector, target, method, params);
+      },
+      gone: ({ threadId }) => {
+        targets.get(threadId)?.asked?.(null);
+        targets.delete(threadId);
+      },
+    });
+    return inspector === null ? null : new StackSampler(inspector, targets);
   }
 
   /**
@@ -107,55 +82,58 @@ export class StackSampler {
    * seen, or is being asked for already.
    */
   async sample(threadId: number): Promise<Frame[] | null> {
-    const target = this.#targets.get(threadId);
-    if (target === undefined || target.asked !== null) return null;
+    const target = this.#targets.get(threadId) ?? this.#begin(threadId);
+    if (target === null || target.asked !== null) return null;
+    const { thread } = target;
     const stack = new Promise<Frame[] | null>((resolve) => {
       const timer = setTimeout(() => target.asked?.(null), TIMEOUT_MS);
       target.asked = (found) => {
         target.asked = null;
         clearTimeout(timer);
         // Too late to be of use, it must not stand still for that.
-        if (found === null) this.#send(target, 'Debugger.resume');
+        if (found === null) this.#inspector.tell(thread, 'Debugger.resume');
         resolve(found);
       };
     });
-    if (!target.enabled) this.#send(target, 'Debugger.enable');
-    target.enabled = true;
-    this.#send(target, 'Debugger.pause');
+    this.#inspector.tell(thread, 'Debugger.pause');
     return stack;
   }
 
   close(): void {
-    for (const target of this.#bySession.values()) {
+    for (const { thread, asked } of this.#targets.values()) {
       // In this order: it may pause, or have paused, at any moment.
-      if (target.enabled) {
-        for (const method of ['Debugger.resume', 'Debugger.disable']) this.#send(target, method);
-      }
-      target.asked?.(null);
+      this.#inspector.tell(thread, 'Debugger.resume');
+      this.#inspector.tell(thread, 'Debugger.disable');
+      asked?.(null);
     }
-    this.#session.post('NodeWorker.disable');
-    for (const sessionId of this.#bySession.keys()) {
-      this.#session.post('NodeWorker.detach', { sessionId });
-    }
-    this.#session.disconnect();
+    this.#inspector.close();
     this.#targets.clear();
-    this.#bySession.clear();
   }
 
-  #send({ sessionId }: Target, method: string): void {
-    const message = JSON.stringify({ id: ++this.#id, method });
-    this.#session.post('NodeWorker.sendMessageToWorker', { sessionId, message });
+  #begin(threadId: number): Target | null {
+    const thread = this.#inspector.thread(threadId);
+    if (thread === null) return null;
+    const target: Target = { thread, urls: new Map(), asked: null };
+    this.#targets.set(threadId, target);
+    this.#inspector.tell(thread, 'Debugger.enable');
+    return target;
   }
+}
 
-  #hear(target: Target, { method, params }: Said): void {
-    if (method === 'Debugger.scriptParsed')
-      target.urls.set(params?.scriptId ?? '', params?.url ?? '');
-    if (method !== 'Debugger.paused') return;
-    // Also after a `debugger` statement of the application, of which nobody has asked to hear.
-    this.#send(target, 'Debugger.resume');
-    const frames = (params?.callFrames ?? []).slice(0, FRAMES_MAX);
-    target.asked?.(frames.map((frame) => frameOf(frame, target.urls)));
-  }
+interface Said {
+  readonly scriptId?: string;
+  readonly url?: string;
+  readonly callFrames?: readonly CallFrame[];
+}
+
+function hear(inspector: ThreadInspector, target: Target, method: string, said: unknown): void {
+  const { scriptId = '', url = '', callFrames = [] } = said as Said;
+  if (method === 'Debugger.scriptParsed') target.urls.set(scriptId, url);
+  if (method !== 'Debugger.paused') return;
+  // Also after a `debugger` statement of the application, of which nobody has asked to hear.
+  inspector.tell(target.thread, 'Debugger.resume');
+  const frames = callFrames.slice(0, FRAMES_MAX);
+  target.asked?.(frames.map((frame) => frameOf(frame, target.urls)));
 }
 
 /** {@link StackSampler.sample} once. */

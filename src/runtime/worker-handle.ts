@@ -1,6 +1,7 @@
 /**
  * A worker from main's side, whether it is a thread or runs inline. Types only.
  */
+import type { Readable } from 'node:stream';
 import type { FromWorker, ToWorker } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
@@ -52,6 +53,18 @@ export interface WorkerHandle {
   retire(heir: number | null): void;
   /** Ends it now. */
   stop(): void;
+  /**
+   * How long its loop has slept in epoll, in ms. Known from outside, whatever it does; null when
+   * it has ended.
+   */
+  loopIdleMs(): number | null;
+  /**
+   * Its heap, as Chrome's DevTools read it. Resolves when it has a moment for that; it then stands
+   * still for as long as it takes.
+   *
+   * @throws Error if it has ended
+   */
+  heapSnapshot(): Promise<Readable>;
   /** Ends its thread, which does not answer. */
   terminate(): void;
   /** Resolves when it has ended. */

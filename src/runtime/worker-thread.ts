@@ -5,6 +5,7 @@
 import { EventEmitter } from 'node:events';
 import os from 'node:os';
 import path from 'node:path';
+import type { Readable } from 'node:stream';
 import {
   MessageChannel,
   type MessagePort,
@@ -53,6 +54,8 @@ export interface WorkerPlan {
   /** Slots of workers that accept by themselves; a spare's is not below it. */
   readonly accepting: number;
   readonly heapRatio: number;
+  readonly timed: boolean;
+  readonly timesRequests: boolean;
   readonly cpu: number | null;
   readonly inherited: readonly number[] | null;
   readonly entry: string;
@@ -128,6 +131,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       count: plan.count,
       accepting: plan.accepting,
       heapRatio: plan.heapRatio,
+      timed: plan.timed,
+      timesRequests: plan.timesRequests,
       cpu: plan.cpu,
       inherited: plan.inherited,
       parallelism: os.availableParallelism(),
@@ -226,6 +231,14 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     clearTimeout(this.#stopTimer);
     if (graceMs === 0) this.#terminate();
     else this.#stopTimer = setTimeout(() => this.#terminate(), graceMs);
+  }
+
+  loopIdleMs(): number | null {
+    return this.#exit === null ? this.#thread.performance.eventLoopUtilization().idle : null;
+  }
+
+  heapSnapshot(): Promise<Readable> {
+    return this.#thread.getHeapSnapshot();
   }
 
   /**

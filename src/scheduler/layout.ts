@@ -20,7 +20,11 @@
  *     WORKER row of worker     | workers | that worker (some words natively)
  *     GOVERNOR row of worker   | workers | governor
  *     NEWCOMERS row of worker  | workers | that worker
+ *     ITERATIONS row of worker | workers | that worker, natively
+ *     REQUESTS row of worker   | workers | that worker
  *     GAVE rows of worker      | workers | that worker; one word per recipient
+ *     GIVEN rows of worker     | workers | that worker; one word per recipient
+ *     TAKEN rows of worker     | workers | governor; one word per recipient
  *
  * | row        | word         | unit       | at start | meaning                        |
  * |------------|--------------|------------|----------|--------------------------------|
@@ -60,10 +64,23 @@
  * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
  * | NEWCOMERS  | FDS [0..30]  | –          | 0        | [n % 31]: descriptor of the    |
  * |            |              |            |          | n-th of them                   |
+ * | ITERATIONS | SUM_NS       | ns         | 0        | how long its loop was busy;    |
+ * |            |              |            |          | Float64 in two words, aligned  |
+ * | ITERATIONS | COUNT        | count      | 0        | events that its loop handled   |
+ * | ITERATIONS | BY_US [0..27]| count      | 0        | [i]: iterations shorter than   |
+ * |            |              |            |          | 2^i µs, not 2^(i - 1)          |
+ * | REQUESTS   | SUM_NS       | ns         | 0        | the same of requests that were |
+ * |            |              |            |          | timed                          |
+ * | REQUESTS   | COUNT        | count      | 0        | requests answered, timed or not|
+ * | REQUESTS   | BY_US [0..27]| count      | 0        | [i]: requests shorter than     |
+ * |            |              |            |          | 2^i µs, not 2^(i - 1)          |
  * | GAVE       | [r]          | round      | 0        | its round when it last gave r  |
+ * | GIVEN      | [r]          | count      | 0        | events that it gave to r       |
+ * | TAKEN      | [r]          | count      | 0        | events taken from it for r     |
  *
  * Readers: main for `snapshot()`; every worker may read every row. A word is
- * read by itself: two words of a row may be from different moments.
+ * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
+ * are written only if somebody may want to know: src/admin.
  *
  * ## Mailboxes
  *
@@ -143,7 +160,7 @@
  * {@link difference}.
  */
 
-export const VERSION = 3;
+export const VERSION = 4;
 export const WORD_BYTES = 4;
 export const ROW_BYTES = 128;
 export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
@@ -186,8 +203,12 @@ export const GOVERNOR = {
 export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;
 /** Descriptors in a NEWCOMERS row: native/peer.h has the same number. */
 export const NEWCOMERS_MAX = ROW_WORDS - NEWCOMERS.FDS;
-/** SUPERVISOR, WORKER, GOVERNOR and NEWCOMERS. */
-const ROWS_OF_ONE = 4;
+/** Of an ITERATIONS and of a REQUESTS row. */
+export const TIMES = { SUM_NS: 0, COUNT: 2, BY_US: 4 } as const;
+/** Words of TIMES.BY_US; the last counts everything from 67 s on. */
+export const TIME_BUCKETS = ROW_WORDS - TIMES.BY_US;
+/** SUPERVISOR, WORKER, GOVERNOR, NEWCOMERS, ITERATIONS and REQUESTS. */
+const ROWS_OF_ONE = 6;
 /** Words of GOVERNOR.PAUSES_BY_US; the last counts everything from 131 ms on. */
 export const PAUSE_BUCKETS = 16;
 
@@ -203,14 +224,18 @@ export const PAUSE_BUCKETS = 16;
 export const WORKER_STATES = ['empty', 'starting', 'serving', 'draining', 'exited'] as const;
 export type WorkerStateName = (typeof WORKER_STATES)[number];
 
-/** Rows that hold one worker's GAVE words: one word per recipient, padded to whole rows. */
-function gaveRows(workers: number): number {
+/** Rows of one worker with a word per recipient, padded to whole rows. */
+function rowsPerRecipient(workers: number): number {
   return Math.ceil(workers / ROW_WORDS);
 }
 
+/** Kinds of these: GAVE, GIVEN and TAKEN. */
+const KINDS_PER_RECIPIENT = 3;
+
 /** Words that `workers` workers need, header included. */
 export function wordsFor(workers: number): number {
-  return (1 + workers * (ROWS_OF_ONE + gaveRows(workers))) * ROW_WORDS;
+  const rows = ROWS_OF_ONE + KINDS_PER_RECIPIENT * rowsPerRecipient(workers);
+  return (1 + workers * rows) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s SUPERVISOR row. */
@@ -233,9 +258,35 @@ export function newcomersRow(index: number): number {
   return supervisorRow(index) + 3 * ROW_WORDS;
 }
 
+/** First word of worker `index`'s ITERATIONS row. */
+export function iterationsRow(index: number): number {
+  return supervisorRow(index) + 4 * ROW_WORDS;
+}
+
+/** First word of worker `index`'s REQUESTS row. */
+export function requestsRow(index: number): number {
+  return supervisorRow(index) + 5 * ROW_WORDS;
+}
+
+/** The word that is `kind`'s of worker `giver` and `recipient`. */
+function pairWord(workers: number, kind: number, giver: number, recipient: number): number {
+  const rows = (kind * workers + giver) * rowsPerRecipient(workers);
+  return (1 + ROWS_OF_ONE * workers + rows) * ROW_WORDS + recipient;
+}
+
 /** The word in which worker `giver` of `workers` keeps its round of last giving to `recipient`. */
 export function gaveWord(workers: number, giver: number, recipient: number): number {
-  return (1 + ROWS_OF_ONE * workers + giver * gaveRows(workers)) * ROW_WORDS + recipient;
+  return pairWord(workers, 0, giver, recipient);
+}
+
+/** The word in which worker `giver` of `workers` counts what it gave to `recipient`. */
+export function givenWord(workers: number, giver: number, recipient: number): number {
+  return pairWord(workers, 1, giver, recipient);
+}
+
+/** The word in which the governor counts what it took from worker `victim` for `recipient`. */
+export function takenWord(workers: number, victim: number, recipient: number): number {
+  return pairWord(workers, 2, victim, recipient);
 }
 
 export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;

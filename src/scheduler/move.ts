@@ -81,6 +81,12 @@ export interface Move {
   readonly recipient: number;
   /** How many events to give it. */
   readonly count: number;
+  /** Why it: what it had outstanding, and how many rounds ago the giver last gave to it. */
+  readonly outstanding: number;
+  readonly roundsSinceGave: number;
+  /** Workers of its ring that were compared, being fit, and how many of these no other was better than. */
+  readonly candidates: number;
+  readonly best: number;
 }
 
 /** Up to `max` members of `ring` that fit, any as likely as any other. */
@@ -118,7 +124,12 @@ export function chooseMove(q: MoveQuestion): Move | null {
     const candidates = candidatesIn(ring, q.candidatesMax ?? CANDIDATES_MAX, q.random, fits);
     if (candidates.length === 0) continue;
     const best = frontier(candidates, [m0, m1]);
-    return { recipient: best[below(q.random, best.length)] as number, count };
+    const recipient = best[below(q.random, best.length)] as number;
+    return {
+      ...{ recipient, count, candidates: candidates.length, best: best.length },
+      outstanding: q.outstanding(recipient),
+      roundsSinceGave: q.roundsSinceGave(recipient),
+    };
   }
   return null;
 }

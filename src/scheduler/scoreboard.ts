@@ -9,14 +9,20 @@ import {
   difference,
   GOVERNOR,
   gaveWord,
+  givenWord,
   governorRow,
   HEADER,
+  iterationsRow,
   NEWCOMERS,
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
+  requestsRow,
   SUPERVISOR,
   supervisorRow,
+  TIME_BUCKETS,
+  TIMES,
+  takenWord,
   VERSION,
   WORKER,
   WORKER_STATES,
@@ -26,6 +32,17 @@ import {
   workerRow,
 } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
+
+/** How often something took how long. All zero unless somebody may want to know. */
+export interface Times {
+  /** Of everything that is in `byUs`, in ns. */
+  readonly sumNs: number;
+  /**
+   * `[i]` counts what took less than `2 ** i` µs, and not less than half of that; the last has no
+   * upper bound. Modulo 2^32.
+   */
+  readonly byUs: readonly number[];
+}
 
 /** One worker's row as plain numbers. Words may be from slightly different moments. */
 export interface WorkerRow {
@@ -81,6 +98,14 @@ export interface WorkerRow {
   /** Times it got another ring of CPUs, and times it lost one. */
   readonly widened: number;
   readonly narrowed: number;
+  /** Events that its loop handled. With the next three zero unless `admin` is on. */
+  readonly events: number;
+  /** How long iterations of its loop kept it busy. */
+  readonly iterations: Times;
+  /** HTTP/1 requests that it answered. */
+  readonly requests: number;
+  /** How long those took that were timed: all, or a sample of them where they come fast. */
+  readonly requestTimes: Times;
 }
 
 const SERVING = WORKER_STATES.indexOf('serving');
@@ -88,9 +113,12 @@ const SERVING = WORKER_STATES.indexOf('serving');
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
   readonly words: Int32Array<SharedArrayBuffer>;
+  /** The same memory. */
+  readonly #floats: Float64Array;
 
   private constructor(words: Int32Array<SharedArrayBuffer>) {
     this.words = words;
+    this.#floats = new Float64Array(words.buffer, words.byteOffset, Math.floor(words.length / 2));
   }
 
   /** New memory for `workers` workers. Called once, by main, before any worker starts. */
@@ -154,6 +182,18 @@ export class Scoreboard {
       refused: this.#sum(worker + WORKER.REFUSED, governor + GOVERNOR.REFUSED),
       widened: Atomics.load(words, governor + GOVERNOR.WIDENED) >>> 0,
       narrowed: Atomics.load(words, governor + GOVERNOR.NARROWED) >>> 0,
+      events: Atomics.load(words, iterationsRow(index) + TIMES.COUNT) >>> 0,
+      iterations: this.#times(iterationsRow(index)),
+      requests: Atomics.load(words, requestsRow(index) + TIMES.COUNT) >>> 0,
+      requestTimes: this.#times(requestsRow(index)),
+    };
+  }
+
+  #times(row: number): Times {
+    const bucket = (_: unknown, i: number) => Atomics.load(this.words, row + TIMES.BY_US + i) >>> 0;
+    return {
+      sumNs: this.#floats[(row + TIMES.SUM_NS) / 2] as number,
+      byUs: Array.from({ length: TIME_BUCKETS }, bucket),
     };
   }
 
@@ -199,8 +239,23 @@ export class Scoreboard {
     return state === SERVING && this.peer(index) !== 0;
   }
 
+  /** Events that `giver` gave to `recipient` itself, modulo 2^32. */
+  given(giver: number, recipient: number): number {
+    return Atomics.load(this.words, givenWord(this.workers, giver, recipient)) >>> 0;
+  }
+
+  /** Events that the governor took from `victim` for `recipient`, modulo 2^32. */
+  taken(victim: number, recipient: number): number {
+    return Atomics.load(this.words, takenWord(this.workers, victim, recipient)) >>> 0;
+  }
+
   #sum(one: number, other: number): number {
     return (Atomics.load(this.words, one) + Atomics.load(this.words, other)) >>> 0;
+  }
+
+  /** How long the requests of worker `index` take. That worker only. */
+  requestTimes(index: number): TimesWriter {
+    return new TimesWriter(this.words, this.#floats, requestsRow(index));
   }
 
   /** Main's half of a row. */
@@ -210,13 +265,19 @@ export class Scoreboard {
 
   /** The governor's share of a row. */
   governor(index: number): GovernorWriter {
-    return new GovernorWriter(this.words, governorRow(index));
+    return new GovernorWriter(this.words, governorRow(index), takenWord(this.workers, index, 0));
   }
 
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
-    const gave = gaveWord(this.workers, index, 0);
-    return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
+    const { workers, words } = this;
+    return new WorkerWriter(words, {
+      row: workerRow(index),
+      gave: gaveWord(workers, index, 0),
+      given: givenWord(workers, index, 0),
+      newcomers: newcomersRow(index),
+      iterations: iterationsRow(index),
+    });
   }
 }
 
@@ -224,13 +285,26 @@ export class Scoreboard {
 const COUNTS = [
   ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
   ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'widened', 'narrowed'],
+  ...['events', 'requests'],
 ] as readonly (keyof WorkerRow)[];
+
+function addBuckets(one: readonly number[], other: readonly number[]): number[] {
+  return one.map((count, i) => (count + (other[i] ?? 0)) >>> 0);
+}
+
+function addTimes(one: Times, other: Times): Times {
+  return { sumNs: one.sumNs + other.sumNs, byUs: addBuckets(one.byUs, other.byUs) };
+}
 
 /** `row` with the counts of `other` added: of threads that had the same worker's other row. */
 export function addCounts(row: WorkerRow, other: WorkerRow): WorkerRow {
   const sums = COUNTS.map((key) => [key, ((row[key] as number) + (other[key] as number)) >>> 0]);
-  const pausesByUs = row.pausesByUs.map((count, i) => (count + (other.pausesByUs[i] ?? 0)) >>> 0);
-  return { ...row, ...Object.fromEntries(sums), pausesByUs };
+  return {
+    ...{ ...row, ...Object.fromEntries(sums) },
+    pausesByUs: addBuckets(row.pausesByUs, other.pausesByUs),
+    iterations: addTimes(row.iterations, other.iterations),
+    requestTimes: addTimes(row.requestTimes, other.requestTimes),
+  };
 }
 
 /** Index of the bucket that counts a pause of `us` µs. */
@@ -239,18 +313,59 @@ export function pauseBucket(us: number): number {
   return Math.min(Math.max(bits - 3, 0), PAUSE_BUCKETS - 1);
 }
 
+/** Index of the bucket of TIMES.BY_US that counts what took `us` µs; native/loop.cc does the same. */
+export function timeBucket(us: number): number {
+  const bits = us < 1 ? 0 : us < 2 ** 31 ? 32 - Math.clz32(us) : 32;
+  return Math.min(bits, TIME_BUCKETS - 1);
+}
+
+/** Writes words of a REQUESTS row. The worker that owns it only. */
+export class TimesWriter {
+  readonly #words: Int32Array;
+  readonly #floats: Float64Array;
+  readonly #row: number;
+
+  constructor(words: Int32Array, floats: Float64Array, row: number) {
+    this.#words = words;
+    this.#floats = floats;
+    this.#row = row;
+  }
+
+  /** One more, timed or not. A load and a store: this runs for each request. */
+  count(): void {
+    const at = this.#row + TIMES.COUNT;
+    this.#words[at] = ((this.#words[at] as number) + 1) | 0;
+  }
+
+  /** One of them took `ms`. */
+  took(ms: number): void {
+    const sum = (this.#row + TIMES.SUM_NS) / 2;
+    this.#floats[sum] = (this.#floats[sum] as number) + ms * 1e6;
+    const bucket = this.#row + TIMES.BY_US + timeBucket(ms * 1e3);
+    this.#words[bucket] = ((this.#words[bucket] as number) + 1) | 0;
+  }
+}
+
+/** Of a word that this thread alone writes. */
+function add(words: Int32Array, at: number, by: number): void {
+  Atomics.store(words, at, (Atomics.load(words, at) + by) | 0);
+}
+
 /** Writes GOVERNOR words. The governor only. */
 export class GovernorWriter {
   readonly #words: Int32Array;
   readonly #row: number;
+  readonly #taken: number;
 
-  constructor(words: Int32Array, row: number) {
+  constructor(words: Int32Array, row: number, taken: number) {
     this.#words = words;
     this.#row = row;
+    this.#taken = taken;
   }
 
-  /** The worker was held at a safepoint. */
-  paused(taken: number, mismatches: number, failures: number, us: number): void {
+  /** The worker was held at a safepoint, and `taken` events were taken from it for `recipient`. */
+  paused(recipient: number, taken: number, mismatches: number, failures: number, us: number): void {
+    add(this.#words, this.#taken + recipient, taken);
     this.#add(GOVERNOR.PAUSES, 1);
     this.#add(GOVERNOR.PAUSE_US, Math.round(us));
     this.#add(GOVERNOR.PAUSES_BY_US + pauseBucket(us), 1);
@@ -275,8 +390,7 @@ export class GovernorWriter {
   }
 
   #add(word: number, by: number): void {
-    const at = this.#row + word;
-    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
+    add(this.#words, this.#row + word, by);
   }
 }
 
@@ -305,6 +419,19 @@ export class SupervisorWriter {
   }
 }
 
+/** First words of what one worker writes. */
+export interface OwnWords {
+  /** WORKER row. */
+  readonly row: number;
+  /** GAVE and GIVEN rows. */
+  readonly gave: number;
+  readonly given: number;
+  /** NEWCOMERS row. */
+  readonly newcomers: number;
+  /** ITERATIONS row. */
+  readonly iterations: number;
+}
+
 /**
  * Writes WORKER words. The worker that owns the row only: since nobody else
  * writes them, a load and a store make an increment.
@@ -312,14 +439,12 @@ export class SupervisorWriter {
 export class WorkerWriter {
   readonly #words: Int32Array;
   readonly #row: number;
-  readonly #gave: number;
-  readonly #newcomers: number;
+  readonly #at: OwnWords;
 
-  constructor(words: Int32Array, row: number, gave: number, newcomers: number) {
+  constructor(words: Int32Array, at: OwnWords) {
     this.#words = words;
-    this.#row = row;
-    this.#gave = gave;
-    this.#newcomers = newcomers;
+    this.#row = at.row;
+    this.#at = at;
   }
 
   /** Word indices for the native handles, which write these four. */
@@ -328,6 +453,13 @@ export class WorkerWriter {
   }
   get heartbeatIndex(): number {
     return this.#row + WORKER.HEARTBEAT_MS;
+  }
+  /** Where the loop counts its iterations. */
+  get iterations() {
+    const row = this.#at.iterations;
+    const bucketsIndex = row + TIMES.BY_US;
+    const [sumIndex, countIndex] = [row + TIMES.SUM_NS, row + TIMES.COUNT];
+    return { sumIndex, countIndex, bucketsIndex, buckets: TIME_BUCKETS };
   }
   get outstandingIndex(): number {
     return this.#row + WORKER.OUTSTANDING;
@@ -370,14 +502,15 @@ export class WorkerWriter {
   /** Rounds since it gave to `recipient`. */
   roundsSinceGave(recipient: number): number {
     const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
-    return difference(round, Atomics.load(this.#words, this.#gave + recipient));
+    return difference(round, Atomics.load(this.#words, this.#at.gave + recipient));
   }
 
   /** It gave `count` events to `recipient` in this round. */
   gave(recipient: number, count: number): void {
     const round = Atomics.load(this.#words, this.#row + WORKER.ROUNDS);
-    Atomics.store(this.#words, this.#gave + recipient, round);
+    Atomics.store(this.#words, this.#at.gave + recipient, round);
     this.#add(WORKER.GIVEN, count);
+    add(this.#words, this.#at.given + recipient, count);
   }
 
   /** The connection table has an entry of its for `fd`. */
@@ -389,10 +522,10 @@ export class WorkerWriter {
   /** It has opened a connection with descriptor `fd`. */
   opened(fd: number): void {
     this.reached(fd);
-    const opened = this.#newcomers + NEWCOMERS.OPENED;
+    const opened = this.#at.newcomers + NEWCOMERS.OPENED;
     const count = Atomics.load(this.#words, opened);
     const slot = (count >>> 0) % NEWCOMERS_MAX;
-    Atomics.store(this.#words, this.#newcomers + NEWCOMERS.FDS + slot, fd);
+    Atomics.store(this.#words, this.#at.newcomers + NEWCOMERS.FDS + slot, fd);
     Atomics.store(this.#words, opened, (count + 1) | 0);
   }
 
@@ -428,7 +561,6 @@ export class WorkerWriter {
   }
 
   #add(word: number, by: number): void {
-    const at = this.#row + word;
-    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + by) | 0);
+    add(this.#words, this.#row + word, by);
   }
 }

@@ -11,6 +11,7 @@ import type {
   OpenReply,
   SystemFields,
   ToWorker,
+  TracedMove,
 } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
@@ -23,8 +24,10 @@ import { Events } from './events.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
+import { report } from './report.js';
 import { Rounds } from './rounds.js';
 import { setEventsControl, setMovingControl } from './self.js';
+import { Timing } from './timing.js';
 import { Tracking } from './tracking.js';
 
 export interface AgentInit {
@@ -36,6 +39,10 @@ export interface AgentInit {
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
   readonly offers: Int32Array<SharedArrayBuffer>;
+  /** Whether somebody may want to know how many requests there are, and how long iterations take. */
+  readonly timed: boolean;
+  /** And how long requests take. */
+  readonly timesRequests: boolean;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
@@ -58,6 +65,7 @@ export class Agent {
   readonly #mail: Mail | null;
   readonly #departure: Departure | null;
   readonly #events: Events;
+  readonly #timing: Timing | null;
   #draining = false;
   /** It was told to end now: what it still has is to be cut off. */
   #stopped = false;
@@ -86,6 +94,7 @@ export class Agent {
           row.heartbeatIndex,
           onWake,
           moving?.rounds ?? null,
+          init.timed ? row.iterations : null,
         )
       : null;
     this.#tracking?.install();
@@ -98,12 +107,16 @@ export class Agent {
     });
     this.#connections.install();
     this.#listening.install();
+    this.#timing = init.timed
+      ? new Timing(board.requestTimes(init.slot), init.timesRequests)
+      : null;
+    this.#timing?.install();
   }
 
   /** What this worker needs to give connections and to be given some. */
   #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
     const { slot, accepting, send } = this.#init;
-    const { rings, roundMs, batchMax, chaos } = moving;
+    const { rings, roundMs, batchMax, chaos, trace } = moving;
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
     const tracking = new Tracking(table, slot, row, (server) => this.#listening.listenerOf(server));
@@ -117,6 +130,7 @@ export class Agent {
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },
       rings: rings[slot] ?? [],
+      traced: trace ? (move: TracedMove) => send({ kind: 'moved', move }) : null,
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
     };
     const rounds = new Rounds(settings, board, row, table, tracking, outbox);
@@ -135,6 +149,9 @@ export class Agent {
         break;
       case 'yield':
         this.#listening.yield(message.grant, message.fd);
+        break;
+      case 'report':
+        report(message).then(this.#init.send);
         break;
       case 'signal':
         this.#init.deliver(message.signal);
@@ -193,6 +210,7 @@ export class Agent {
     this.#listening.uninstall();
     this.#connections.uninstall();
     this.#tracking?.uninstall();
+    this.#timing?.uninstall();
     setMovingControl(null);
     setEventsControl(null);
     this.#loop?.detach();

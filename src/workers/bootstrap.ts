@@ -50,6 +50,8 @@ const agent = new Agent({
   ...{ slot, accepting, offers },
   scoreboard: init.scoreboard,
   moving: init.moving,
+  timed: init.timed,
+  timesRequests: init.timesRequests,
   transport: init.sharesListeners ? requests : null,
   send,
   keepAlive: (on) => (on ? control.ref() : control.unref()),

@@ -29,7 +29,7 @@ import {
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
-import { chooseMove } from '../scheduler/move.js';
+import { chooseMove, type Move } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
@@ -234,8 +234,21 @@ class Governor {
     victim.rounds++;
     victim.gave[move.recipient] = victim.rounds;
     const taken = this.#make(worker, move.recipient, move.count);
+    if (this.#init.trace && taken > 0) this.#trace(worker, waiting + 1, move, taken);
     victim.backoff = taken > 0 ? 1 : Math.min(2 * victim.backoff, BACKOFF_MAX);
     victim.rest = victim.backoff - 1;
+  }
+
+  #trace(from: number, events: number, move: Move, moved: number): void {
+    const { recipient: to, outstanding, roundsSinceGave, candidates, best } = move;
+    const pauseUs = (this.#stats[2] ?? 0) / 1e3;
+    this.#send({
+      kind: 'moved',
+      move: {
+        ...{ from, to, reason: 'rescue', events, moved, pauseUs },
+        ...{ outstanding, roundsSinceGave, candidates, best },
+      },
+    });
   }
 
   #wantSpare(): void {
@@ -298,7 +311,7 @@ class Governor {
       return -1;
     }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
-    row.paused(taken, mismatches, failures, pauseNs / 1000);
+    row.paused(recipient, taken, mismatches, failures, pauseNs / 1000);
     let connections = 0;
     for (let i = 0; i < taken; i++) {
       const at = i * WORDS_TAKEN;

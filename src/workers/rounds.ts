@@ -20,6 +20,7 @@ import {
   type NativeRounds,
   type NativeTable,
 } from '../native.js';
+import type { TracedMove } from '../protocol.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';
@@ -42,6 +43,8 @@ export interface RoundsInit {
   readonly random: Random;
   /** Connections move at random, so messages are always followed. */
   readonly chaos: boolean;
+  /** Hears of each move; null: nobody does. */
+  readonly traced: ((move: TracedMove) => void) | null;
 }
 
 /** Words before the descriptors in what native/loop.cc writes. */
@@ -145,6 +148,12 @@ export class Rounds {
     }
     this.#row.gave(recipient, given);
     this.#outbox.deliver(recipient);
+    this.#init.traced?.({
+      ...{ from: worker, to: recipient, reason: slack === null ? 'round' : 'overload' },
+      ...{ events: movable + queued, moved: given, outstanding: move.outstanding },
+      ...{ roundsSinceGave: move.roundsSinceGave, candidates: move.candidates, best: move.best },
+      pauseUs: 0,
+    });
   };
 
   /** The latest first: those would wait longest here. */
@@ -239,9 +248,16 @@ export class Rounds {
       given.set(recipient, (given.get(recipient) ?? 0) + 1);
       if (--left === 0) break;
     }
-    for (const [recipient, count] of given) {
-      this.#row.gave(recipient, count);
+    const events = this.#tracking.size + batchMax - left;
+    for (const [recipient, moved] of given) {
+      const roundsSinceGave = this.#row.roundsSinceGave(recipient);
+      this.#row.gave(recipient, moved);
       this.#outbox.deliver(recipient);
+      this.#init.traced?.({
+        ...{ from: this.#init.worker, to: recipient, reason: 'return', events, moved },
+        ...{ outstanding: 0, roundsSinceGave, candidates: idle.length, best: given.size },
+        pauseUs: 0,
+      });
     }
   };
 }

@@ -25,6 +25,12 @@ export interface MovingControl {
   release(socket: Socket): boolean;
 }
 
+/** What prom-client's registries can do, as far as gyre asks. */
+export interface MetricsRegistry {
+  /** Every metric with its values. */
+  getMetricsAsJSON(): Promise<unknown>;
+}
+
 /** What runs the jobs of an application. */
 export interface JobRunner {
   run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
@@ -39,14 +45,25 @@ export interface EventsControl {
 
 const KEY = Symbol.for('gyre.worker');
 const MOVING = Symbol.for('gyre.moving');
+const REGISTRIES = Symbol.for('gyre.registries');
 const JOBS = Symbol.for('gyre.jobs');
 const EVENTS = Symbol.for('gyre.events');
 const holder = globalThis as unknown as {
   [KEY]?: WorkerSelf;
   [MOVING]?: MovingControl;
+  [REGISTRIES]?: Set<MetricsRegistry>;
   [JOBS]?: JobRunner;
   [EVENTS]?: EventsControl;
 };
+
+/** Registries that the application named; add to it. */
+export function namedRegistries(): Set<MetricsRegistry> {
+  const registries = holder[REGISTRIES] ?? new Set();
+  if (holder[REGISTRIES] === undefined) {
+    Object.defineProperty(holder, REGISTRIES, { value: registries });
+  }
+  return registries;
+}
 
 /** Called once, by the bootstrap, before any user code. */
 export function setSelf(self: WorkerSelf | null): void {

@@ -267,7 +267,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
       snapshot: runtime?.snapshot() ?? {
-        ...{ takenAtMs: 0, workers: [], spares: [], blamed: [], sources: [] },
+        ...{ takenAtMs: 0, workers: [], spares: [], moves: [], blamed: [], sources: [] },
         jobs: null as never,
       },
       descriptors: [...open.values()].sort(),

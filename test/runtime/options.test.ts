@@ -211,6 +211,33 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[null, 1, 'true'].map((move) => ({ 80: { move } })),
     ],
   },
+  admin: {
+    right: [
+      ...[undefined, '9464', ':9464', '127.0.0.1:0', '127.9.9.9:65535', 'localhost:80', '[::1]:80'],
+      ...['unix:/run/a', 'unix:a', '[::ffff:127.0.0.1]:1'].map((listen) => ({ listen })),
+      ...['x'.repeat(16), '!'.repeat(512)].map((token) => ({ listen: '0.0.0.0:80', token })),
+      ...[0, 0o600, 0o777, undefined].map((mode) => ({ listen: 'unix:a', mode })),
+      ...['0.0.0.0:80', '[::]:80'].map((listen) => ({ listen, public: true })),
+      ...[true, false].map((applicationMetrics) => ({ listen: '80', applicationMetrics })),
+      ...[true, false].map((requestTimes) => ({ listen: '80', requestTimes })),
+    ],
+    wrong: [
+      ...[null, true, 80, [], new Map(), {}, { listen: undefined }, { listen: 80 }],
+      ...['', ':', 'unix:', 'unix:a\0b', '65536', '-1', 'host:80', 'example.org:80', '1.2.3:80'],
+      ...['::1:80', '[::1', '127.0.0.1:', '127.0.0.1:1x', 'http://127.0.0.1:80', ' 80'],
+      ...[null, 1, '', 'x'.repeat(15), 'x'.repeat(513), `${'x'.repeat(15)} x`, 'ä'.repeat(16)].map(
+        (token) => ({ listen: '80', token }),
+      ),
+      ...[null, '0600', -1, 1.5, 0o1000].map((mode) => ({ listen: 'unix:a', mode })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', public: value })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', applicationMetrics: value })),
+      ...[null, 1, 'true'].map((value) => ({ listen: '80', requestTimes: value })),
+    ],
+  },
+  agentCheck: {
+    right: [undefined, '9465', ':9465', '0.0.0.0:9465', '[::]:0', 'localhost:1'],
+    wrong: [null, true, 80, {}, [], '', 'unix:/run/a', 'host:80', '65536', '1.2.3:80', '[::1]'],
+  },
   jobs: {
     right: [
       undefined,
@@ -239,12 +266,18 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
   },
   scheduler: {
     right: [
-      ...[undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
+      ...[
+        undefined,
+        {},
+        { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true, trace: true },
+      ],
       ...[0, 0.5, 1000, Infinity].map((roundMs) => ({ roundMs })),
     ],
     wrong: [
       ...NOT_OBJECTS,
-      ...[null, 1, 'true'].flatMap((value) => [{ move: value }, { chaos: value }]),
+      ...[null, 1, 'true'].flatMap((value) => [
+        ...[{ move: value }, { chaos: value }, { trace: value }],
+      ]),
       ...[...NOT_NUMBERS, -1, 1000.5, -Infinity].map((roundMs) => ({ roundMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 1001, Infinity].map((tickMs) => ({ tickMs })),
       ...[...NOT_NUMBERS, 0, -1, 1.5, 257, Infinity].map((batchMax) => ({ batchMax })),
@@ -272,6 +305,7 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { entry: NOWHERE, '': undefined },
     { entry: NOWHERE, resourceLimits: { maxHeap: 16 } },
     { entry: NOWHERE, scheduler: { tick: 1 } },
+    { entry: NOWHERE, admin: { listen: '80', tokens: '' } },
   ]) {
     t.equal(codeThrown(unknown), 'ERR_GYRE_OPTION_UNKNOWN');
   }
@@ -280,6 +314,15 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { workers: 'inline', pin: [0] },
     { workers: 'inline', resourceLimits: { stackSizeMb: 4 } },
     { workers: 'inline', env: {} },
+    { workers: 'inline', admin: '80' },
+    { workers: 'inline', agentCheck: '80' },
+    ...['0.0.0.0:80', '[::]:80', '10.0.0.1:80', '[fe80::1%lo]:80', '[::ffff:10.0.0.1]:80'].map(
+      (admin) => ({ admin }), // others can reach it, and nobody said that they may
+    ),
+    { admin: { listen: '0.0.0.0:80', public: false } },
+    { admin: { listen: '127.0.0.1:80', public: true } },
+    { admin: { listen: 'unix:a', public: true } },
+    { admin: { listen: '127.0.0.1:80', mode: 0o600 } },
   ]) {
     t.equal(codeThrown({ entry: NOWHERE, ...pair }), 'ERR_GYRE_OPTION_CONFLICT');
   }
@@ -303,6 +346,14 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     maxWorkers: null,
     jobs: {},
     jobPool: JOB_POOL_DEFAULTS,
+    ...{ admin: null, agentCheck: null },
+  });
+  t.same(resolveOptions({ entry: 'a.js', admin: '[::1]:80' }).admin, {
+    ...{ address: { kind: 'tcp', host: '::1', port: 80 }, token: null },
+    ...{ mode: 0o600, exposed: false, applicationMetrics: true, requestTimes: false },
+  });
+  t.same(resolveOptions({ entry: 'a.js', admin: 'unix:a' }).admin?.address, {
+    ...{ kind: 'unix', path: path.resolve('a') },
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);

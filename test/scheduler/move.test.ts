@@ -165,14 +165,22 @@ t.test('one event stays, and of more half goes, rounded down', async (t) => {
     [4, 2],
     [65, 32],
   ] as const) {
-    t.same(chooseMove(question(events, { outstanding: [0, 0] })), { recipient: 1, count });
+    t.match(chooseMove(question(events, { outstanding: [0, 0] })), { recipient: 1, count });
   }
 });
 
 t.test('nobody is left worse off than the giver', async (t) => {
   t.equal(chooseMove(question(2, { outstanding: [2, 1] })), null, '1 and 2 are not better');
-  t.same(chooseMove(question(3, { outstanding: [3, 1] })), { recipient: 1, count: 1 }, '2 and 2');
+  t.match(chooseMove(question(3, { outstanding: [3, 1] })), { recipient: 1, count: 1 }, '2 and 2');
   t.equal(chooseMove(question(9, { outstanding: [9, 2] })), null, '5 and 6');
+});
+
+t.test('a move says why it is the one', async (t) => {
+  const machine = { outstanding: [8, 0, 3, 0], rounds: [0, 2, 9, 5] };
+  t.same(chooseMove(question(9, machine, [[1, 2, 3]])), {
+    ...{ recipient: 3, count: 4, outstanding: 0, roundsSinceGave: 5 },
+    ...{ candidates: 2, best: 1 },
+  });
 });
 
 const machines = fc.integer({ min: 1, max: 9 }).chain((workers) =>

@@ -6,16 +6,21 @@ import {
   difference,
   GOVERNOR,
   gaveWord,
+  givenWord,
   governorRow,
   HEADER,
+  iterationsRow,
   NEWCOMERS,
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
   ROW_BYTES,
   ROW_WORDS,
+  requestsRow,
   SUPERVISOR,
   supervisorRow,
+  TIME_BUCKETS,
+  takenWord,
   WORD_BYTES,
   WORKER,
   WORKER_STATES,
@@ -26,6 +31,7 @@ import {
 import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
 
 const INT32_MAX = 0x7fffffff;
+const NO_TIMES = { sumNs: 0, byUs: new Array(TIME_BUCKETS).fill(0) };
 
 /** Every word of the layout for `workers` workers, with who writes it. */
 function* allWords(workers: number): Generator<{ word: number; writer: string; name: string }> {
@@ -45,6 +51,14 @@ function* allWords(workers: number): Generator<{ word: number; writer: string; n
         ...{ word: newcomersRow(index) + word, writer: `worker ${index}` },
         name: `NEWCOMERS ${index} ${word}`,
       };
+      yield {
+        ...{ word: iterationsRow(index) + word, writer: `worker ${index}` },
+        name: `ITERATIONS ${index} ${word}`,
+      };
+      yield {
+        ...{ word: requestsRow(index) + word, writer: `worker ${index}` },
+        name: `REQUESTS ${index} ${word}`,
+      };
     }
     for (let bucket = 1; bucket < PAUSE_BUCKETS; bucket++) {
       yield {
@@ -53,8 +67,11 @@ function* allWords(workers: number): Generator<{ word: number; writer: string; n
       };
     }
     for (let to = 0; to < workers; to++) {
-      const word = gaveWord(workers, index, to);
-      yield { word, writer: `worker ${index}`, name: `GAVE ${index} to ${to}` };
+      const pair = `${index} to ${to}`;
+      const writer = `worker ${index}`;
+      yield { word: gaveWord(workers, index, to), writer, name: `GAVE ${pair}` };
+      yield { word: givenWord(workers, index, to), writer, name: `GIVEN ${pair}` };
+      yield { word: takenWord(workers, index, to), writer: 'governor', name: `TAKEN ${pair}` };
     }
   }
 }
@@ -102,6 +119,7 @@ t.test('a new board says that no worker has started', async (t) => {
     ...{ outstanding: 0, rounds: 0, given: 0, messages: 0, armed: false },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
     pausesByUs: new Array(PAUSE_BUCKETS).fill(0),
+    ...{ events: 0, iterations: NO_TIMES, requests: 0, requestTimes: NO_TIMES },
   });
   t.equal(board.peer(2), 0);
   t.equal(board.receives(2), false);
@@ -177,7 +195,8 @@ t.test('a row of newcomers has the last descriptors that were opened', async (t)
 t.test('pauses are counted by how long they were', async (t) => {
   const board = Scoreboard.create(1, misalignmentOf);
   const governor = board.governor(0);
-  for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9]) governor.paused(1, 0, 0, us);
+  for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9])
+    governor.paused(0, 1, 0, 0, us);
   const { pauses, rescued, pausesByUs } = board.read(0);
   t.same({ pauses, rescued }, { pauses: 9, rescued: 9 });
   const expected = new Array(PAUSE_BUCKETS).fill(0);
@@ -187,6 +206,21 @@ t.test('pauses are counted by how long they were', async (t) => {
   expected[PAUSE_BUCKETS - 2] = 1;
   expected[PAUSE_BUCKETS - 1] = 2;
   t.same(pausesByUs, expected);
+});
+
+t.test('what went to whom is counted by who made the move', async (t) => {
+  const board = Scoreboard.create(40, misalignmentOf);
+  const own = board.own(1);
+  own.round();
+  own.gave(39, 3);
+  own.gave(39, 2);
+  own.gave(0, 1);
+  board.governor(1).paused(39, 7, 0, 0, 10);
+  board.governor(1).paused(2, 0, 0, 0, 10);
+  t.same([board.given(1, 39), board.given(1, 0), board.given(1, 2)], [5, 1, 0]);
+  t.same([board.taken(1, 39), board.taken(1, 2)], [7, 0]);
+  t.same([board.given(39, 1), board.taken(39, 1)], [0, 0], 'not the other way round');
+  t.match(board.read(1), { given: 6, rescued: 7 });
 });
 
 t.test('the CPUs that a worker got, and how often that changed, is in its row', async (t) => {
@@ -201,6 +235,29 @@ t.test('the CPUs that a worker got, and how often that changed, is in its row', 
   board.governor(0).pinned(true);
   const both = addCounts(board.read(1), board.read(0));
   t.match(both, { rings: 2, widened: 4, narrowed: 1 }, 'those of both threads are the worker’s');
+});
+
+t.test('requests are counted, and those that were timed by how long they took', async (t) => {
+  const board = Scoreboard.create(2, misalignmentOf);
+  const [one, other] = [board.requestTimes(0), board.requestTimes(1)];
+  for (const ms of [0, 0.0009, 0.001, 0.0019, 0.002, 67_000, 67_109, 1e12]) one.took(ms);
+  for (let i = 0; i < 20; i++) one.count();
+  const { requests, requestTimes } = board.read(0);
+  t.equal(requests, 20);
+  const expected = new Array(TIME_BUCKETS).fill(0);
+  expected[0] = 2; // less than 1 µs
+  expected[1] = 2; // less than 2 µs
+  expected[2] = 1;
+  expected[TIME_BUCKETS - 2] = 1; // up to 67 s
+  expected[TIME_BUCKETS - 1] = 2;
+  t.same(requestTimes.byUs, expected);
+  t.ok(Math.abs(requestTimes.sumNs / 1e6 - (1e12 + 134_109)) < 1);
+  t.same(board.read(1).requestTimes, NO_TIMES, 'in its own row');
+  other.took(0.5);
+  other.count();
+  const sum = addCounts(board.read(0), board.read(1));
+  t.equal(sum.requests, 21);
+  t.equal(sum.requestTimes.byUs[9], 1, 'a worker has what all its threads counted');
 });
 
 t.test('a counter goes on past the largest Int32, and differences stay right', async (t) => {

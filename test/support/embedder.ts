@@ -15,7 +15,7 @@ async function main(): Promise<void> {
     const signals = process.listenerCount('SIGTERM') + process.listenerCount('SIGINT');
     say('close', { signals });
   });
-  say('ready', { addresses: runtime.addresses });
+  say('ready', { addresses: runtime.addresses, admin: runtime.admin });
 }
 
 void main();

@@ -1,0 +1,85 @@
+/**
+ * Question: what does the admin endpoint cost a hello world, when it is scraped every second?
+ *
+ * With the endpoint on workers count requests and time iterations, and a scrape wakes each of
+ * them. The same server without it runs beside it in each round.
+ */
+import { rmSync } from 'node:fs';
+import http from 'node:http';
+import { run, VoidRun } from './harness.js';
+import { ADMIN_SOCKET, type SystemName, withServer } from './server.js';
+import { checkWrk, runWrk } from './wrk.js';
+
+const SCRAPE_MS = 1_000;
+
+process.on('exit', () => rmSync(ADMIN_SOCKET, { force: true }));
+
+/** Status of one scrape, and how long it took. */
+function scrape(): Promise<{ status: number; ms: number }> {
+  const began = performance.now();
+  const headers = { accept: 'application/openmetrics-text; version=1.0.0' };
+  return new Promise((resolve, reject) => {
+    const options = { socketPath: ADMIN_SOCKET, path: '/metrics', headers, agent: false };
+    const request = http.get(options, (response) => {
+      response.resume().on('end', () => {
+        resolve({ status: response.statusCode ?? 0, ms: performance.now() - began });
+      });
+    });
+    request.on('error', reject);
+  });
+}
+
+/** Scrapes each second while `during` goes on. */
+async function scraped<T>(during: () => Promise<T>): Promise<{ result: T; scrapes: number[] }> {
+  const scrapes: number[] = [];
+  let failure: Error | null = null;
+  const timer = setInterval(() => {
+    scrape().then(
+      ({ status, ms }) => {
+        if (status === 200) scrapes.push(ms);
+        else failure = new VoidRun(`a scrape was answered ${status}`);
+      },
+      (error: Error) => {
+        failure = new VoidRun(error.message);
+      },
+    );
+  }, SCRAPE_MS);
+  try {
+    const result = await during();
+    if (failure !== null) throw failure;
+    return { result, scrapes };
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+run({
+  name: 'admin',
+  question: 'what does the admin endpoint cost a hello world, when it is scraped every second?',
+  pinning: 'each worker to one CPU; the load generator and the main thread not',
+  flags: { rounds: 12, seconds: 4, warmup: 1, connections: 64, workers: 2 },
+  metrics: {
+    throughput: { unit: 'requests/s', digits: 0 },
+    cpu: { unit: 'µs of CPU per request', digits: 2 },
+    p99: { unit: 'ms', digits: 2 },
+    scrape: { unit: 'ms per scrape, the longest', digits: 1 },
+  },
+  variants: ['gyre', 'gyre-admin'],
+  comparisons: (['throughput', 'cpu', 'p99'] as const).map((metric) => ({
+    ...{ metric, of: 'gyre-admin', to: 'gyre' },
+  })),
+  check: checkWrk,
+  measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
+    withServer(variant as SystemName, 'hello', workers, async (server) => {
+      await runWrk(server.port, { connections, seconds: warmup });
+      const before = server.cpuUs();
+      const load = () => runWrk(server.port, { connections, seconds });
+      const { result, scrapes } =
+        variant === 'gyre-admin' ? await scraped(load) : { result: await load(), scrapes: [0] };
+      return {
+        ...{ throughput: result.requestsPerSecond, p99: result.p99Ms },
+        cpu: (server.cpuUs() - before) / result.requests,
+        scrape: Math.max(...scrapes),
+      };
+    }),
+});
