@@ -5,6 +5,7 @@
  */
 import { showAddress } from '../address.js';
 import type { RuntimeState } from '../runtime/api.js';
+import type { SourceInfo } from '../runtime/sources/api.js';
 import { WORKER_STATES } from '../scheduler/layout.js';
 import type { Histogram, ListenerStatus, Status, WorkerStatus } from './status.js';
 
@@ -35,6 +36,10 @@ export type Metric = Described &
 const RUNTIME_STATES: readonly RuntimeState[] = ['starting', 'serving', 'closing', 'closed'];
 
 const JOB_OUTCOMES = ['finished', 'failed', 'crashed', 'cancelled', 'refused'] as const;
+const FIRING_OUTCOMES = {
+  ...{ handled: 'handled', failed: 'failed', lost: 'lost', timedOut: 'timed out' },
+  ...{ unhandled: 'unhandled', cancelled: 'cancelled', skipped: 'skipped' },
+} as const;
 
 type Reading = (worker: WorkerStatus) => number | null;
 
@@ -46,6 +51,26 @@ function ofRuntime(
 ): Metric {
   const sample = (value: number | null) => (value === null ? [] : [{ labels: {}, value }]);
   return { name, type, help, labels: [], read: (status) => sample(read(status)) };
+}
+
+/** One for each source. An emitted event may be called as a source is: their kinds differ. */
+function ofSource(
+  name: string,
+  type: 'counter' | 'gauge',
+  help: string,
+  read: (source: SourceInfo) => Sample[],
+  labels: readonly string[] = [],
+): Metric {
+  return {
+    ...{ name, type, help, labels: ['source', 'kind', ...labels] },
+    read: ({ sources }) =>
+      sources.flatMap((source) =>
+        read(source).map(({ labels: more, value }) => ({
+          labels: { source: source.name, kind: source.kind, ...more },
+          value,
+        })),
+      ),
+  };
 }
 
 function ofWorker(name: string, type: 'counter' | 'gauge', help: string, read: Reading): Metric {
@@ -176,6 +201,26 @@ export const METRICS: readonly Metric[] = [
     'gauge',
     'Threads of the job pool.',
     ({ jobs }) => jobs.threads.length,
+  ),
+  ofSource(
+    'gyre_firings_total',
+    'counter',
+    'Firings of open sources that are over: handled, failed, lost, timed out, unhandled or cancelled; and those that were due and skipped.',
+    (source) =>
+      Object.entries(FIRING_OUTCOMES).map(([key, outcome]) => ({
+        labels: { outcome },
+        value: source[key as keyof typeof FIRING_OUTCOMES],
+      })),
+    ['outcome'],
+  ),
+  ofSource('gyre_firings_waiting', 'gauge', 'Firings that no worker has.', ({ waiting }) => [
+    { labels: {}, value: waiting },
+  ]),
+  ofSource(
+    'gyre_firings_running',
+    'gauge',
+    'Firings that a worker has and has not settled.',
+    ({ running }) => [{ labels: {}, value: running }],
   ),
   {
     ...{ name: 'gyre_worker_info', type: 'gauge', labels: ['worker', 'cpu', 'spare'] },

@@ -110,14 +110,14 @@ export class Readings {
         idleSeconds: idleMs === null ? null : idleMs / 1e3,
       };
     });
-    const { workers, spares, moves, blamed, jobs } = runtime.snapshot();
+    const { workers, spares, moves, blamed, jobs, sources } = runtime.snapshot();
     const { user, system } = process.cpuUsage();
     return {
       schema: SCHEMA,
       takenAtMs: Date.now(),
       ...{ name, version, node: process.version, pid: process.pid },
       ...{ state: runtime.state, ready: runtime.ready, addresses: runtime.addresses },
-      ...{ capabilities: runtime.capabilities, reloads: this.#reloads, blamed, jobs },
+      ...{ capabilities: runtime.capabilities, reloads: this.#reloads, blamed, jobs, sources },
       workers: [
         ...workers.map((row) => this.#worker(row, false, threads)),
         ...spares.map((row) => this.#worker(row, true, threads)),

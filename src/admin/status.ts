@@ -5,11 +5,13 @@
  * Counts and sums are since the runtime was started, and never smaller than before: also of a
  * worker whose thread was replaced. What cannot be known is null.
  */
+
 import type { ListenAddress } from '../protocol.js';
 import type { EndReason, JobsSnapshot, RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
 import type { MoveCount } from '../runtime/moves.js';
+import type { SourceInfo } from '../runtime/sources/api.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
 /** A field that is added does not change it; one that changes its meaning, or goes, does. */
@@ -38,6 +40,8 @@ export interface Status {
   readonly moves: readonly MoveCount[];
   /** The job pool. */
   readonly jobs: JobsSnapshot;
+  /** Open sources, and what was emitted. */
+  readonly sources: readonly SourceInfo[];
   readonly listeners: readonly ListenerStatus[];
   readonly process: ProcessStatus;
 }

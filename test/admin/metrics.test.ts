@@ -290,6 +290,22 @@ t.test('accept queues, and whom they turned away', async (t) => {
   await stuck;
 });
 
+t.test('firings are counted by what became of them', async (t) => {
+  const runtime = await start(t, app('ticking.js'), {
+    ...{ workers: 1, spares: 0, admin: '127.0.0.1:0' },
+  });
+  runtime.on('failure', () => {});
+  runtime.sources.timer({ name: 'tick', everyMs: 1_000_000 });
+  await runtime.sources.emit('job');
+  await t.rejects(runtime.sources.emit('fails'));
+  const text = await metricsOf(runtime);
+  const over = (source: string, kind: string, outcome: string) =>
+    valuesIn(text, `gyre_firings_total{source="${source}",kind="${kind}",outcome="${outcome}"}`);
+  t.same([over('job', 'emit', 'handled'), over('fails', 'emit', 'failed')], [[1], [1]]);
+  t.same([over('tick', 'timer', 'handled'), over('tick', 'timer', 'timed out')], [[0], [0]]);
+  t.same(valuesIn(text, 'gyre_firings_running{source="job",kind="emit"}'), [0]);
+});
+
 t.test('jobs are counted by what became of them', async (t) => {
   const runtime = await start(t, app('http.js'), {
     ...{ workers: 1, spares: 0, admin: '127.0.0.1:0', jobPool: { threads: 1 } },
