@@ -64,9 +64,6 @@ OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, 
 // so again elsewhere.
 bool AtBoundary(int fd, double boundary, bool fresh);
 
-// accept4(2) on a listening socket: a descriptor, or -errno.
-int AcceptOne(int listening_fd);
-
 struct TakeResult {
   int taken = 0;
   int mismatches = 0;     // candidates inside a message after all, which the table now says
@@ -76,7 +73,7 @@ struct TakeResult {
 
 // Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections, then of those
 // that are so new that its loop does not watch them yet, then of its mailbox, then of its
-// accept queues, then, if `idle_from` >= 0, of its idle connections with descriptors from
+// accept queues, of which at most `accept_max`, then, if `idle_from` >= 0, of its idle connections with descriptors from
 // there on, and lets it go on. `never_fd` is a socket that is never
 // readable. Returns 0, -ESRCH (gone) or -ETIMEDOUT (could not be paused): then
 // nothing was taken.
@@ -84,7 +81,7 @@ constexpr int kTakeMax = 256;
 // Entries of the table that one pause looks at for idle connections.
 constexpr int kIdleScanMax = 1024;
 int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
-         int timeout_us, int idle_from, Taken* out, TakeResult* result);
+         int accept_max, int timeout_us, int idle_from, Taken* out, TakeResult* result);
 
 }  // namespace gyre
 

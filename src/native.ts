@@ -42,7 +42,9 @@ interface Addon {
   inPoll(peer: number): boolean;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
+  listen(fd: number, backlog: number): number;
   acceptOne(fd: number): number;
+  watchQueue(fd: number, onReady: () => void): QueueWatch | number;
   createWatcher(slots: number, tickUs: number, onStall: () => void): Watcher | number;
   take(
     peer: number,
@@ -50,6 +52,7 @@ interface Addon {
     shared: NativeShared,
     neverFd: number,
     max: number,
+    acceptMax: number,
     timeoutUs: number,
     idleFrom: number,
     out: Int32Array,
@@ -125,6 +128,21 @@ export interface Ready {
   readonly other: number;
   /** Connections in its mailbox. */
   readonly mail: number;
+}
+
+/**
+ * Calls back, in each iteration of the loop in which connections wait in the accept queue of
+ * a listening socket, while it is started. It owns the descriptor.
+ */
+export interface QueueWatch {
+  /** 0, or -errno: then it is not started. */
+  start(): number;
+  stop(): void;
+  /** As of timers: whether it keeps the loop alive while it is started. */
+  ref(): void;
+  unref(): void;
+  /** Closes the descriptor, too. Nothing may be called after that. */
+  close(): void;
 }
 
 /** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
@@ -350,6 +368,16 @@ export function atBoundary(fd: number, boundary: number, fresh: boolean): boolea
   return helper().atBoundary(fd, boundary, fresh);
 }
 
+/** listen(2) on `fd`, which is bound or listens already; 0 or -errno. */
+export function listen(fd: number, backlog: number): number {
+  return helper().listen(fd, backlog);
+}
+
+/** Watches the accept queue of `fd`, which is the watch's from now on; or -errno. Not started yet. */
+export function watchQueue(fd: number, onReady: () => void): QueueWatch | number {
+  return helper().watchQueue(fd, onReady);
+}
+
 /** Takes a connection from the queue of listening socket `fd`: its descriptor, or -errno. */
 export function acceptOne(fd: number): number {
   return helper().acceptOne(fd);
@@ -362,7 +390,7 @@ export function createWatcher(slots: number, tickUs: number, onStall: () => void
 
 /**
  * Pauses the thread of `peer`, which is `worker`, takes at most `max` things from it, and lets
- * it go on: connections with input, its mailbox, accept queues, and if `idleFrom` is not -1,
+ * it go on: connections with input, its mailbox, accept queues (`acceptMax` at most), and if `idleFrom` is not -1,
  * idle connections with descriptors from there on.
  * Each is 8 words in `out`: kind, fd, old fd or FROM_QUEUE or FROM_MAIL, listener,
  * generation, unused, boundary as a double. `stats` gets mismatches, failures and the pause in
@@ -374,12 +402,24 @@ export function take(
   shared: NativeShared,
   neverFd: number,
   max: number,
+  acceptMax: number,
   timeoutUs: number,
   idleFrom: number,
   out: Int32Array,
   stats: Float64Array,
 ): number {
-  return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
+  return helper().take(
+    peer,
+    worker,
+    shared,
+    neverFd,
+    max,
+    acceptMax,
+    timeoutUs,
+    idleFrom,
+    out,
+    stats,
+  );
 }
 
 /** eax, ebx, ecx and edx of CPUID on the CPU that the caller is on; null where there is none. */

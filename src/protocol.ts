@@ -7,6 +7,7 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { Limits } from './scheduler/limits.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Rings } from './scheduler/neighbourhood.js';
 
@@ -34,6 +35,7 @@ export interface WorkerInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
+  readonly overload: OverloadInit;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -41,6 +43,15 @@ export interface WorkerInit {
   /** One word: how many answers main has posted on `requests`. */
   readonly answered: Int32Array<SharedArrayBuffer>;
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
+}
+
+/** What a worker needs to know when it has enough to do. */
+export interface OverloadInit {
+  readonly limits: Limits;
+  /** What becomes of new connections, and requests, beyond them. */
+  readonly overload: 'wait' | 'refuse';
+  /** Soft limit of the process on descriptors; Infinity where that is not known. */
+  readonly descriptorsMax: number;
 }
 
 /** What a worker needs so that connections can move. */
@@ -127,6 +138,13 @@ export interface SystemFields {
   readonly port?: number | undefined;
 }
 
+/**
+ * - not-listening: nobody accepts for its listener here any more
+ * - full: the server has as many as its own `maxConnections` says
+ * - at-limit: there are as many as the runtime's options say
+ */
+export type WhyUndeliverable = 'not-listening' | 'full' | 'at-limit';
+
 export type FromWorker =
   /** The thread runs and is about to load the entry. */
   | { readonly kind: 'up'; readonly tid: number | null; readonly wakeId: number | null }
@@ -134,11 +152,8 @@ export type FromWorker =
   | { readonly kind: 'ready' }
   /** A server listens, or no longer does, on something that main did not open. */
   | { readonly kind: 'own'; readonly address: ListenAddress; readonly listening: boolean }
-  /**
-   * A connection came for a listener that nobody accepts for here any more, or whose
-   * server has as many as it will take (`full`).
-   */
-  | { readonly kind: 'undeliverable'; readonly entry: Entry; readonly full: boolean }
+  /** A connection came that nobody takes here. */
+  | { readonly kind: 'undeliverable'; readonly entry: Entry; readonly why: WhyUndeliverable }
   /** Something was put into the mailbox of `worker`, which is gone. */
   | { readonly kind: 'left'; readonly worker: number }
   /** A `listen()` failed; the application may or may not handle it. */
@@ -171,6 +186,7 @@ export type ToWorker =
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  readonly limits: Limits;
   readonly tickMs: number;
   /** From when on main hears that a worker stands still, in ms. */
   readonly stalledMs: number;

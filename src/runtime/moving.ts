@@ -3,11 +3,11 @@
  * governor, and sees to it that nothing stays in the mailbox of a worker that has
  * ended. Main thread only.
  */
-import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
-import type { GovernorInit, MovingInit } from '../protocol.js';
+import type { GovernorInit, MovingInit, WhyUndeliverable } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
+import { Capacity, type Limits } from '../scheduler/limits.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
@@ -43,28 +43,27 @@ const GOVERNOR_BACKOFF_MAX_MS = 60_000;
 /** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
 
-/** Descriptors to track where the limit is unknown. */
-const DESCRIPTORS_DEFAULT = 65_536;
-
-/** The soft limit on descriptors of this process: getrlimit(2), RLIMIT_NOFILE. */
-function descriptorLimit(): number {
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
-  return soft > 0 ? soft : DESCRIPTORS_DEFAULT;
-}
-
 export interface MovingOptions {
   readonly name: string;
   /** Of workers and spares: src/runtime/slots.ts. */
   readonly slots: number;
   readonly rings: readonly Rings[];
   readonly scoreboard: Scoreboard;
+  readonly limits: Limits;
+  /** Numbers of descriptors are below this one. */
+  readonly descriptorsMax: number;
   readonly tickMs: number;
   readonly roundMs: number;
   readonly batchMax: number;
   readonly seed: number;
   readonly chaos: boolean;
   readonly stalledMs: number;
+}
+
+/** Who did not take a connection that it was given. */
+export interface SentBack {
+  readonly worker: number;
+  readonly why: WhyUndeliverable;
 }
 
 export interface MovingEvents {
@@ -87,6 +86,7 @@ export class Moving {
   readonly #events: MovingEvents;
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
+  readonly #capacity: Capacity;
   #governor: GovernorThread;
   /** Governors that have died one after the other, each soon after its start. */
   #governorsLost = 0;
@@ -102,12 +102,14 @@ export class Moving {
     this.#options = options;
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
-    this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
+    this.#table = ConnectionTable.create(options.descriptorsMax, misalignmentOf);
+    this.#capacity = new Capacity(options.scoreboard, options.limits);
     const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed, stalledMs } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
     this.#governorInit = {
       ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, stalledMs },
+      limits: options.limits,
       scoreboard: scoreboard.words,
     };
     // Started before the workers: it checks the system while they load.
@@ -233,27 +235,25 @@ export class Moving {
     }
   }
 
-  /**
-   * Gives a connection that is in nobody's hands to a worker that accepts for its listener.
-   * @param full a worker that sent it back, because its server has as many as it will take
-   */
-  deliver(entry: Entry, full: number | null): void {
+  /** Gives a connection that is in nobody's hands to a worker that accepts for its listener. */
+  deliver(entry: Entry, sentBack: SentBack | null): void {
     const { main } = this.#mailboxes;
     const { scoreboard } = this.#options;
     const others = this.#events.workersOf(entry.listener);
-    const refused = full === null ? [] : this.#refusedBy(entry, full);
+    const refused = sentBack?.why === 'full' ? this.#refusedBy(entry, sentBack.worker) : [];
     const accepting = others.filter((worker) => !refused.includes(worker));
     const staying = accepting.filter((worker) => scoreboard.receives(worker));
-    const candidates = (staying.length > 0 ? staying : accepting).toSorted(
-      (a, b) => scoreboard.connections(a) - scoreboard.connections(b),
-    );
+    const candidates = (staying.length > 0 ? staying : accepting)
+      // Whoever is at the limit would send it back again.
+      .filter((worker) => sentBack?.why !== 'at-limit' || this.#capacity.room(worker) > 0)
+      .toSorted((a, b) => scoreboard.connections(a) - scoreboard.connections(b));
     for (const worker of candidates) {
       if (this.#mailboxes.writer(main, worker).put(entry) === 'full') continue;
       this.#wake(worker);
       return;
     }
-    if (candidates.length > 0 || this.#events.awaitsSuccessor()) {
-      setTimeout(() => this.deliver(entry, full), RETRY_MS);
+    if (accepting.length > 0 || this.#events.awaitsSuccessor()) {
+      setTimeout(() => this.deliver(entry, sentBack), RETRY_MS);
       return;
     }
     // Nobody listens there any more, as after server.close(), or everybody is full.

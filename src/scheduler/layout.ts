@@ -28,6 +28,7 @@
  * | SUPERVISOR | STATE        | index      | 0        | index in {@link WORKER_STATES} |
  * | SUPERVISOR | CPU          | CPU number | -1       | CPU it is pinned to, -1: none  |
  * | SUPERVISOR | PEER         | –          | 0        | what wakes its loop, 0: nothing|
+ * | SUPERVISOR | WAKER        | –          | 0        | the same where nothing moves   |
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
  * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
@@ -44,6 +45,9 @@
  * | WORKER     | MESSAGES     | count      | 0        | HTTP messages that have begun  |
  * | WORKER     | ARMED        | –          | 0        | 1: it follows messages; native |
  * | WORKER     | FD_END       | –          | 0        | above its highest descriptor   |
+ * | WORKER     | REQUESTS     | count      | 0        | HTTP requests it has to answer |
+ * | WORKER     | SHED         | count      | 0        | what it refused for overload   |
+ * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -109,7 +113,7 @@
  *
  * Other words of an entry, here and in a mailbox, are spare.
  *
- * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD and CAPACITY)
+ * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, REQUESTS, HELD and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
  * {@link difference}.
  */
@@ -123,7 +127,7 @@ export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
 export const WORKERS_MAX = 1024;
 
 export const HEADER = { VERSION: 0, WORKERS: 1 } as const;
-export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2 } as const;
+export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2, WAKER: 3 } as const;
 export const WORKER = {
   TID: 0,
   LOOPS: 1,
@@ -141,6 +145,9 @@ export const WORKER = {
   MESSAGES: 13,
   ARMED: 14,
   FD_END: 15,
+  REQUESTS: 16,
+  SHED: 17,
+  ACCEPTING: 18,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -170,6 +177,16 @@ export const PAUSE_BUCKETS = 16;
  */
 export const WORKER_STATES = ['empty', 'starting', 'serving', 'draining', 'exited'] as const;
 export type WorkerStateName = (typeof WORKER_STATES)[number];
+
+/**
+ * WORKER.ACCEPTING is an index into this list.
+ *
+ * - accepts: new connections are accepted as they come, or it listens on nothing
+ * - at-limit: they wait in the kernel, because there are as many as there may be
+ * - no-descriptors: they wait, because descriptors or the kernel's memory run out
+ */
+export const ACCEPTING_STATES = ['accepts', 'at-limit', 'no-descriptors'] as const;
+export type AcceptingState = (typeof ACCEPTING_STATES)[number];
 
 /** Rows that hold one worker's GAVE words: one word per recipient, padded to whole rows. */
 function gaveRows(workers: number): number {

@@ -6,6 +6,8 @@
  * second writer of a word, loses counts; nothing here can detect it.
  */
 import {
+  ACCEPTING_STATES,
+  type AcceptingState,
   difference,
   GOVERNOR,
   gaveWord,
@@ -73,9 +75,17 @@ export interface WorkerRow {
   readonly failures: number;
   /** Moves that were decided on and not made: a full mailbox, a thread that could not be paused. */
   readonly refused: number;
+  /** HTTP requests that have begun and are not answered; 0 without `maxOutstanding`. */
+  readonly requests: number;
+  /** Connections and requests that it refused because of `maxConnections` or `maxOutstanding`. */
+  readonly shed: number;
+  /** Whether it accepts new connections, or why they wait in the kernel. */
+  readonly accepting: AcceptingState;
 }
 
 const SERVING = WORKER_STATES.indexOf('serving');
+const EMPTY = WORKER_STATES.indexOf('empty');
+const EXITED = WORKER_STATES.indexOf('exited');
 
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
@@ -144,12 +154,32 @@ export class Scoreboard {
       mismatches: this.#sum(worker + WORKER.MISMATCHES, governor + GOVERNOR.MISMATCHES),
       failures: this.#sum(worker + WORKER.FAILURES, governor + GOVERNOR.FAILURES),
       refused: this.#sum(worker + WORKER.REFUSED, governor + GOVERNOR.REFUSED),
+      requests: Atomics.load(words, worker + WORKER.REQUESTS),
+      shed: Atomics.load(words, worker + WORKER.SHED) >>> 0,
+      accepting: this.accepting(index),
     };
   }
 
   /** Connections that worker `index` has now. */
   connections(index: number): number {
     return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
+  }
+
+  /** HTTP requests that worker `index` has begun and not answered. */
+  requests(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.REQUESTS);
+  }
+
+  /** Whether worker `index` accepts, or why not. */
+  accepting(index: number): AcceptingState {
+    const state = Atomics.load(this.words, workerRow(index) + WORKER.ACCEPTING);
+    return ACCEPTING_STATES[state] ?? 'accepts';
+  }
+
+  /** Whether row `index` is a thread's that has not ended: else its counts are of the past. */
+  lives(index: number): boolean {
+    const state = Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.STATE);
+    return state !== EMPTY && state !== EXITED;
   }
 
   /** Clock of the loop of worker `index` at its last iteration: see {@link stuckMs}. */
@@ -170,6 +200,11 @@ export class Scoreboard {
   /** What wakes the loop of worker `index`; 0 if it has none now. */
   peer(index: number): number {
     return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.PEER);
+  }
+
+  /** What wakes the loop of worker `index`, whether or not connections move; 0: nothing. */
+  waker(index: number): number {
+    return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.WAKER);
   }
 
   /** Whether worker `index` can be given connections: it listens and is not about to end. */
@@ -202,7 +237,7 @@ export class Scoreboard {
 /** What is counted over the whole life of a row, modulo 2^32. */
 const COUNTS = [
   ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
-  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused'],
+  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'shed'],
 ] as readonly (keyof WorkerRow)[];
 
 /** `row` with the counts of `other` added: of threads that had the same worker's other row. */
@@ -277,12 +312,22 @@ export class SupervisorWriter {
     Atomics.store(this.#words, this.#row + SUPERVISOR.CPU, value ?? -1);
   }
 
+  waker(value: number): void {
+    Atomics.store(this.#words, this.#row + SUPERVISOR.WAKER, value);
+  }
+
   /** 0 before what waits in the mailbox of a worker that has ended is taken out. */
   peer(value: number): void {
     // Pairs with the load in deliver() of src/workers/outbox.ts, which says why.
     Atomics.store(this.#words, this.#row + SUPERVISOR.PEER, value);
   }
 }
+
+/** WORKER words that say how things are now, and not what has been. */
+const OF_ONE_THREAD = [
+  ...[WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD, WORKER.ARMED],
+  ...[WORKER.REQUESTS, WORKER.ACCEPTING],
+] as const;
 
 /**
  * Writes WORKER words. The worker that owns the row only: since nobody else
@@ -330,9 +375,7 @@ export class WorkerWriter {
 
   /** A new thread has the row: what an earlier one had is no longer there. */
   begin(tid: number): void {
-    for (const word of [WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD, WORKER.ARMED]) {
-      Atomics.store(this.#words, this.#row + word, 0);
-    }
+    for (const word of OF_ONE_THREAD) Atomics.store(this.#words, this.#row + word, 0);
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);
   }
 
@@ -399,6 +442,20 @@ export class WorkerWriter {
 
   closed(): void {
     this.#add(WORKER.CONNECTIONS, -1);
+  }
+
+  /** So many HTTP requests more to answer, or less. */
+  requests(by: number): void {
+    this.#add(WORKER.REQUESTS, by);
+  }
+
+  /** It refused a connection or a request. */
+  shed(): void {
+    this.#add(WORKER.SHED, 1);
+  }
+
+  accepting(state: AcceptingState): void {
+    Atomics.store(this.#words, this.#row + WORKER.ACCEPTING, ACCEPTING_STATES.indexOf(state));
   }
 
   #add(word: number, by: number): void {

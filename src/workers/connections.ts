@@ -11,21 +11,28 @@ import type { WorkerWriter } from '../scheduler/scoreboard.js';
 
 const CHANNEL = 'net.server.socket';
 
+export interface ConnectionsEvents {
+  /** Follows a new connection; tells whether another worker gave it. */
+  isGiven(socket: Socket): boolean;
+  /** One has closed. */
+  closed(): void;
+}
+
 export class Connections {
   readonly #sockets = new Set<Socket>();
   readonly #row: WorkerWriter;
-  readonly #isGiven: (socket: Socket) => boolean;
+  readonly #events: ConnectionsEvents;
   readonly #closed: (this: Socket) => void;
   #whenNone: (() => void) | undefined;
 
-  /** @param isGiven follows a new connection; tells whether another worker gave it. */
-  constructor(row: WorkerWriter, isGiven: (socket: Socket) => boolean) {
+  constructor(row: WorkerWriter, events: ConnectionsEvents) {
     this.#row = row;
-    this.#isGiven = isGiven;
+    this.#events = events;
     const self = this;
     this.#closed = function () {
       self.#sockets.delete(this);
       self.#row.closed();
+      events.closed();
       if (self.#sockets.size === 0) self.#whenNone?.();
     };
   }
@@ -53,7 +60,7 @@ export class Connections {
   #opened = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
     this.#sockets.add(socket);
-    if (this.#isGiven(socket)) this.#row.received();
+    if (this.#events.isGiven(socket)) this.#row.received();
     else this.#row.accepted();
     socket.once('close', this.#closed);
   };

@@ -80,7 +80,7 @@ export class Departure {
     }
     const generation = this.#table.send(copy, listener, boundary);
     const entry = { kind: EntryKind.CONNECTION, fd: copy, listener, generation, boundary };
-    this.#send({ kind: 'undeliverable', entry, full: false });
+    this.#send({ kind: 'undeliverable', entry, why: 'not-listening' });
     return true;
   }
 

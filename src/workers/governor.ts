@@ -25,6 +25,7 @@ import {
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { Capacity } from '../scheduler/limits.js';
 import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
@@ -83,6 +84,7 @@ class Governor {
   readonly #random: Random;
   readonly #watcher: Watcher;
   readonly #board: Scoreboard;
+  readonly #capacity: Capacity;
   readonly #taken: Int32Array;
   readonly #boundaries: Float64Array;
   readonly #stats = new Float64Array(3);
@@ -102,6 +104,7 @@ class Governor {
     const mailboxes = Mailboxes.attach(init.mailboxes);
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
+    this.#capacity = new Capacity(this.#board, init.limits);
     this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
       send({ kind: 'left', worker }),
     );
@@ -267,6 +270,7 @@ class Governor {
             this.#shared,
             this.#watcher.neverFd,
             max,
+            Math.min(max, this.#capacity.room(recipient)),
             PAUSE_TIMEOUT_US,
             idleFrom,
             this.#taken,

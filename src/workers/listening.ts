@@ -5,15 +5,22 @@
  * net.Server.prototype.listen resolves all its forms (port, host, path, fd, options)
  * and ends in `_listen2(address, port, addressType, backlog, fd, flags)`, which node
  * keeps under that name for those who wrap it, in every line from 20 to 26. The
- * wrapper asks main for a descriptor and calls the original with `{ fd }` semantics,
+ * wrapper asks main for a descriptor and calls the original with a handle over it,
  * so events, their order, `address()` and errors are node's own. An error is
  * produced by giving the original a handle whose `listen` fails with main's errno.
+ *
+ * libuv does not know that the handle listens: connections come through a *door* beside it,
+ * while this worker accepts (accepting.ts). Sockets that main does not have are left to libuv,
+ * which accepts whatever comes.
  */
+import { AsyncResource } from 'node:async_hooks';
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, duplicate, listen, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
+import type { Accepting, Door } from './accepting.js';
+import { Refusal } from './refusal.js';
 
 /** What this file uses of a libuv stream as node wraps it. */
 interface Handle {
@@ -29,7 +36,12 @@ interface Handle {
 
 /** What node:cluster makes handles with; under this name in Node 20 to 26. */
 interface NetInternals {
-  _createServerHandle(address: string, port: number, addressType: number): Handle | number;
+  _createServerHandle(
+    address: string | null,
+    port: number | null,
+    addressType: number | null,
+    fd?: number,
+  ): Handle | number;
 }
 
 /** What this file uses of net.Server beyond its public interface. */
@@ -75,10 +87,13 @@ interface Held {
   /** Main's number of the address: the same in every worker. */
   readonly listener: number;
   readonly handle: Handle;
-  readonly backlog: number;
   readonly moves: boolean;
-  /** Handles over sockets whose workers ceased to listen, by descriptor. */
-  readonly extras: Map<number, Handle>;
+  /** What came in is handed on in the context in which listen() was called, as node has it. */
+  readonly context: AsyncResource;
+  /** Null of a spare. */
+  readonly door: Door | null;
+  /** Doors over sockets whose workers ceased to listen, by descriptor. */
+  readonly extras: Map<number, Door>;
 }
 
 /** Type of a stream handle that is no server: TCPConstants.SOCKET and PipeConstants.SOCKET. */
@@ -114,6 +129,10 @@ function wantsExclusive(first: unknown): boolean {
 export class Listening {
   readonly #transport: ListenTransport | null;
   readonly #events: ListeningEvents;
+  readonly #accepting: Accepting;
+  readonly #refusal = new Refusal();
+  /** Of handles that have just been made to listen. */
+  readonly #doors = new WeakMap<Handle, Door>();
   readonly #originalListen = prototype.listen;
   readonly #originalSetUp = prototype._listen2;
   /** Servers that listen now. */
@@ -128,8 +147,9 @@ export class Listening {
   #ready = false;
 
   /** @param transport null: this thread opens its own sockets. */
-  constructor(transport: ListenTransport | null, events: ListeningEvents) {
+  constructor(transport: ListenTransport | null, accepting: Accepting, events: ListeningEvents) {
     this.#transport = transport;
+    this.#accepting = accepting;
     this.#events = events;
   }
 
@@ -169,17 +189,15 @@ export class Listening {
   adopt(grant: number, fd: number): void {
     const held = this.#held.get(grant);
     if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
-    const handle = this.#openHandle(fd, held.backlog);
-    if (handle === null) {
+    const door = this.#accepting.open(fd);
+    if (typeof door === 'number') {
       closeFd(fd);
       this.#transport?.release(null, [fd]);
       return;
     }
-    const first = held.handle;
-    handle.onconnection = (status, client) => first.onconnection.call(first, status, client);
-    if (held.server._unref) handle.unref();
-    held.extras.set(fd, handle);
-    this.#accepting(held, fd, true);
+    if (held.server._unref) door.unref();
+    held.extras.set(fd, door);
+    this.#enter(held, door);
   }
 
   /** Main's number of the listener that `server` accepts for; null if its connections stay. */
@@ -193,7 +211,7 @@ export class Listening {
    * caller's.
    *
    * @param moved another worker's server has accepted it before: it is not dropped for
-   *   `maxConnections`, within which it was there
+   *   `maxConnections`, its server's or the runtime's, within which it was there
    * @param adopting called just before `fd` becomes a socket's
    */
   accept(
@@ -201,24 +219,27 @@ export class Listening {
     fd: number,
     moved: boolean,
     adopting: () => void,
-  ): 'accepted' | 'not-listening' | 'full' | 'failed' {
+  ): 'accepted' | 'not-listening' | 'full' | 'at-limit' | 'failed' {
     const held = this.#byListener.get(listener);
     if (held === undefined) return 'not-listening';
-    const { server, handle } = held;
+    const { server } = held;
     const { maxConnections } = server;
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
+    const refuses = !moved && this.#accepting.isAtLimit;
+    if (refuses && this.#accepting.overload === 'wait') return 'at-limit';
     const lifted = moved && maxConnections !== undefined;
-    const Stream = handle.constructor as new (type: number) => Handle;
-    const connection = new Stream(CONNECTED);
     adopting();
-    if (connection.open(fd) !== 0) {
-      connection.close();
-      return 'failed';
+    const connection = this.#connected(held, fd);
+    if (connection === null) return 'failed';
+    if (refuses) {
+      this.#accepting.refused();
+      this.#refusal.refuse(server, connection);
+      return 'accepted';
     }
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
-      handle.onconnection.call(handle, 0, connection);
+      this.#serve(held, connection);
     } finally {
       // Unless the application has just set it to something else.
       if (lifted && server.maxConnections === Number.POSITIVE_INFINITY) {
@@ -228,14 +249,26 @@ export class Listening {
     return 'accepted';
   }
 
+  /** A handle over the connected socket `fd`; null if there is none to be had. */
+  #connected({ handle }: Held, fd: number): Handle | null {
+    const Stream = handle.constructor as new (type: number) => Handle;
+    const connection = new Stream(CONNECTED);
+    if (connection.open(fd) === 0) return connection;
+    connection.close();
+    return null;
+  }
+
+  #serve({ handle, context }: Held, connection: Handle): void {
+    context.runInAsyncScope(handle.onconnection, handle, 0, connection);
+  }
+
   /** Main has given such a socket to somebody else again. */
   yield(grant: number, fd: number): void {
     const held = this.#held.get(grant);
-    const handle = held?.extras.get(fd);
-    if (held === undefined || handle === undefined) return; // closed meanwhile, with its server
+    const door = held?.extras.get(fd);
+    if (held === undefined || door === undefined) return; // closed meanwhile, with its server
     held.extras.delete(fd);
-    this.#accepting(held, fd, false);
-    handle.close();
+    this.#leave(held, door);
     this.#transport?.release(null, [fd]);
   }
 
@@ -290,9 +323,8 @@ export class Listening {
       return;
     }
     const standsBy = reply.fd < 0;
-    if (standsBy) server._handle = standByHandle(reply.address);
-    const from = standsBy ? undefined : reply.fd;
-    this.#originalSetUp.call(server, null, null, null, reply.backlog, from, flags);
+    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply.fd);
+    this.#originalSetUp.call(server, null, null, null, reply.backlog, undefined, flags);
     if (server._handle === null) {
       // A socket that cannot listen (a connected one, say): node has closed it and emits why.
       transport.release(reply.grant, standsBy ? [] : [reply.fd]);
@@ -302,42 +334,89 @@ export class Listening {
     this.#hold(server, server._handle, reply);
   }
 
+  /**
+   * A handle over `fd`, whose listen() does what libuv's would do, but watches nothing. Only
+   * descriptors of doors are watched: node closes this handle's when it likes, at the end of a
+   * thread, say, and libuv ends the process if one that is watched was closed.
+   */
+  #listeningHandle(fd: number): Handle {
+    const { _createServerHandle: create } = net as unknown as NetInternals;
+    const handle = create(null, null, null, fd);
+    if (typeof handle === 'number') {
+      closeFd(fd);
+      return failingHandle(handle);
+    }
+    handle.listen = (backlog) => {
+      const error = listen(fd, backlog);
+      if (error < 0) return error;
+      const copy = duplicate(fd);
+      if (copy < 0) return copy;
+      const door = this.#accepting.open(copy);
+      if (typeof door === 'number') {
+        closeFd(copy);
+        return door;
+      }
+      this.#doors.set(handle, door);
+      return 0;
+    };
+    return handle;
+  }
+
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, fd, backlog, ...opened }: Opened): void {
+  #hold(server: Server, handle: Handle, { grant, listener, fd, ...opened }: Opened): void {
     const moves = opened.moves && !this.#staying.has(server);
-    const held: Held = { server, listener, handle, backlog, moves, extras: new Map() };
+    const door = this.#doors.get(handle) ?? null;
+    const context = new AsyncResource('GYRE_LISTENING');
+    const held: Held = { server, listener, handle, moves, context, door, extras: new Map() };
+    const doors = () => [...(door === null ? [] : [door]), ...held.extras.values()];
     this.#held.set(grant, held);
     this.#byListener.set(listener, held);
     if (moves) this.#listenerOf.set(server, listener);
     this.#servers.add(server);
-    this.#accepting(held, fd, true);
-    const before = () => {
-      for (const each of [fd, ...held.extras.keys()]) this.#accepting(held, each, false);
-    };
-    const after = () => {
+    if (door !== null) {
+      if (server._unref) door.unref();
+      this.#enter(held, door);
+    }
+    onClose(handle, () => {
+      for (const each of doors()) this.#leave(held, each);
       this.#held.delete(grant);
       this.#byListener.delete(listener);
       this.#listenerOf.delete(server);
       this.#servers.delete(server);
-      for (const extra of held.extras.values()) extra.close();
-      const fds = [fd, ...held.extras.keys()];
-      this.#transport?.release(
-        grant,
-        fds.filter((each) => each >= 0),
-      );
-    };
-    onClose(handle, after, before);
+      this.#transport?.release(grant, [...(fd < 0 ? [] : [fd]), ...held.extras.keys()]);
+    });
     for (const method of ['ref', 'unref'] as const) {
       const original = handle[method];
       handle[method] = function (this: Handle) {
         original.call(this);
-        for (const extra of held.extras.values()) extra[method]();
+        for (const each of doors()) each[method]();
       };
     }
   }
 
-  #accepting({ listener, moves }: Held, fd: number, on: boolean): void {
-    if (moves && fd >= 0) this.#events.accepting(fd, listener, on);
+  /** Connections come through `door` from now on. */
+  #enter(held: Held, door: Door): void {
+    const { server, listener, moves } = held;
+    if (moves) this.#events.accepting(door.fd, listener, true);
+    this.#accepting.begin(door, {
+      listener: moves ? listener : null,
+      accept: (fd) => {
+        const connection = this.#connected(held, fd);
+        if (connection === null) closeFd(fd);
+        else this.#serve(held, connection);
+      },
+      refuse: (fd) => {
+        const connection = this.#connected(held, fd);
+        if (connection === null) closeFd(fd);
+        else this.#refusal.refuse(server, connection);
+      },
+    });
+  }
+
+  /** No longer. Its descriptor is closed. */
+  #leave({ listener, moves }: Held, door: Door): void {
+    if (moves) this.#events.accepting(door.fd, listener, false);
+    door.close();
   }
 
   /** A socket that this thread opened itself: main only hears of it. */
@@ -348,30 +427,38 @@ export class Listening {
     // Or it is the handle of another server here, of which main knows.
     const known = [...this.#servers].some((other) => other._handle === handle);
     this.#servers.add(server);
-    if (!known) this.#events.own(address, true);
+    if (!known) {
+      this.#events.own(address, true);
+      this.#refuseAbove(server, handle);
+    }
     onClose(handle, () => {
       this.#servers.delete(server);
       if (!known) this.#events.own(address, false);
     });
   }
 
-  /** A listening handle over `fd`, made by node itself, that belongs to no server. */
-  #openHandle(fd: number, backlog: number): Handle | null {
-    const scratch = new net.Server() as Server;
-    scratch.on('error', () => {}); // the caller sees the missing handle
-    this.#originalSetUp.call(scratch, null, null, null, backlog, fd, 0);
-    const handle = scratch._handle;
-    scratch._handle = null;
-    return handle;
+  /** libuv has accepted already what comes through `handle`, so it cannot wait. */
+  #refuseAbove(server: Server, handle: Handle): void {
+    const accepting = this.#accepting;
+    if (accepting.overload !== 'refuse') return;
+    const { onconnection } = handle;
+    const refusal = this.#refusal;
+    handle.onconnection = function (this: Handle, status, client) {
+      if (status !== 0 || !accepting.isAtLimit) {
+        onconnection.call(this, status, client);
+        return;
+      }
+      accepting.refused();
+      refusal.refuse(server, client as Handle);
+    };
   }
 }
 
-/** Calls `after` when `handle` was closed and its descriptor is free, `before` while it is not. */
-function onClose(handle: Handle, after: () => void, before?: () => void): void {
+/** Calls `after` when `handle` was closed and its descriptor is free. */
+function onClose(handle: Handle, after: () => void): void {
   const original = handle.close;
   handle.close = function (this: Handle, callback?: () => void) {
     handle.close = original;
-    before?.();
     original.call(this, callback);
     after();
   };

@@ -5,6 +5,7 @@
  */
 import type { Socket } from 'node:net';
 import { close } from '../native.js';
+import type { WhyUndeliverable } from '../protocol.js';
 import { EntryKind } from '../scheduler/layout.js';
 import type { Entry, MailboxReader } from '../scheduler/mailbox.js';
 import type { Listening } from './listening.js';
@@ -19,19 +20,18 @@ export class Mail {
   readonly #reader: MailboxReader;
   readonly #listening: Listening;
   readonly #tracking: Tracking;
-  readonly #undeliverable: (entry: Entry, full: boolean) => void;
+  readonly #undeliverable: (entry: Entry, why: WhyUndeliverable) => void;
   #adoption: Adoption | null = null;
   #given = false;
 
   /**
-   * @param undeliverable gets a connection whose server no longer listens here, or which
-   *   has as many as it will take (`full`).
+   * @param undeliverable gets a connection that nobody takes here
    */
   constructor(
     reader: MailboxReader,
     listening: Listening,
     tracking: Tracking,
-    undeliverable: (entry: Entry, full: boolean) => void,
+    undeliverable: (entry: Entry, why: WhyUndeliverable) => void,
   ) {
     this.#reader = reader;
     this.#listening = listening;
@@ -66,18 +66,9 @@ export class Mail {
     this.#given = true;
     this.#adoption = moved ? { boundary } : null;
     try {
-      switch (this.#listening.accept(listener, fd, moved, () => this.#tracking.adopting(fd))) {
-        case 'accepted':
-          return;
-        case 'not-listening':
-          this.#undeliverable(entry, false);
-          return;
-        case 'full':
-          this.#undeliverable(entry, true);
-          return;
-        case 'failed':
-          close(fd);
-      }
+      const result = this.#listening.accept(listener, fd, moved, () => this.#tracking.adopting(fd));
+      if (result === 'failed') close(fd);
+      else if (result !== 'accepted') this.#undeliverable(entry, result);
     } finally {
       this.#adoption = null;
       this.#given = false;

@@ -23,6 +23,7 @@ import {
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';
+import type { Capacity } from '../scheduler/limits.js';
 import { chooseMove } from '../scheduler/move.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import { below, type Random } from '../scheduler/random.js';
@@ -74,6 +75,7 @@ export class Rounds {
   readonly #table: ConnectionTable;
   readonly #tracking: Tracking;
   readonly #outbox: Outbox;
+  readonly #capacity: Capacity;
   readonly #waiting: Int32Array;
   /** How long each worker had slept when it was last asked, and when that was, in ms. */
   readonly #slept = new Map<number, { readonly idle: number; readonly at: number }>();
@@ -85,6 +87,7 @@ export class Rounds {
     table: ConnectionTable,
     tracking: Tracking,
     outbox: Outbox,
+    capacity: Capacity,
   ) {
     this.#init = init;
     this.#board = board;
@@ -92,6 +95,7 @@ export class Rounds {
     this.#table = table;
     this.#tracking = tracking;
     this.#outbox = outbox;
+    this.#capacity = capacity;
     // Twice as many as it could give: the older half stays.
     this.#waiting = new Int32Array(COUNTS + 2 * init.batchMax);
   }
@@ -138,7 +142,9 @@ export class Rounds {
     const most = slack === null ? batchMax : Math.min(batchMax, SHORT_MAX);
     const max = Math.min(move.count, most, this.#outbox.room(recipient));
     let given = this.#giveConnections(recipient, max);
-    if (given < max) given += this.#giveAccepted(recipient, max - given);
+    // A connection that moves is none more; one that nobody has accepted is.
+    const left = Math.min(max - given, this.#capacity.room(recipient));
+    if (left > 0) given += this.#giveAccepted(recipient, left);
     if (given === 0) {
       this.#row.refused();
       return;

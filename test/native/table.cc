@@ -266,7 +266,7 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     TakeResult result;
     Shared shared = {world->table.native(), world->mailboxes.native()};
     int error = max == 0 ? -EAGAIN
-                         : Take(id, victim, shared, never[0], max,
+                         : Take(id, victim, shared, never[0], max, max,
                                 chance.OneIn(8) ? 0 : 20000, chance.OneIn(2) ? 0 : -1, taken, &result);
     if (error != 0) {
       if (error == -ETIMEDOUT) counts->timeouts++;

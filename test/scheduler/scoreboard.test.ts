@@ -101,6 +101,7 @@ t.test('a new board says that no worker has started', async (t) => {
     ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0, held: 0 },
     ...{ outstanding: 0, rounds: 0, given: 0, messages: 0, armed: false },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
+    ...{ requests: 0, shed: 0, accepting: 'accepts' },
     pausesByUs: new Array(PAUSE_BUCKETS).fill(0),
   });
   t.equal(board.peer(2), 0);
