@@ -62,7 +62,7 @@ interface Task {
 /** BATCH times one addition. */
 function batchOf({ store, words, at }: Task): () => void {
   if (store === 'row') {
-    const row = new WorkerWriter(words, at, at, at);
+    const row = new WorkerWriter(words, { row: at, gave: at, newcomers: at, taken: at });
     return () => {
       for (let i = 0; i < BATCH; i++) row.accepted();
     };

@@ -103,7 +103,7 @@ export class Moving {
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
     this.#table = ConnectionTable.create(options.descriptorsMax, misalignmentOf);
-    this.#capacity = new Capacity(options.scoreboard, options.limits);
+    this.#capacity = new Capacity(options.scoreboard, options.rings.length, options.limits);
     const { name, scoreboard, tickMs, roundMs, chaos, rings, batchMax, seed, stalledMs } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos };
@@ -245,7 +245,7 @@ export class Moving {
     const staying = accepting.filter((worker) => scoreboard.receives(worker));
     const candidates = (staying.length > 0 ? staying : accepting)
       // Whoever is at the limit would send it back again.
-      .filter((worker) => sentBack?.why !== 'at-limit' || this.#capacity.room(worker) > 0)
+      .filter((worker) => sentBack?.why !== 'at-limit' || this.#capacity.takes(worker))
       .toSorted((a, b) => scoreboard.connections(a) - scoreboard.connections(b));
     for (const worker of candidates) {
       if (this.#mailboxes.writer(main, worker).put(entry) === 'full') continue;
@@ -258,6 +258,7 @@ export class Moving {
     }
     // Nobody listens there any more, as after server.close(), or everybody is full.
     this.#sentBack.delete(entry.fd);
+    scoreboard.supervise(0).arrived();
     this.#table.close(entry.fd);
     close(entry.fd);
   }

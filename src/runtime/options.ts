@@ -137,10 +137,10 @@ export interface RuntimeOptions {
    */
   closing?: 'refuse' | 'serve';
   /**
-   * Most open connections: in all workers together, or what the object says. One that another
-   * worker gave is none more, so a worker may come to have more than its own limit. Workers that
-   * accept in the same instant may exceed the total by one each. 1 to 2,147,483,647, or Infinity:
-   * any number. Default: any number.
+   * Most open connections: in all workers together, or what the object says. One that moves to
+   * another worker is none more, so a worker may come to have more than its own limit, but never
+   * all together more than the sum. Several workers that accept in the same instant may exceed the
+   * total, by some one each. 1 to 2,147,483,647, or Infinity: any number. Default: any number.
    */
   maxConnections?: number | LimitOptions;
   /**

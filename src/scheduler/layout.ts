@@ -29,6 +29,8 @@
  * | SUPERVISOR | CPU          | CPU number | -1       | CPU it is pinned to, -1: none  |
  * | SUPERVISOR | PEER         | –          | 0        | what wakes its loop, 0: nothing|
  * | SUPERVISOR | WAKER        | –          | 0        | the same where nothing moves   |
+ * | SUPERVISOR | ARRIVED      | count      | 0        | connections on their way to it |
+ * |            |              |            |          | that main had to close         |
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
  * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
@@ -48,12 +50,18 @@
  * | WORKER     | REQUESTS     | count      | 0        | HTTP requests it has to answer |
  * | WORKER     | SHED         | count      | 0        | what it refused for overload   |
  * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
+ * | WORKER     | SENT         | count      | 0        | connections it sent on the way |
+ * | WORKER     | ARRIVED      | count      | 0        | and those that arrived here    |
+ * | WORKER     | DROPPED      | count      | 0        | notes of a connection taken    |
+ * |            |              |            |          | that it has read               |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
  * | GOVERNOR   | MISMATCHES   | count      | 0        | not at their boundary after all|
  * | GOVERNOR   | FAILURES     | count      | 0        | system calls that failed       |
  * | GOVERNOR   | REFUSED      | count      | 0        | moves that could not be made   |
+ * | GOVERNOR   | SENT         | count      | 0        | connections it sent to this one|
+ * | GOVERNOR   | TAKEN        | count      | 0        | and it took from this one      |
  * | GOVERNOR   | PAUSES_BY_US | count      | 0        | [i]: pauses shorter than       |
  * |            | [0..15]      |            |          | 2^(i + 3) µs, not 2^(i + 2)    |
  * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
@@ -127,7 +135,7 @@ export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
 export const WORKERS_MAX = 1024;
 
 export const HEADER = { VERSION: 0, WORKERS: 1 } as const;
-export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2, WAKER: 3 } as const;
+export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2, WAKER: 3, ARRIVED: 4 } as const;
 export const WORKER = {
   TID: 0,
   LOOPS: 1,
@@ -148,6 +156,9 @@ export const WORKER = {
   REQUESTS: 16,
   SHED: 17,
   ACCEPTING: 18,
+  SENT: 19,
+  ARRIVED: 20,
+  DROPPED: 21,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -156,6 +167,8 @@ export const GOVERNOR = {
   MISMATCHES: 3,
   FAILURES: 4,
   REFUSED: 5,
+  SENT: 6,
+  TAKEN: 7,
   PAUSES_BY_US: 8,
 } as const;
 export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;

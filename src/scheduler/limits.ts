@@ -2,9 +2,13 @@
  * How many connections and requests there may be, and how many more that leaves. Pure:
  * decides from the scoreboard. Any thread; wait-free.
  *
- * Each worker counts its own, in words that it alone writes, and anybody adds them up. So the
+ * Each worker counts its own, in words that it alone writes, and anybody adds them up. So a
  * sum may be of slightly different moments, and where several workers accept in the same
  * instant each may take the last place. What a worker has itself is exact.
+ *
+ * Connections that move count on their way, too: after a reload half of them may be there. And
+ * where each worker has a limit of its own, all together have the sum of these, or else a
+ * worker could take new ones again and again for those that were taken from it.
  */
 import type { Scoreboard } from './scoreboard.js';
 
@@ -34,43 +38,65 @@ export function isLimited({ total, perWorker }: Limit): boolean {
 export class Capacity {
   readonly limits: Limits;
   readonly #board: Scoreboard;
-  readonly #limited: boolean;
+  /** Rows below this number are of workers that accept by themselves. */
+  readonly #accepting: number;
+  readonly #limitsConnections: boolean;
+  readonly #limitsOutstanding: boolean;
 
-  constructor(board: Scoreboard, limits: Limits) {
+  constructor(board: Scoreboard, accepting: number, limits: Limits) {
     this.#board = board;
+    this.#accepting = accepting;
     this.limits = limits;
-    this.#limited = isLimited(limits.connections) || isLimited(limits.outstanding);
+    this.#limitsConnections = isLimited(limits.connections);
+    this.#limitsOutstanding = isLimited(limits.outstanding);
   }
 
   /** New connections that worker `index` may take now; Infinity without a limit. */
   room(index: number): number {
-    if (!this.#limited) return Number.POSITIVE_INFINITY;
-    const { connections, outstanding } = this.limits;
-    const board = this.#board;
     // Whether another request could be answered, too, is all that is known of it.
-    if (this.#left(outstanding, board.requests(index), (each) => board.requests(each)) <= 0) {
-      return 0;
-    }
-    const left = this.#left(connections, board.connections(index), (each) =>
-      board.connections(each),
-    );
-    return Math.max(left, 0);
+    if (this.excess(index) >= 0) return 0;
+    if (!this.#limitsConnections) return Number.POSITIVE_INFINITY;
+    return Math.max(0, Math.min(this.#ownPlaces(index), this.#places()));
   }
 
-  /** Requests that worker `index` has begun beyond what it may; 0 or less: none. */
+  /**
+   * Whether worker `index` may take a connection that is on its way. Among those of all workers
+   * that one has its place already.
+   */
+  takes(index: number): boolean {
+    return this.excess(index) < 0 && this.#ownPlaces(index) > 0;
+  }
+
+  /** Requests that worker `index` has begun beyond what it may; below 0: so many more may begin. */
   excess(index: number): number {
+    if (!this.#limitsOutstanding) return Number.NEGATIVE_INFINITY;
     const board = this.#board;
-    const { outstanding } = this.limits;
-    return -this.#left(outstanding, board.requests(index), (each) => board.requests(each));
+    const { total, perWorker } = this.limits.outstanding;
+    const excess = board.requests(index) - perWorker;
+    if (total === Number.POSITIVE_INFINITY) return excess;
+    let sum = 0;
+    for (let each = 0; each < board.workers; each++) {
+      if (board.lives(each)) sum += board.requests(each);
+    }
+    return Math.max(excess, sum - total);
   }
 
-  #left({ total, perWorker }: Limit, own: number, count: (index: number) => number): number {
-    const left = perWorker - own;
-    if (total === Number.POSITIVE_INFINITY || left <= 0) return left;
-    let sum = 0;
-    for (let index = 0; index < this.#board.workers; index++) {
-      if (this.#board.lives(index)) sum += count(index);
+  #ownPlaces(index: number): number {
+    const { perWorker } = this.limits.connections;
+    return perWorker - this.#board.connections(index) + this.#board.lost(index);
+  }
+
+  /** In all workers together. */
+  #places(): number {
+    const board = this.#board;
+    const { total, perWorker } = this.limits.connections;
+    let sum = board.inTransit();
+    let workers = 0;
+    for (let each = 0; each < board.workers; each++) {
+      if (!board.lives(each)) continue;
+      sum += board.connections(each) - board.lost(each);
+      if (each < this.#accepting) workers++;
     }
-    return Math.min(left, total - sum);
+    return Math.min(total, perWorker * workers) - sum;
   }
 }

@@ -165,6 +165,32 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
   }
 
+  /**
+   * Connections that worker `index` counts and that were taken from it: it stands still, and does
+   * not know yet.
+   */
+  lost(index: number): number {
+    const taken = Atomics.load(this.words, governorRow(index) + GOVERNOR.TAKEN);
+    const dropped = Atomics.load(this.words, workerRow(index) + WORKER.DROPPED);
+    return Math.max(0, difference(taken, dropped));
+  }
+
+  /**
+   * Connections that are on their way from one worker to another: in a mailbox, or main's hands.
+   * A sum over all rows, which may be of slightly different moments.
+   */
+  inTransit(): number {
+    let count = 0;
+    for (let index = 0; index < this.workers; index++) {
+      const worker = workerRow(index);
+      count += Atomics.load(this.words, worker + WORKER.SENT);
+      count += Atomics.load(this.words, governorRow(index) + GOVERNOR.SENT);
+      count -= Atomics.load(this.words, worker + WORKER.ARRIVED);
+      count -= Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.ARRIVED);
+    }
+    return Math.max(0, count | 0);
+  }
+
   /** HTTP requests that worker `index` has begun and not answered. */
   requests(index: number): number {
     return Atomics.load(this.words, workerRow(index) + WORKER.REQUESTS);
@@ -229,8 +255,11 @@ export class Scoreboard {
 
   /** The worker's own half of its row. */
   own(index: number): WorkerWriter {
-    const gave = gaveWord(this.workers, index, 0);
-    return new WorkerWriter(this.words, workerRow(index), gave, newcomersRow(index));
+    return new WorkerWriter(this.words, {
+      ...{ row: workerRow(index), newcomers: newcomersRow(index) },
+      gave: gaveWord(this.workers, index, 0),
+      taken: governorRow(index) + GOVERNOR.TAKEN,
+    });
   }
 }
 
@@ -283,6 +312,16 @@ export class GovernorWriter {
     this.#add(GOVERNOR.FAILURES, failures);
   }
 
+  /** A connection is on its way to the worker. */
+  sent(): void {
+    this.#add(GOVERNOR.SENT, 1);
+  }
+
+  /** A connection was taken from the worker, which does not know yet. */
+  took(): void {
+    this.#add(GOVERNOR.TAKEN, 1);
+  }
+
   /** A move was decided on and could not be made. */
   refused(): void {
     this.#add(GOVERNOR.REFUSED, 1);
@@ -312,6 +351,12 @@ export class SupervisorWriter {
     Atomics.store(this.#words, this.#row + SUPERVISOR.CPU, value ?? -1);
   }
 
+  /** A connection that was on its way to this worker is closed instead. */
+  arrived(): void {
+    const at = this.#row + SUPERVISOR.ARRIVED;
+    Atomics.store(this.#words, at, (Atomics.load(this.#words, at) + 1) | 0);
+  }
+
   waker(value: number): void {
     Atomics.store(this.#words, this.#row + SUPERVISOR.WAKER, value);
   }
@@ -338,12 +383,22 @@ export class WorkerWriter {
   readonly #row: number;
   readonly #gave: number;
   readonly #newcomers: number;
+  readonly #taken: number;
 
-  constructor(words: Int32Array, row: number, gave: number, newcomers: number) {
+  constructor(
+    words: Int32Array,
+    {
+      row,
+      gave,
+      newcomers,
+      taken,
+    }: Readonly<Record<'row' | 'gave' | 'newcomers' | 'taken', number>>,
+  ) {
     this.#words = words;
     this.#row = row;
     this.#gave = gave;
     this.#newcomers = newcomers;
+    this.#taken = taken;
   }
 
   /** Word indices for the native handles, which write these four. */
@@ -376,6 +431,9 @@ export class WorkerWriter {
   /** A new thread has the row: what an earlier one had is no longer there. */
   begin(tid: number): void {
     for (const word of OF_ONE_THREAD) Atomics.store(this.#words, this.#row + word, 0);
+    // What was taken from the thread before, that has ended with.
+    const taken = Atomics.load(this.#words, this.#taken);
+    Atomics.store(this.#words, this.#row + WORKER.DROPPED, taken);
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);
   }
 
@@ -442,6 +500,21 @@ export class WorkerWriter {
 
   closed(): void {
     this.#add(WORKER.CONNECTIONS, -1);
+  }
+
+  /** A connection is on its way to another worker. */
+  sent(): void {
+    this.#add(WORKER.SENT, 1);
+  }
+
+  /** One that was on its way is here: a connection, or closed. */
+  arrived(): void {
+    this.#add(WORKER.ARRIVED, 1);
+  }
+
+  /** It has heard of a connection that was taken from it. */
+  dropped(): void {
+    this.#add(WORKER.DROPPED, 1);
   }
 
   /** So many HTTP requests more to answer, or less. */

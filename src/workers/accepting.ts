@@ -156,6 +156,11 @@ export class Accepting {
     return this.#capacity.room(this.#init.slot) <= 0;
   }
 
+  /** Whether this worker may take a connection that is on its way to it. */
+  get takesArrivals(): boolean {
+    return this.#capacity.takes(this.#init.slot);
+  }
+
   /** Counts one that was refused. */
   refused(): void {
     this.#row.shed();

@@ -75,7 +75,7 @@ export class Agent {
       closed: () => this.#accepting.eased(),
     });
     const { limits, overload, descriptorsMax } = init.overload;
-    const capacity = new Capacity(board, limits);
+    const capacity = new Capacity(board, init.accepting, limits);
     const { slot } = init;
     this.#accepting = new Accepting({ slot, overload, descriptorsMax }, board, row, capacity);
     this.#outstanding = isLimited(limits.outstanding)
@@ -123,11 +123,15 @@ export class Agent {
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
     const tracking = new Tracking(table, slot, row, (server) => this.#listening.listenerOf(server));
-    const mail = new Mail(mailboxes.reader(slot), this.#listening, tracking, (entry, why) =>
-      send({ kind: 'undeliverable', entry, why }),
-    );
-    const outbox = new Outbox(mailboxes, slot, board, table, (worker) =>
-      send({ kind: 'left', worker }),
+    const mail = new Mail(mailboxes.reader(slot), this.#listening, tracking, {
+      arrived: () => row.arrived(),
+      dropped: () => row.dropped(),
+      undeliverable: (entry, why) => send({ kind: 'undeliverable', entry, why }),
+    });
+    const outbox = new Outbox(
+      ...([mailboxes, slot, board, table] as const),
+      () => row.sent(),
+      (worker) => send({ kind: 'left', worker }),
     );
     const settings = {
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
@@ -137,7 +141,7 @@ export class Agent {
     };
     const rounds = new Rounds(settings, board, row, table, tracking, outbox, capacity);
     this.#accepting.overflow = new Overflow({ slot, accepting }, board, capacity, outbox);
-    const departure = new Departure({ slot, accepting }, board, table, tracking, outbox, send);
+    const departure = new Departure({ slot, accepting }, board, row, table, tracking, outbox, send);
     return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
 

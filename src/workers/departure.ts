@@ -10,7 +10,7 @@ import { close, duplicate } from '../native.js';
 import type { FromWorker } from '../protocol.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { EntryKind } from '../scheduler/layout.js';
-import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { Scoreboard, WorkerWriter } from '../scheduler/scoreboard.js';
 import type { Outbox } from './outbox.js';
 import type { Tracking } from './tracking.js';
 
@@ -19,6 +19,7 @@ export class Departure {
   /** Slots below this number accept by themselves. */
   readonly #accepting: number;
   readonly #board: Scoreboard;
+  readonly #row: WorkerWriter;
   readonly #table: ConnectionTable;
   readonly #tracking: Tracking;
   readonly #outbox: Outbox;
@@ -27,6 +28,7 @@ export class Departure {
   constructor(
     who: { readonly slot: number; readonly accepting: number },
     board: Scoreboard,
+    row: WorkerWriter,
     table: ConnectionTable,
     tracking: Tracking,
     outbox: Outbox,
@@ -35,6 +37,7 @@ export class Departure {
     this.#slot = who.slot;
     this.#accepting = who.accepting;
     this.#board = board;
+    this.#row = row;
     this.#table = table;
     this.#tracking = tracking;
     this.#outbox = outbox;
@@ -78,6 +81,7 @@ export class Departure {
       this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary);
       return true;
     }
+    this.#row.sent();
     const generation = this.#table.send(copy, listener, boundary);
     const entry = { kind: EntryKind.CONNECTION, fd: copy, listener, generation, boundary };
     this.#send({ kind: 'undeliverable', entry, why: 'not-listening' });

@@ -104,9 +104,11 @@ class Governor {
     const mailboxes = Mailboxes.attach(init.mailboxes);
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
-    this.#capacity = new Capacity(this.#board, init.limits);
-    this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
-      send({ kind: 'left', worker }),
+    this.#capacity = new Capacity(this.#board, init.rings.length, init.limits);
+    this.#outbox = new Outbox(
+      ...([mailboxes, mailboxes.governor, this.#board, connections] as const),
+      (worker) => this.#board.governor(worker).sent(),
+      (worker) => send({ kind: 'left', worker }),
     );
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({
@@ -298,6 +300,7 @@ class Governor {
       }
       this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary);
       if (oldFd === FROM_QUEUE) continue;
+      row.took();
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }

@@ -226,7 +226,7 @@ export class Listening {
     const { maxConnections } = server;
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
-    const refuses = !moved && this.#accepting.isAtLimit;
+    const refuses = !moved && !this.#accepting.takesArrivals;
     if (refuses && this.#accepting.overload === 'wait') return 'at-limit';
     const lifted = moved && maxConnections !== undefined;
     adopting();

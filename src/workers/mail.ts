@@ -16,27 +16,28 @@ const ENTRIES_PER_TURN = 64;
 
 const scheduleImmediate = setImmediate;
 
+export interface MailEvents {
+  /** A connection is here: it is on its way no longer. */
+  arrived(): void;
+  /** A connection of this worker was taken by the governor. */
+  dropped(): void;
+  /** Gets a connection that nobody takes here. */
+  undeliverable(entry: Entry, why: WhyUndeliverable): void;
+}
+
 export class Mail {
   readonly #reader: MailboxReader;
   readonly #listening: Listening;
   readonly #tracking: Tracking;
-  readonly #undeliverable: (entry: Entry, why: WhyUndeliverable) => void;
+  readonly #events: MailEvents;
   #adoption: Adoption | null = null;
   #given = false;
 
-  /**
-   * @param undeliverable gets a connection that nobody takes here
-   */
-  constructor(
-    reader: MailboxReader,
-    listening: Listening,
-    tracking: Tracking,
-    undeliverable: (entry: Entry, why: WhyUndeliverable) => void,
-  ) {
+  constructor(reader: MailboxReader, listening: Listening, tracking: Tracking, events: MailEvents) {
     this.#reader = reader;
     this.#listening = listening;
     this.#tracking = tracking;
-    this.#undeliverable = undeliverable;
+    this.#events = events;
   }
 
   /** Reads what has come. */
@@ -58,6 +59,7 @@ export class Mail {
 
   #take = (entry: Entry): void => {
     if (entry.kind === EntryKind.DROP) {
+      this.#events.dropped();
       this.#tracking.drop(entry.fd, entry.generation);
       return;
     }
@@ -66,9 +68,14 @@ export class Mail {
     this.#given = true;
     this.#adoption = moved ? { boundary } : null;
     try {
-      const result = this.#listening.accept(listener, fd, moved, () => this.#tracking.adopting(fd));
+      const adopting = () => {
+        // Before the table says so: of one that is not in transit main counts nothing any more.
+        this.#events.arrived();
+        this.#tracking.adopting(fd);
+      };
+      const result = this.#listening.accept(listener, fd, moved, adopting);
       if (result === 'failed') close(fd);
-      else if (result !== 'accepted') this.#undeliverable(entry, result);
+      else if (result !== 'accepted') this.#events.undeliverable(entry, result);
     } finally {
       this.#adoption = null;
       this.#given = false;

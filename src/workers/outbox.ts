@@ -23,10 +23,12 @@ export class Outbox {
   readonly #writers: readonly MailboxWriter[];
   readonly #board: Scoreboard;
   readonly #table: ConnectionTable;
+  readonly #sent: (recipient: number) => void;
   readonly #left: (recipient: number) => void;
 
   /**
    * @param giver its number among the givers of `mailboxes`
+   * @param sent counts a connection that is about to be on its way to `recipient`
    * @param left asks main to take out what is in the mailbox of `recipient`, which is gone
    */
   constructor(
@@ -34,6 +36,7 @@ export class Outbox {
     giver: number,
     board: Scoreboard,
     table: ConnectionTable,
+    sent: (recipient: number) => void,
     left: (recipient: number) => void,
   ) {
     this.#writers = Array.from({ length: mailboxes.workers }, (_, recipient) =>
@@ -41,6 +44,7 @@ export class Outbox {
     );
     this.#board = board;
     this.#table = table;
+    this.#sent = sent;
     this.#left = left;
   }
 
@@ -51,6 +55,7 @@ export class Outbox {
 
   /** Sends `fd`, which the caller has just made. There must be {@link room}. */
   connection(recipient: number, kind: Sent, fd: number, listener: number, boundary: number): void {
+    this.#sent(recipient);
     const generation = this.#table.send(fd, listener, boundary);
     this.#writer(recipient).put({ kind, fd, listener, generation, boundary });
   }

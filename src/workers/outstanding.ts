@@ -12,7 +12,6 @@ import type { Server, Socket } from 'node:net';
 import type { Capacity } from '../scheduler/limits.js';
 import type { WorkerWriter } from '../scheduler/scoreboard.js';
 import { RETRY_AFTER_S } from './refusal.js';
-import { Waiting } from './waiting.js';
 
 const START = 'http.server.request.start';
 const FINISH = 'http.server.response.finish';
@@ -72,7 +71,8 @@ export class Outstanding {
 
   /** `server` is about to listen. */
   guard(server: Server): void {
-    if (!this.#refuses || this.#guarded.has(server) || !Waiting.worksFor(server)) return;
+    // Only those of HTTP have such a property.
+    if (!this.#refuses || this.#guarded.has(server) || !('requestTimeout' in server)) return;
     this.#guarded.add(server);
     const self = this;
     const emit = server.emit as (this: Server, ...args: unknown[]) => boolean;

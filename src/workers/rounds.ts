@@ -142,9 +142,7 @@ export class Rounds {
     const most = slack === null ? batchMax : Math.min(batchMax, SHORT_MAX);
     const max = Math.min(move.count, most, this.#outbox.room(recipient));
     let given = this.#giveConnections(recipient, max);
-    // A connection that moves is none more; one that nobody has accepted is.
-    const left = Math.min(max - given, this.#capacity.room(recipient));
-    if (left > 0) given += this.#giveAccepted(recipient, left);
+    if (given < max) given += this.#giveAccepted(recipient, max - given);
     if (given === 0) {
       this.#row.refused();
       return;
@@ -189,11 +187,13 @@ export class Rounds {
     for (let i = 0; i < listeners && given < max; i++) {
       const listening = this.#waiting[COUNTS + connections + i] as number;
       const { listener } = this.#table.read(listening);
-      while (given < max) {
+      // A connection that moves is none more; one that nobody has accepted is.
+      while (given < max && this.#capacity.room(recipient) > 0) {
         const fd = acceptOne(listening);
         if (fd < 0) break; // the queue is empty; or EMFILE, which the next accept() reports
         this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0);
         given++;
+        if (fd >= this.#table.movableMax) return given;
       }
     }
     return given;
