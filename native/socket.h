@@ -27,6 +27,12 @@ int OpenTcp(const char* address, int port, int family, int flags, int backlog);
 // `path` that begins with NUL is in Linux's abstract namespace.
 int OpenUnix(const std::string& path, int backlog);
 
+// listen(2) on a socket that is bound, or listens already: then `backlog` changes.
+int Listen(int fd, int backlog);
+
+// Takes a connection, non-blocking, from the accept queue of a listening socket.
+int AcceptOne(int listening_fd);
+
 int Duplicate(int fd);
 int Close(int fd);
 

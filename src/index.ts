@@ -30,7 +30,7 @@ export type {
 } from './runtime/api.js';
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
-export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
+export type { LimitOptions, RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { WorkerRow } from './scheduler/scoreboard.js';
 export type { Topology } from './scheduler/topology.js';

@@ -5,7 +5,7 @@
 import { EventEmitter } from 'node:events';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
-import type { FromWorker, ToWorker } from './protocol.js';
+import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
 import type { InlineFactory } from './runtime/runtime.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
 import type { WorkerStateName } from './scheduler/layout.js';
@@ -30,7 +30,12 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
 
-  constructor(entry: string, args: readonly string[], scoreboard: Scoreboard) {
+  constructor(
+    entry: string,
+    args: readonly string[],
+    scoreboard: Scoreboard,
+    overload: OverloadInit,
+  ) {
     super();
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
@@ -41,6 +46,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       ...{ slot: 0, accepting: 1 },
       scoreboard: scoreboard.words,
       moving: null, // there is nobody to move to
+      overload,
       transport: null,
       send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread
@@ -119,5 +125,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = ({ entry, args }, scoreboard) =>
-  new InlineWorker(entry, args, scoreboard);
+export const inline: InlineFactory = ({ entry, args }, scoreboard, overload) =>
+  new InlineWorker(entry, args, scoreboard, overload);

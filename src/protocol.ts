@@ -7,6 +7,7 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { Limits } from './scheduler/limits.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
 
@@ -34,6 +35,7 @@ export interface WorkerInit {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   /** Null where connections do not move. */
   readonly moving: MovingInit | null;
+  readonly overload: OverloadInit;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -41,6 +43,15 @@ export interface WorkerInit {
   /** One word: how many answers main has posted on `requests`. */
   readonly answered: Int32Array<SharedArrayBuffer>;
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
+}
+
+/** What a worker needs to know when it has enough to do. */
+export interface OverloadInit {
+  readonly limits: Limits;
+  /** What becomes of new connections, and requests, beyond them. */
+  readonly overload: 'wait' | 'refuse';
+  /** Soft limit of the process on descriptors; Infinity where that is not known. */
+  readonly descriptorsMax: number;
 }
 
 /** What a worker needs so that connections can move. */
@@ -171,6 +182,7 @@ export type ToWorker =
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  readonly limits: Limits;
   readonly tickMs: number;
   /** From when on main hears that a worker stands still, in ms. */
   readonly stalledMs: number;

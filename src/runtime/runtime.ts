@@ -9,7 +9,14 @@ import os from 'node:os';
 import { inspect } from 'node:util';
 import { GyreError, workerError } from '../errors.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
-import type { ListenAddress, Repinning, Reply, Request, SoftPinsInit } from '../protocol.js';
+import type {
+  ListenAddress,
+  OverloadInit,
+  Repinning,
+  Reply,
+  Request,
+  SoftPinsInit,
+} from '../protocol.js';
 import { type Neighbours, type Rings, ringsFor, withTwins } from '../scheduler/neighbourhood.js';
 import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
 import type {
@@ -31,9 +38,16 @@ import {
   without,
 } from './capabilities.js';
 import { Listeners } from './listeners.js';
-import { cpuQuota } from './machine.js';
+import { cpuQuota, descriptorLimit } from './machine.js';
 import { Moving } from './moving.js';
-import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
+import {
+  durationMs,
+  entryPath,
+  hasLimit,
+  integerIn,
+  listenerAt,
+  type ResolvedOptions,
+} from './options.js';
 import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
@@ -45,7 +59,11 @@ import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
-export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) => WorkerHandle;
+export type InlineFactory = (
+  options: ResolvedOptions,
+  scoreboard: Scoreboard,
+  overload: OverloadInit,
+) => WorkerHandle;
 
 /** How long a worker must have stood still before the governor tells: it may be a hang. */
 const STALLED_MS = 100;
@@ -66,6 +84,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
   readonly #blame: Blame | null;
+  readonly #overload: OverloadInit;
   readonly #spares: Spares;
   readonly #inherited: readonly number[] | null;
   /** How many workers are started; `resize()` changes it. */
@@ -142,6 +161,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.emit('stall', { worker: this.#infoOf(worker), stack }),
         )
       : null;
+    const { maxConnections: connections, maxOutstanding: outstanding, overload } = options;
+    const descriptorsMax = descriptorLimit();
+    this.#overload = { limits: { connections, outstanding }, overload, descriptorsMax };
     this.#moving = this.#makeMoving(withTwins(rings), topology);
   }
 
@@ -222,7 +244,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
   async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
-    const make = () => this.#join(inline(options, this.#scoreboard));
+    const make = () => this.#join(inline(options, this.#scoreboard, this.#overload));
     try {
       const ready: Promise<void>[] = [];
       for (let index = 0; index < this.#count; index++) {
@@ -261,6 +283,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         ...{ ...rest, name, slots, rings, scoreboard: this.#scoreboard },
         stalledMs: this.#blame === null ? STALLED_MS : BLAME_MS,
         softPins: this.#softPins(topology),
+        ...{ limits: this.#overload.limits, descriptorsMax: this.#overload.descriptorsMax },
       },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
@@ -388,6 +411,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ count: this.#count, entry: this.#entry, inherited: this.#inherited },
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
+          overload: this.#overload,
           env: environment(env),
         },
         (request) => this.#answer(slot, request),
@@ -635,6 +659,10 @@ export async function startRuntime(
 ): Promise<Runtime> {
   const capabilities = capabilitiesFor(options);
   requireCapabilities(capabilities, options.require);
+  // Without it a worker opens its own sockets.
+  if (options.overload === 'wait' && hasLimit(options)) {
+    requireCapabilities(capabilities, ['native']);
+  }
   const inherited = capabilities.pin.available ? affinity() : null;
   const parallelism = os.availableParallelism();
   const topology = inherited === null ? null : readTopology();

@@ -17,6 +17,7 @@ import { affinity, setAffinity } from '../native.js';
 import type {
   FromWorker,
   MovingInit,
+  OverloadInit,
   Reply,
   Request,
   TerminalShape,
@@ -54,6 +55,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly overload: OverloadInit;
 }
 
 /**
@@ -125,6 +127,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
+      overload: plan.overload,
       sharesListeners: plan.sharesListeners,
       control: control.port2,
       requests: requests.port2,
@@ -162,6 +165,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       }
       this.#control.close();
       requests.port1.close();
+      this.#row.waker(0);
+      this.#row.buried();
       this.#setState('exited');
       this.#exit = { code, error: this.#error };
       this.emit('exit', this.#exit);
@@ -228,6 +233,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       case 'up':
         this.tid = message.tid;
         this.wakeId = message.wakeId;
+        this.#row.waker(message.wakeId ?? 0);
         break;
       case 'ready':
         if (this.#state === 'starting') this.#setState('serving');

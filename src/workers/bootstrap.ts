@@ -41,6 +41,7 @@ const agent = new Agent({
   ...{ slot, accepting },
   scoreboard: init.scoreboard,
   moving: init.moving,
+  overload: init.overload,
   transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
   send,
   deliver: (signal) => signals.deliver(signal),

@@ -5,6 +5,7 @@
 // Claims:
 // - a client gets each byte back once and in order, whoever serves it;
 // - a connection whose owner holds it is not taken;
+// - what was taken and accepted is counted as such;
 // - what a note speaks of is what it was sent for: a connection in transit is adopted,
 //   and only what was taken is dropped;
 // - no access to the table is a data race (ThreadSanitizer), though most are plain.
@@ -256,6 +257,8 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, never) != 0) Violation("socketpair: %d", errno);
   int governor = kWorkers;
   MailboxWriter writers[] = {{&world->mailboxes, governor, 0}, {&world->mailboxes, governor, 1}};
+  int32_t places = 0;
+  int32_t lost = 0;
   while (!world->stopping.load(std::memory_order_relaxed)) {
     world->watch.Step(kWorkers);
     int victim = chance.Below(kWorkers);
@@ -266,7 +269,7 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     TakeResult result;
     Shared shared = {world->table.native(), world->mailboxes.native()};
     int error = max == 0 ? -EAGAIN
-                         : Take(id, victim, shared, never[0], max,
+                         : Take(id, victim, shared, never[0], max, {&places, INT32_MAX, max, &lost},
                                 chance.OneIn(8) ? 0 : 20000, chance.OneIn(2) ? 0 : -1, taken, &result);
     if (error != 0) {
       if (error == -ETIMEDOUT) counts->timeouts++;
@@ -292,6 +295,8 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     // Let the connections get somewhere in between.
     if (chance.OneIn(2)) poll(nullptr, 0, 1);
   }
+  if (places != counts->accepted) Violation("%d places for %lld accepted", places, (long long)counts->accepted);
+  if (lost != counts->moved) Violation("%d lost, %lld moved", lost, (long long)counts->moved);
   close(never[0]);
   close(never[1]);
   world->watch.End(kWorkers);

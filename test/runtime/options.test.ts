@@ -85,6 +85,18 @@ const NOT_OBJECTS = [null, 'text', 1, true, [], new Map(), new Date(), () => {}]
 /** No JSON, and nothing that String() takes. */
 const UNPRINTABLE = Object.assign(Object.create(null), { big: 1n });
 
+const LIMIT_VALUES = {
+  right: [
+    ...[undefined, 1, TIMER_MS_MAX, Infinity, {}, { total: 1, perWorker: Infinity }],
+    ...[{ total: undefined }, { perWorker: 1 }],
+  ],
+  wrong: [
+    ...[null, '2', true, [2], 2n, Symbol('two'), () => 2, Number.NaN],
+    ...[0, -1, 1.5, -Infinity, TIMER_MS_MAX + 1],
+    ...[...NOT_NUMBERS, 0, 1.5].flatMap((count) => [{ total: count }, { perWorker: count }]),
+  ],
+};
+
 /** Values of each option that are right, and those that are wrong by type or range. */
 const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] }> = {
   entry: {
@@ -192,6 +204,12 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
     right: [undefined, true, false],
     wrong: [null, 0, 1, '', 'true', {}],
   },
+  maxConnections: LIMIT_VALUES,
+  maxOutstanding: LIMIT_VALUES,
+  overload: {
+    right: [undefined, 'wait', 'refuse'],
+    wrong: [null, true, '', 'drop', 1],
+  },
   listeners: {
     right: [
       ...[
@@ -245,6 +263,7 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { entry: NOWHERE, '': undefined },
     { entry: NOWHERE, resourceLimits: { maxHeap: 16 } },
     { entry: NOWHERE, scheduler: { tick: 1 } },
+    { entry: NOWHERE, maxConnections: { all: 1 } },
   ]) {
     t.equal(codeThrown(unknown), 'ERR_GYRE_OPTION_UNKNOWN');
   }
@@ -253,6 +272,8 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { workers: 'inline', pin: [0] },
     { workers: 'inline', resourceLimits: { stackSizeMb: 4 } },
     { workers: 'inline', env: {} },
+    { workers: 'inline', maxConnections: 1 },
+    { workers: 'inline', maxOutstanding: { perWorker: 1 }, overload: 'wait' },
   ]) {
     t.equal(codeThrown({ entry: NOWHERE, ...pair }), 'ERR_GYRE_OPTION_CONFLICT');
   }
@@ -274,6 +295,8 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
     maxWorkers: null,
+    maxConnections: { total: Infinity, perWorker: Infinity },
+    maxOutstanding: { total: Infinity, perWorker: Infinity },
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);
