@@ -7,7 +7,7 @@ import { runSeries } from './series.js';
 
 const BENCHMARKS = [
   ...['hello', 'memory', 'startup', 'false-sharing'],
-  ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle'],
+  ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'overload'],
 ];
 
 const { values } = parseArgs({

@@ -33,6 +33,9 @@ import { Reserve } from './reserve.js';
 /** How soon it looks again whether there is room, in ms. No evidence for more or less. */
 const RETRY_MS = 25;
 
+/** Most connections that are refused in one turn of the loop. No evidence for more or less. */
+const REFUSALS_PER_TURN = 64;
+
 const { errno } = constants;
 
 /**
@@ -252,10 +255,14 @@ export class Accepting {
       this.#wait('at-limit');
       return;
     }
-    const fd = this.#take(door);
-    if (fd < 0) return;
-    this.refused();
-    entrance.refuse(fd);
+    // More than one, unlike of those that are served: they cost little, and whoever waits to be told
+    // while this worker is busy could as well ask somebody else.
+    for (let i = 0; i < REFUSALS_PER_TURN; i++) {
+      const fd = this.#take(door);
+      if (fd < 0) return;
+      this.refused();
+      entrance.refuse(fd);
+    }
   }
 
   /** The next connection, or -errno. */

@@ -481,6 +481,7 @@ function standByHandle(address: ListenAddress): Handle {
   const close = handle.close;
   return Object.assign(handle, {
     listen: () => 0,
+    fchmod: () => 0, // the mode of a socket file is the workers' affair
     getsockname: (out: object) => {
       if (address.family !== 'unix') Object.assign(out, address);
       return 0;

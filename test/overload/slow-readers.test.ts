@@ -1,0 +1,63 @@
+/**
+ * Clients that ask and do not read cost bounded memory, and others are served meanwhile.
+ */
+import net from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
+import t, { type Test } from 'tap';
+import { type Facts, type Host, total } from '../moving/host.js';
+import { HOST, portOf } from '../moving/stalling.js';
+import { Crowd, residentMb, startLoaded } from './crowd.js';
+
+const READERS = 64;
+
+/** What one of them may cost the process, kernel buffers not counted. Measured: well below 0.3 MB. */
+const EACH_MB = 1;
+
+t.setTimeout(60_000); // of all tests in this file together
+
+/** So many connections that send `asks` and read nothing. */
+function readers(t: Test, facts: Facts, asks: string): void {
+  for (let i = 0; i < READERS; i++) {
+    const socket = net.connect({ host: HOST, port: portOf(facts) });
+    t.teardown(() => socket.destroy());
+    socket.on('error', () => {});
+    socket.pause();
+    socket.write(asks);
+  }
+}
+
+/** Resolves when the process has ceased to grow, with its size; bounded. */
+async function settledMb(host: Host): Promise<number> {
+  let before = 0;
+  for (let i = 0; i < 50; i++) {
+    const now = residentMb(host.pid);
+    if (Math.abs(now - before) < 1) return now;
+    before = now;
+    await sleep(200);
+  }
+  return before;
+}
+
+for (const [what, asks] of [
+  ['an endless answer', 'GET /endless HTTP/1.1\r\nHost: localhost\r\n\r\n'],
+  ['thousands of pipelined answers', 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n'.repeat(20_000)],
+] as const) {
+  t.test(`${READERS} clients that do not read ${what}`, async (t) => {
+    const host = await startLoaded(t);
+    const crowd = new Crowd(t, await host.facts());
+    crowd.join(8);
+    t.ok(await crowd.when(() => crowd.served.length === 8));
+    const before = await settledMb(host);
+    readers(t, await host.facts(), asks);
+    await host.factsWhen((facts) => total(facts, 'connections') === READERS + 8);
+    const after = await settledMb(host);
+    t.comment(`${Math.round(after - before)} MB more`);
+    t.ok(after - before < READERS * EACH_MB, `${Math.round(after - before)} MB more`);
+    const answers = await Promise.all(crowd.clients.map(({ connection }) => connection.ask('/')));
+    t.ok(
+      answers.every(({ status }) => status === 200),
+      'others are served',
+    );
+    await host.close(t, 0);
+  });
+}
