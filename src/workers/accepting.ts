@@ -72,6 +72,7 @@ export class Door {
   readonly fd: number;
   readonly #watch: QueueWatch;
   readonly #closed: (door: Door) => void;
+  #isOpen = true;
   #referenced = true;
   #entrance: Entrance | null = null;
 
@@ -114,16 +115,17 @@ export class Door {
 
   ref(): void {
     this.#referenced = true;
-    this.#watch.ref();
+    if (this.#isOpen) this.#watch.ref();
   }
 
   unref(): void {
     this.#referenced = false;
-    this.#watch.unref();
+    if (this.#isOpen) this.#watch.unref();
   }
 
-  /** Closes its descriptor, too. */
+  /** Closes its descriptor, too. The application may still call ref() or unref(). */
   close(): void {
+    this.#isOpen = false;
     this.#closed(this);
     this.#watch.close();
   }

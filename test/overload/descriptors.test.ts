@@ -102,6 +102,8 @@ t.test('the application has every descriptor, and gives them back', async (t) =>
     t.same(crowd.failed, []);
     rmSync(file);
     crowd.leave([taker as Client, ...others]);
+    // Their descriptors are free, and not only about to be.
+    await host.factsWhen((facts) => total(facts, 'connections') === 0);
   }
   t.comment(`after ${delays.map((ms) => Math.round(ms)).join(', ')} ms`);
   t.ok(median(delays) < 200, 'soon after descriptors came free');

@@ -14,9 +14,6 @@ import { type Client, Crowd, startLoaded } from './crowd.js';
 
 t.setTimeout(200_000); // of all tests in this file together
 
-/** Two workers may take the last place in the same instant, and a governor for one of them. */
-const SLACK = 3;
-
 function shed({ snapshot }: Facts): number {
   return snapshot.workers.reduce((sum, row) => sum + row.shed, 0);
 }
@@ -46,13 +43,13 @@ for (const move of [true, false]) {
     t.ok(await crowd.when(() => crowd.served.length >= 16));
     await sleep(200);
     const facts = await host.facts();
-    t.ok(total(facts, 'connections') <= 16 + SLACK, `${total(facts, 'connections')} of 16`);
+    t.ok(total(facts, 'connections') <= 16, `${total(facts, 'connections')} of 16`);
     t.equal(crowd.served.length, total(facts, 'connections'));
     const byWorker = facts.snapshot.workers.map(({ accepting }) => accepting);
     t.same(byWorker, ['at-limit', 'at-limit']);
     await turnOver(t, crowd, async () => {
       const now = total(await host.facts(), 'connections');
-      if (now > 16 + SLACK) t.fail(`${now} of 16`);
+      if (now > 16) t.fail(`${now} of 16`);
     });
     t.same(crowd.failed, [], 'all are served in the end, whichever queue they wait in');
     t.equal(shed(await host.facts()), 0);
@@ -92,11 +89,11 @@ t.test('of each worker, they wait only when no other has room', async (t) => {
   crowd.join(16);
   await sleep(200);
   const open = total(await host.facts(), 'connections');
-  t.ok(open <= 16 + SLACK, `${open} of 16`);
+  t.ok(open <= 16, `${open} of 16`);
   t.equal(crowd.waiting.length, 32 - open, 'more wait');
   await turnOver(t, crowd, async () => {
     const now = total(await host.facts(), 'connections');
-    if (now > 16 + SLACK) t.fail(`${now} of 16`);
+    if (now > 16) t.fail(`${now} of 16`);
   });
   t.same(crowd.failed, []);
   crowd.close();
@@ -182,7 +179,9 @@ t.test('a server that speaks something else closes the connection', async (t) =>
   t.equal((await connect()).isServed, false);
   served[0]?.socket.destroy();
   await host.factsWhen((facts) => total(facts, 'connections') === 1);
-  t.equal((await connect()).isServed, true);
+  const last = await connect();
+  t.equal(last.isServed, true);
+  for (const { socket } of [...served, last]) socket.destroy();
   await host.close(t);
 });
 
@@ -236,22 +235,26 @@ for (const perWorker of [true, false]) {
   });
 
   t.test(`requests ${perWorker ? 'of each worker' : 'in total'}, they get 503`, async (t) => {
-    const host = await startLoaded(t, { maxOutstanding: max, overload: 'refuse' });
+    const scheduler = { move: false };
+    const host = await startLoaded(t, { maxOutstanding: max, overload: 'refuse', scheduler });
     const crowd = new Crowd(t, await host.facts());
     crowd.join(40);
     t.ok(await crowd.when(() => crowd.served.length === 40), 'connections are not limited');
+    const each = (await host.facts()).snapshot.workers.map(({ connections }) => connections);
+    // The kernel's hash may have given one of them fewer than it may have.
+    const begun = perWorker ? each.reduce((sum, count) => sum + Math.min(count, 4), 0) : 8;
     const file = path.join(folder(t), 'go');
     const answers = crowd.clients.map(async ({ connection }) => {
       const { status, headers } = await connection.ask(`/hold?until=${encodeURIComponent(file)}`);
       return { status, retry: headers['retry-after'], connection: headers.connection };
     });
-    await host.factsWhen((facts) => shed(facts) >= 32);
-    t.equal(requests(await host.facts()), 8);
+    await host.factsWhen((facts) => shed(facts) >= 40 - begun);
+    t.equal(requests(await host.facts()), begun);
     writeFileSync(file, '');
     const all = await Promise.all(answers);
-    t.equal(all.filter(({ status }) => status === 200).length, 8);
+    t.equal(all.filter(({ status }) => status === 200).length, begun);
     const refused = all.filter(({ status }) => status === 503);
-    t.equal(refused.length, 32);
+    t.equal(refused.length, 40 - begun);
     t.match(refused[0], { retry: '1', connection: 'keep-alive' });
     const again = await Promise.all(crowd.clients.map(({ connection }) => connection.ask()));
     t.ok(
