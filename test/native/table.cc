@@ -80,6 +80,8 @@ struct World {
   int listeners[kWorkers];
   sockaddr_in addresses[kWorkers];
   std::atomic<bool> stopping{false};
+  // Connections of which their owners knew, when they closed them, that they had been taken.
+  std::atomic<int64_t> known{0};
   Watch watch{kWorkers + 2};
 };
 
@@ -164,11 +166,12 @@ class Worker {
     epoll_ctl(efd_, EPOLL_CTL_DEL, fd, nullptr);
 #ifdef M_CLOSE_LATE
     CloseNumber(fd);
-    table_.Close(fd);
+    int32_t state = table_.Close(fd);
 #else
-    table_.Close(fd);
+    int32_t state = table_.Close(fd);
     CloseNumber(fd);
 #endif
+    if (state == kTaken) world_.known.fetch_add(1, std::memory_order_relaxed);
   }
 
   void Receive(const Note& note) {
@@ -401,6 +404,7 @@ int Run(int count, char** values) {
          "%lld pauses given up\n",
          (long long)arguments.steps, (long long)counts.moved, (long long)counts.accepted,
          (long long)counts.recalled, (long long)counts.mismatches, (long long)counts.timeouts);
+  if (world.known != counts.moved) Violation("%lld of them known to their owners", (long long)world.known);
   if (cut != 0) Violation("%lld connections closed before their end", (long long)cut);
   if (counts.failures != 0) Violation("%lld system calls failed", (long long)counts.failures);
   if (counts.moved == 0 || counts.accepted == 0 || counts.recalled == 0) Violation("too few steps to show anything");

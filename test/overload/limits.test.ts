@@ -101,7 +101,8 @@ t.test('of each worker, they wait only when no other has room', async (t) => {
 });
 
 t.test('beyond, new connections are told 503', async (t) => {
-  const host = await startLoaded(t, { maxConnections: 8, overload: 'refuse' });
+  const scheduler = { move: false }; // without a governor, which opens some when it likes
+  const host = await startLoaded(t, { maxConnections: 8, overload: 'refuse', scheduler });
   const first = await host.facts();
   const crowd = new Crowd(t, first);
   crowd.join(8);
@@ -311,6 +312,33 @@ t.test('limits hold through deaths, reloads and other numbers of workers', async
   crowd.close();
   await host.close(t);
 });
+
+t.test(
+  'however workers end, and whatever moves meanwhile, no place is lost or gained',
+  async (t) => {
+    const host = await startLoaded(t, {
+      ...{ maxConnections: 16, restarts: 1_000, hangMs: 200 },
+      scheduler: { chaos: true },
+    });
+    const crowd = new Crowd(t, await host.facts());
+    for (const end of [...new Array(6).fill('/exit'), ...new Array(2).fill('/hang')]) {
+      const others = crowd.join(12);
+      t.ok(await crowd.when(() => others.every(({ answer }) => answer !== null)));
+      const [last] = crowd.join(1, end);
+      t.ok(await crowd.when(() => last?.answer instanceof Error), `one ends by ${end}`);
+      crowd.close();
+      await host.factsWhen((facts) => total(facts, 'connections') === 0);
+    }
+    crowd.join(24);
+    t.ok(await crowd.when(() => crowd.served.length === 16));
+    await sleep(200);
+    t.equal(crowd.served.length, 16);
+    t.equal(crowd.waiting.length, 8);
+    crowd.close();
+    const { errors } = await host.factsWhen((facts) => total(facts, 'connections') === 0);
+    await host.close(t, null, errors);
+  },
+);
 
 t.test('inline, and on a socket of its own, a worker can refuse', async (t) => {
   const host = await startLoaded(t, { workers: 'inline', maxConnections: 2, overload: 'refuse' });
