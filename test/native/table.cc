@@ -178,6 +178,8 @@ class Worker {
     if (note.kind != kDrop) {
       if (!table_.IsInTransit(note.fd, note.generation)) Violation("descriptor %d is not in transit", note.fd);
       Adopt(note.fd, note.listener, static_cast<int64_t>(note.boundary), note.kind == kAccepted ? kFresh : kBetween);
+      // It was taken just before its last owner would have closed it.
+      if (connections_[note.fd].consumed == kBytes) End(note.fd);
       return;
     }
     const Connection& connection = connections_[note.fd];

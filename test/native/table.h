@@ -97,6 +97,7 @@ class ConnectionTable {
     int at = fd * kEntryWords;
 #ifdef M_CLOSE_IN_TWO
     int32_t state = words_.Get(at + kState);
+    sched_yield();
     words_.Set(at + kState, kUntracked);
 #else
     int32_t state = words_.Exchange(at + kState, kUntracked);
