@@ -6,7 +6,7 @@ import { parseArgs } from 'node:util';
 import { runSeries } from './series.js';
 
 const BENCHMARKS = [
-  ...['hello', 'memory', 'startup', 'false-sharing'],
+  ...['hello', 'memory', 'startup', 'false-sharing', 'arena', 'jobs'],
   ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'overload'],
 ];
 

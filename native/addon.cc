@@ -2,9 +2,9 @@
 // src/native.ts, the only file that loads this; here they are converted and
 // passed on. Nothing throws: a call returns its result, or -errno.
 //
-// Per-environment state is the set of LoopHooks an environment attached (freed
-// by their own cleanup hook); everything else is stateless or process-wide and
-// documented where it lives.
+// Per-environment state is the set of LoopHooks an environment attached and the CPUs
+// that it claimed (both freed by their own cleanup hooks); everything else is stateless
+// or process-wide and documented where it lives.
 #include <errno.h>
 #include <napi.h>
 #include <stdint.h>
@@ -16,6 +16,7 @@
 
 #include "cpuid.h"
 #include "loop.h"
+#include "memory.h"
 #include "pin.h"
 #include "platform.h"
 #include "queue_watch.h"
@@ -106,6 +107,21 @@ Value UsageOfOf(const CallbackInfo& info) {
   return Result(info, error);
 }
 
+// claimCpu(cpus): cpu; released when this environment ends
+Value ClaimCpuOf(const CallbackInfo& info) {
+  // A hook's data must not be that of another, and the same CPU may be claimed twice.
+  auto* claimed = new int(ClaimCpu(CpuList(info, 0)));
+  napi_add_env_cleanup_hook(
+      info.Env(),
+      [](void* data) {
+        auto* cpu = static_cast<int*>(data);
+        ReleaseCpu(*cpu);
+        delete cpu;
+      },
+      claimed);
+  return Result(info, *claimed);
+}
+
 // openTcp(address, port, family, flags, backlog): fd | -errno
 Value OpenTcpOf(const CallbackInfo& info) {
   return Result(info, OpenTcp(Text(info, 0).c_str(), Int(info, 1), Int(info, 2), Int(info, 3), Int(info, 4)));
@@ -113,6 +129,9 @@ Value OpenTcpOf(const CallbackInfo& info) {
 
 // openUnix(path, backlog): fd | -errno
 Value OpenUnixOf(const CallbackInfo& info) { return Result(info, OpenUnix(Text(info, 0), Int(info, 1))); }
+
+// dropHandshakes(fd): 0 | -errno
+Value DropHandshakesOf(const CallbackInfo& info) { return Result(info, DropHandshakes(Int(info, 0))); }
 
 // duplicate(fd): fd | -errno
 Value DuplicateOf(const CallbackInfo& info) { return Result(info, Duplicate(Int(info, 0))); }
@@ -151,6 +170,13 @@ Value CloseIfSameOf(const CallbackInfo& info) {
 Value MisalignmentOf(const CallbackInfo& info) {
   auto address = reinterpret_cast<uintptr_t>(info[0].As<Napi::Int32Array>().Data());
   return Result(info, static_cast<double>(address % static_cast<uintptr_t>(Int(info, 1))));
+}
+
+// adviseHuge(view, hugeBytes): bytes | -errno
+Value AdviseHugeOf(const CallbackInfo& info) {
+  auto view = info[0].As<Napi::Int32Array>();
+  auto huge_bytes = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+  return Result(info, static_cast<double>(AdviseHuge(view.Data(), view.ByteLength(), huge_bytes)));
 }
 
 // A connection table: { words: Int32Array, layout: Int32Array } where `layout` holds the
@@ -245,6 +271,11 @@ Value InPollOf(const CallbackInfo& info) {
 // stuckNs(peerId): for how long it has not returned to its loop
 Value StuckNsOf(const CallbackInfo& info) {
   return Result(info, static_cast<double>(StuckNs(info[0].As<Napi::Number>().Uint32Value())));
+}
+
+// responds(peerId, timeoutUs): whether its thread reaches its signal handler
+Value RespondsOf(const CallbackInfo& info) {
+  return Napi::Boolean::New(info.Env(), Responds(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1)));
 }
 
 // idleNs(peerId): how long that loop has slept, or NaN
@@ -385,20 +416,24 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"tighten", TightenOf},
       {"setCpus", SetCpusOf},
       {"usageOf", UsageOfOf},
+      {"claimCpu", ClaimCpuOf},
       {"openTcp", OpenTcpOf},
       {"openUnix", OpenUnixOf},
+      {"dropHandshakes", DropHandshakesOf},
       {"duplicate", DuplicateOf},
       {"close", CloseOf},
       {"nameOf", NameOfOf},
       {"cookieOf", CookieOfOf},
       {"closeIfSame", CloseIfSameOf},
       {"misalignmentOf", MisalignmentOf},
+      {"adviseHuge", AdviseHugeOf},
       {"attachLoop", AttachLoopOf},
       {"wake", WakeOf},
       {"installSafepoint", InstallSafepointOf},
       {"peek", PeekOf},
       {"inPoll", InPollOf},
       {"stuckNs", StuckNsOf},
+      {"responds", RespondsOf},
       {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
       {"listenOn", ListenOnOf},

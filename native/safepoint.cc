@@ -144,6 +144,15 @@ void Resume(Peer* peer) {
   Futex(&peer->pause, FUTEX_WAKE, 1, nullptr);  // pairs with the wait in OnSignal()
 }
 
+bool Responds(uint32_t peer_id, int timeout_us) {
+  std::shared_ptr<Peer> peer = FindPeer(peer_id);
+  if (peer == nullptr) return false;
+  std::lock_guard<std::mutex> guard(peer->life);
+  if (!peer->alive || Pause(peer.get(), timeout_us) != 0) return false;
+  Resume(peer.get());
+  return true;
+}
+
 #else
 
 int InstallSafepoint() { return -ENOSYS; }
@@ -152,6 +161,7 @@ void SetPausable(Peer*) {}
 Peer* ThisPeer() { return nullptr; }
 int Pause(Peer*, int) { return -ENOSYS; }
 void Resume(Peer*) {}
+bool Responds(uint32_t, int) { return true; }
 
 #endif
 

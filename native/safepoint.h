@@ -29,6 +29,10 @@ Peer* ThisPeer();
 int Pause(Peer* peer, int timeout_us);
 void Resume(Peer* peer);
 
+// Whether the peer's thread runs, or is where a signal reaches it: it is paused for a moment. False
+// for one that is gone, and for one that nobody lets go on.
+bool Responds(uint32_t peer_id, int timeout_us);
+
 }  // namespace gyre
 
 #endif  // GYRE_SAFEPOINT_H_

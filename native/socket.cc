@@ -16,6 +16,11 @@
 #include "platform.h"
 #include "uv_api.h"
 
+#if GYRE_LINUX
+#include <linux/filter.h>
+#include <netinet/tcp.h>
+#endif
+
 namespace gyre {
 
 namespace {
@@ -139,6 +144,24 @@ int AcceptOne(int listening_fd) {
   fcntl(fd, F_SETFD, FD_CLOEXEC);
   fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
   return fd;
+#endif
+}
+
+int DropHandshakes(int fd) {
+#if GYRE_LINUX
+  // What a TCP socket's filter sees begins with the TCP header.
+  constexpr uint32_t kFlagsAt = 13;
+  sock_filter program[] = {
+      BPF_STMT(BPF_LD | BPF_B | BPF_ABS, kFlagsAt),
+      BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, TH_SYN, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, 0),           // bytes to keep: none
+      BPF_STMT(BPF_RET | BPF_K, UINT32_MAX),  // all
+  };
+  sock_fprog filter = {sizeof(program) / sizeof(program[0]), program};
+  return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof(filter)) == 0 ? 0 : -errno;
+#else
+  (void)fd;
+  return -ENOSYS;
 #endif
 }
 

@@ -33,6 +33,11 @@ int Listen(int fd, int backlog);
 // Takes a connection, non-blocking, from the accept queue of a listening socket.
 int AcceptOne(int listening_fd);
 
+// From now on nobody begins a connection to the listening TCP socket `fd`: a SYN
+// is dropped, as if lost, and the client repeats it a second later. What has begun goes on.
+// Cannot be undone, and holds for every descriptor of the socket. Linux only.
+int DropHandshakes(int fd);
+
 int Duplicate(int fd);
 int Close(int fd);
 

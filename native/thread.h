@@ -35,6 +35,11 @@ int SetThreadName(const char* name);
 int WidenInChildren(const std::vector<int>& cpus);
 void MarkPinned(bool pinned);
 
+// The one of `cpus`, which is not empty, that fewest claims of this process are on, and among
+// equals the first. The claim counts until it is released. Nothing is bound to anything.
+int ClaimCpu(const std::vector<int>& cpus);
+void ReleaseCpu(int cpu);
+
 }  // namespace gyre
 
 #endif  // GYRE_THREAD_H_

@@ -24,6 +24,14 @@ export const ERROR_CODES = {
   ERR_GYRE_HUNG: 'A worker did not return to its event loop for `hangMs` and was replaced.',
   ERR_GYRE_RELOAD:
     'A replacement did not start or did not listen; the worker that it was to replace goes on. `cause` is why.',
+  ERR_GYRE_JOB_UNKNOWN: 'A job has no such name, or its file is not there.',
+  ERR_GYRE_JOB_VALUE: 'The value of a job, or its transfer list, cannot be sent to another thread.',
+  ERR_GYRE_JOB_QUEUE_FULL: 'As many jobs wait for a thread as `jobPool.queueMax` allows.',
+  ERR_GYRE_JOB_CRASHED:
+    'The thread of a job ended, or did not start, before the job was done; `cause` is why.',
+  ERR_GYRE_ARENA_CONFLICT: 'An arena of this name has another layout.',
+  ERR_GYRE_ARENA_FULL: 'There is no room left in an arena, or there are too many.',
+  ERR_GYRE_NO_RUNTIME: 'Something was asked of the runtime on a thread that belongs to none.',
   ERR_GYRE_CLOSED: 'The runtime is closing or closed.',
   ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
 } as const;

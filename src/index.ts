@@ -11,11 +11,14 @@ import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
 export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export type { RunOptions } from './job-request.js';
 export type { ListenerOptions } from './listener-options.js';
 export type { ListenAddress } from './protocol.js';
 export type {
   CloseOptions,
   EndReason,
+  JobsSnapshot,
+  JobThreadInfo,
   ReloadOptions,
   Runtime,
   RuntimeEvents,
@@ -30,6 +33,7 @@ export type {
 } from './runtime/api.js';
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
+export type { JobPoolOptions } from './runtime/job-options.js';
 export type { LimitOptions, RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type { WorkerStateName } from './scheduler/layout.js';
 export type { WorkerRow } from './scheduler/scoreboard.js';

@@ -12,8 +12,11 @@ import type { WorkerStateName } from './scheduler/layout.js';
 import type { Scoreboard } from './scheduler/scoreboard.js';
 import { Agent } from './workers/agent.js';
 import { runEntry } from './workers/entry.js';
-import { setSelf } from './workers/self.js';
+import { JobClient } from './workers/jobs.js';
+import { setJobRunner, setSelf } from './workers/self.js';
 import { setArguments } from './workers/thread-process.js';
+
+type InlineOptions = Parameters<InlineFactory>[0];
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
@@ -25,14 +28,14 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   listenError: Error | null = null;
   readonly wakeId = null; // nobody sends it anything
   readonly #agent: Agent;
+  readonly #jobs: JobClient;
   readonly #supervisor;
   readonly #argv = process.argv;
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
 
   constructor(
-    entry: string,
-    args: readonly string[],
+    { entry, args, jobs }: InlineOptions,
     scoreboard: Scoreboard,
     overload: OverloadInit,
   ) {
@@ -42,6 +45,8 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     if (this.tid !== null) scoreboard.own(0).begin(this.tid);
     setSelf({ index: 0, cpu: null, count: 1, spare: false });
     setArguments(entry, args);
+    this.#jobs = new JobClient(jobs, (message) => this.#receive(message));
+    setJobRunner(this.#jobs);
     this.#agent = new Agent({
       ...{ slot: 0, accepting: 1 },
       scoreboard: scoreboard.words,
@@ -75,7 +80,9 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   signal(): void {}
 
   send(message: ToWorker): void {
-    if (this.#exit === null) this.#agent.receive(message);
+    if (this.#exit !== null) return;
+    if (message.kind === 'job-failed') this.#jobs.failed(message);
+    else this.#agent.receive(message);
   }
 
   drain(serve = false): void {
@@ -114,6 +121,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     this.#exit = exit;
     this.#agent.uninstall();
     setSelf(null);
+    setJobRunner(null);
     process.argv = this.#argv;
     this.#setState('exited');
     this.emit('exit', exit);
@@ -125,5 +133,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = ({ entry, args }, scoreboard, overload) =>
-  new InlineWorker(entry, args, scoreboard, overload);
+export const inline: InlineFactory = (options, scoreboard, overload) =>
+  new InlineWorker(options, scoreboard, overload);

@@ -26,14 +26,17 @@ interface Addon {
   tighten(): number;
   setCpus(peer: number, cpus: readonly number[]): number;
   usageOf(peer: number, out: Float64Array): number;
+  claimCpu(cpus: readonly number[]): number;
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
+  dropHandshakes(fd: number): number;
   duplicate(fd: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
   cookieOf(fd: number): bigint | number;
   closeIfSame(fd: number, cookie: bigint): number;
   misalignmentOf(view: Int32Array, alignmentBytes: number): number;
+  adviseHuge(view: Int32Array, hugeBytes: number): number;
   attachLoop(
     words: Int32Array,
     loopsIndex: number,
@@ -46,6 +49,7 @@ interface Addon {
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
   inPoll(peer: number): boolean;
   stuckNs(peer: number): number;
+  responds(peer: number, timeoutUs: number): boolean;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
   listenOn(fd: number, backlog: number): number;
@@ -310,6 +314,15 @@ export function usageOf(peer: number): Usage | null {
   return { runMs: runNs / 1e6, delayMs: delayNs / 1e6, runs, cpu, runnable: runnable !== 0 };
 }
 
+/**
+ * The one of `cpus` that fewest threads of this process have claimed, and among equals the
+ * first. The claim is the calling thread's until it ends; it binds nothing.
+ */
+export function claimCpu(cpus: readonly number[]): number {
+  if (cpus.length === 0) throw new RangeError('there is no CPU to claim');
+  return helper().claimCpu(cpus);
+}
+
 /** Opens a listening socket; returns its descriptor or -errno. */
 export function openTcp(
   address: string,
@@ -333,6 +346,14 @@ export function openUnix(path: string, backlog: number): number {
 function abstractName(name: string): string {
   if (Number.parseInt(process.versions.node, 10) > 20) return name;
   return name + '\0'.repeat(Math.max(0, SUN_PATH_BYTES - Buffer.byteLength(name)));
+}
+
+/**
+ * From now on nobody begins a connection to the listening TCP socket `fd`, whatever has begun goes on.
+ * Returns whether that is so; it cannot be undone.
+ */
+export function dropHandshakes(fd: number): boolean {
+  return hasLinuxParts && helper().dropHandshakes(fd) === 0;
 }
 
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */
@@ -365,6 +386,17 @@ export const misalignmentOf =
   addon === null
     ? null
     : (view: Int32Array, alignmentBytes: number) => addon.misalignmentOf(view, alignmentBytes);
+
+/**
+ * Asks for huge pages of `hugeBytes` where `view` has room for whole ones, when they are first
+ * touched (madvise(2)).
+ *
+ * @returns how many bytes that is
+ * @throws GyreError ERR_GYRE_NATIVE where the kernel has none
+ */
+export function adviseHuge(view: Int32Array, hugeBytes: number): number {
+  return checked('madvise', helper().adviseHuge(view, hugeBytes));
+}
 
 /**
  * Counts this loop's iterations into `words[loopsIndex]` and its clock into
@@ -422,6 +454,14 @@ export function inPoll(peer: number): boolean {
  */
 export function stuckMs(peer: number): number {
   return helper().stuckNs(peer) / 1e6;
+}
+
+/**
+ * Whether the thread of `peer` runs, or waits for something that a signal interrupts, as seen within
+ * `timeoutUs`: not one that a tracer or the kernel holds. That one is not answered for.
+ */
+export function responds(peer: number, timeoutUs: number): boolean {
+  return helper().responds(peer, timeoutUs);
 }
 
 /**

@@ -7,6 +7,8 @@
  * single process. On the *control* port nobody waits.
  */
 import type { MessagePort } from 'node:worker_threads';
+import type { ArenaHandle, ArenaRequest } from './arena-registry.js';
+import type { JobNames, JobRef } from './job-request.js';
 import type { Limits } from './scheduler/limits.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
@@ -43,6 +45,7 @@ export interface WorkerInit {
   /** One word: how many answers main has posted on `requests`. */
   readonly answered: Int32Array<SharedArrayBuffer>;
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
+  readonly jobs: JobNames;
 }
 
 /** What a worker needs to know when it has enough to do. */
@@ -98,7 +101,8 @@ export type Request =
    * `fds` were closed by the worker. With `grant`, its server stopped listening, and main
    * closes the descriptors for it that the worker has not seen yet.
    */
-  | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] };
+  | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] }
+  | { readonly kind: 'arena'; readonly arena: ArenaRequest };
 
 /** The answer to `open`. The worker owns `fd` from here on. */
 export interface Opened {
@@ -126,8 +130,13 @@ export interface Refused {
   readonly port: number;
 }
 
+/** The answer to `arena`: it, or the error. */
+export type ArenaReply =
+  | { readonly ok: true; readonly arena: ArenaHandle }
+  | { readonly ok: false; readonly code: string; readonly message: string };
+
 export type OpenReply = Opened | Refused;
-export type Reply = OpenReply | { readonly ok: true; readonly released: true };
+export type Reply = OpenReply | ArenaReply | { readonly ok: true; readonly released: true };
 
 /** The fields of a system error that are lost when it is posted. */
 export interface SystemFields {
@@ -159,7 +168,11 @@ export type FromWorker =
   /** It called `process.exit()`: it does not end because it had nothing left to do. */
   | { readonly kind: 'exiting' }
   /** It uses more of its heap than it should. */
-  | { readonly kind: 'heap'; readonly ratio: number };
+  | { readonly kind: 'heap'; readonly ratio: number }
+  /** Run a job: its value waits in `port`, where its outcome is to go. */
+  | { readonly kind: 'job'; readonly id: number; readonly ref: JobRef; readonly port: MessagePort }
+  /** Nobody wants the outcome of a job any more. */
+  | { readonly kind: 'job-cancel'; readonly id: number };
 
 export type ToWorker =
   /** Stop listening, answer what is in flight, then exit. `serve`: listen until nothing is. */
@@ -176,7 +189,49 @@ export type ToWorker =
   /** Also accept from `fd`, whose worker stopped. Void if the worker gave the grant back. */
   | { readonly kind: 'adopt'; readonly grant: number; readonly fd: number }
   /** No longer accept from `fd`: another worker does again. */
-  | { readonly kind: 'yield'; readonly grant: number; readonly fd: number };
+  | { readonly kind: 'yield'; readonly grant: number; readonly fd: number }
+  | JobFailure;
+
+/** A job of this worker has no outcome: it was refused, or its thread has ended. */
+export interface JobFailure {
+  readonly kind: 'job-failed';
+  readonly id: number;
+  readonly code: string;
+  readonly message: string;
+  readonly cause?: unknown;
+}
+
+/** What a thread of the job pool is started with. */
+export interface JobThreadInit {
+  readonly name: string;
+  /** It binds itself to the one that fewest threads have; null: to none. */
+  readonly cpus: readonly number[] | null;
+  readonly inherited: readonly number[] | null;
+  /** What os.availableParallelism() says on main. */
+  readonly parallelism: number;
+  readonly niceIncrement: number;
+}
+
+/** One job, for a thread of the pool. */
+export interface JobTask extends JobRef {
+  /** Of a job of the main thread. */
+  readonly value?: unknown;
+  /** Of a job of a worker: the value waits in it, and the outcome goes there. */
+  readonly port?: MessagePort;
+}
+
+/** What goes back to a worker. */
+export type JobOutcome =
+  | { readonly ok: true; readonly value: unknown }
+  | { readonly ok: false; readonly error: unknown };
+
+/** Where a thread of the job pool is. Its only message beside those of Piscina. */
+export interface FromJobThread {
+  readonly kind: 'job-thread';
+  readonly thread: number;
+  readonly tid: number | null;
+  readonly cpu: number | null;
+}
 
 /** What the governor is started with. */
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {

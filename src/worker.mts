@@ -1,1 +1,1 @@
-export { hold, release, type WorkerSelf, worker } from './worker.js';
+export { hold, type RunOptions, release, run, type WorkerSelf, worker } from './worker.js';

@@ -3,6 +3,7 @@
  */
 import type { EventEmitter } from 'node:events';
 import type { GyreError } from '../errors.js';
+import type { RunOptions } from '../job-request.js';
 import type { ListenAddress } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/scoreboard.js';
@@ -28,6 +29,45 @@ export interface WorkerInfo {
   readonly stuckMs: number;
 }
 
+/** A thread of the job pool. */
+export interface JobThreadInfo {
+  /** Node's number of it. */
+  readonly threadId: number;
+  /** Kernel thread id; null before it runs and where there is none. */
+  readonly tid: number | null;
+  /** CPU that it is bound to, or null. */
+  readonly cpu: number | null;
+  readonly busy: boolean;
+}
+
+/** The job pool at one moment. Counts are since the runtime started. */
+export interface JobsSnapshot {
+  /** Jobs that were asked for: by workers and by `runtime.run()`. */
+  readonly asked: number;
+  /** Those whose function returned. */
+  readonly finished: number;
+  /** Those whose function threw, or could not be loaded. */
+  readonly failed: number;
+  /** Those whose thread ended, or did not start. */
+  readonly crashed: number;
+  /** Those that were cancelled: by their signal, the end of their worker, or `close()`. */
+  readonly cancelled: number;
+  /** Those that found the queue full. */
+  readonly refused: number;
+  /** Jobs that wait for a thread now. */
+  readonly waiting: number;
+  /** Jobs that were handed to a thread, and are not over. */
+  readonly running: number;
+  readonly threads: readonly JobThreadInfo[];
+  /**
+   * How many jobs waited how long for a thread: `[0]` counts those of less than 1 ms, `[i]` those
+   * of less than `2 ** i` ms and not less than half of that; the last has no upper bound.
+   */
+  readonly waitsByMs: readonly number[];
+  /** How many ran how long, in the same way. */
+  readonly runsByMs: readonly number[];
+}
+
 /** The scoreboard at one moment. */
 export interface Snapshot {
   /** `performance.now()` of the main thread, in ms. */
@@ -37,6 +77,7 @@ export interface Snapshot {
   readonly spares: readonly WorkerRow[];
   /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
   readonly blamed: readonly Blamed[];
+  readonly jobs: JobsSnapshot;
 }
 
 /**
@@ -158,6 +199,20 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
   readonly ready: boolean;
   /** The scoreboard now. Words may be from slightly different moments. */
   snapshot(): Snapshot;
+  /**
+   * Runs a CPU-bound function in a thread of the job pool, with a copy of `value`, and resolves to a
+   * copy of what it returns. `run()` of `gyre/worker` is the same for workers.
+   *
+   * Rejects with what the function throws, as Piscina does: of an error another thread gets name,
+   * message, stack and cause. With an `AbortError` if `signal` is aborted. And with a GyreError:
+   * `ERR_GYRE_JOB_UNKNOWN`, `ERR_GYRE_JOB_VALUE`, `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_OPTION_UNKNOWN`
+   * or `ERR_GYRE_CLOSED` before anything is done, `ERR_GYRE_JOB_QUEUE_FULL` if too many wait, or
+   * `ERR_GYRE_JOB_CRASHED` if its thread ended.
+   *
+   * @param job a name of the option `jobs`, or a `file:` URL, of which `#name` is an export
+   * @param value anything that `postMessage()` takes; copied at the call
+   */
+  run<Result = unknown>(job: string | URL, value?: unknown, options?: RunOptions): Promise<Result>;
   /**
    * Replaces every worker, one after the other, by one that has loaded the program anew. Each
    * replacement listens before the old one gives it all connections that can move, answers what

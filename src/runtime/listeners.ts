@@ -30,6 +30,7 @@ import {
   close,
   closeIfSame,
   cookieOf,
+  dropHandshakes,
   duplicate,
   nameOf,
   openTcp,
@@ -246,6 +247,17 @@ export class Listeners {
     for (const listener of [...this.#listeners.values()]) {
       if (listener.grants.size === 0) this.#dispose(listener);
     }
+  }
+
+  /**
+   * Nobody begins a connection any more to the TCP sockets that were made here, so that whoever has
+   * begun one can be accepted before they are closed. Returns whether there is any.
+   */
+  dropHandshakes(): boolean {
+    // A descriptor from outside may go on being used by whoever it came from.
+    const own = [...this.#listeners.values()].filter(({ key }) => key.startsWith('tcp'));
+    const sockets = own.flatMap(({ sockets }) => sockets);
+    return sockets.filter(({ fd }) => dropHandshakes(fd)).length > 0;
   }
 
   /** Closes every socket. Connections that wait in their queues are reset. */

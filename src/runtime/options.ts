@@ -6,12 +6,14 @@ import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { ResourceLimits } from 'node:worker_threads';
 import { GyreError } from '../errors.js';
+import type { JobNames } from '../job-request.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
 import type { ListenAddress } from '../protocol.js';
 import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
 import { isLimited, type Limit, NO_LIMIT } from '../scheduler/limits.js';
 import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
+import { type JobPoolOptions, resolveJobPool, resolveJobs } from './job-options.js';
 
 export interface RuntimeOptions {
   /**
@@ -120,8 +122,9 @@ export interface RuntimeOptions {
    */
   hangMs?: number;
   /**
-   * The share of its heap limit that a worker may have in use after a full garbage collection:
-   * one with more is replaced as in a reload. Out of memory it would end, and might take the
+   * The share of what its old generation may hold (`resourceLimits.maxOldGenerationSizeMb`, or
+   * V8's default) that a worker may have in use after a full garbage collection: one with more
+   * is replaced as in a reload. Out of memory it would end, and might take the
    * process with it. 0: never. 0.1 to 0.99 otherwise. Default 0.9.
    */
   recycleAtHeapRatio?: number;
@@ -169,6 +172,15 @@ export interface RuntimeOptions {
    * Default: nothing.
    */
   listeners?: Readonly<Record<string, ListenerOptions>>;
+  /**
+   * CPU-bound functions that `run(name, value)` runs off the workers: by name the file, a path or a
+   * `file:` URL, ES module or CommonJS. The function is its default export, or the one
+   * after `#` in a URL: `new URL('./images.js#resize', import.meta.url)`. Default: none;
+   * `run()` takes URLs as well.
+   */
+  jobs?: Readonly<Record<string, string | URL>>;
+  /** The threads that run jobs. Default: see each. */
+  jobPool?: JobPoolOptions;
   /** How connections move between workers. Default: see each. */
   scheduler?: SchedulerOptions;
 }
@@ -294,6 +306,8 @@ export interface ResolvedOptions {
   readonly maxOutstanding: Limit;
   readonly overload: 'wait' | 'refuse';
   readonly listeners: ReadonlyMap<string, Readonly<Required<ListenerOptions>>>;
+  readonly jobs: JobNames;
+  readonly jobPool: Readonly<Required<JobPoolOptions>>;
   readonly scheduler: Readonly<Required<SchedulerOptions>>;
 }
 
@@ -329,6 +343,8 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'maxOutstanding',
   'overload',
   'listeners',
+  'jobs',
+  'jobPool',
   'scheduler',
 ]);
 
@@ -350,14 +366,14 @@ function show(value: unknown): string {
   }
 }
 
-function invalid(name: string, expected: string, value: unknown): never {
+export function invalid(name: string, expected: string, value: unknown): never {
   throw new GyreError(
     'ERR_GYRE_OPTION_INVALID',
     `option ${name} must be ${expected}, not ${show(value)}`,
   );
 }
 
-function unknownKeys(where: string, value: object, known: ReadonlySet<string>): void {
+export function unknownKeys(where: string, value: object, known: ReadonlySet<string>): void {
   for (const key of Object.keys(value)) {
     if (known.has(key)) continue;
     throw new GyreError(
@@ -368,7 +384,7 @@ function unknownKeys(where: string, value: object, known: ReadonlySet<string>): 
 }
 
 /** Also of another realm, of a class, or `process.env`; but no array, Map, Date or the like. */
-function isPlainObject(value: unknown): value is Record<string, unknown> {
+export function isPlainObject(value: unknown): value is Record<string, unknown> {
   return Object.prototype.toString.call(value) === '[object Object]';
 }
 
@@ -393,7 +409,7 @@ export function durationMs(name: string, value: unknown, min: number): number {
 }
 
 /** An absolute path from a path or a `file:` URL. */
-function resolvePath(name: string, value: unknown): string {
+export function resolvePath(name: string, value: unknown): string {
   let file = value;
   if (value instanceof URL || (typeof value === 'string' && value.startsWith('file:'))) {
     try {
@@ -662,6 +678,8 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     maxOutstanding: resolveLimit('maxOutstanding', options.maxOutstanding),
     overload: resolveOverload(given('overload')),
     listeners: resolveListeners(orDefault(options.listeners, {})),
+    jobs: resolveJobs(orDefault(options.jobs, {})),
+    jobPool: resolveJobPool(orDefault(options.jobPool, {})),
     scheduler: resolveScheduler(orDefault(options.scheduler, {})),
   };
   if (workers === 'inline') {

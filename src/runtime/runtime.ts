@@ -6,10 +6,14 @@ import { EventEmitter } from 'node:events';
 import { constants as fsConstants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import os from 'node:os';
+import { setTimeout as delay } from 'node:timers/promises';
 import { inspect } from 'node:util';
+import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
+import type { RunOptions } from '../job-request.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import type {
+  ArenaReply,
   ListenAddress,
   OverloadInit,
   Repinning,
@@ -37,6 +41,8 @@ import {
   requireCapabilities,
   without,
 } from './capabilities.js';
+import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
+import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota, descriptorLimit } from './machine.js';
 import { Moving } from './moving.js';
@@ -70,6 +76,12 @@ const STALLED_MS = 100;
 /** The same, if somebody is to be blamed: to notice takes a tick or two. No evidence for more or less. */
 const BLAME_MS = 5;
 
+/**
+ * How long a connection that has begun may take to be one, when the runtime closes: some round trips to
+ * what is near, as a load balancer. One from farther away may be reset.
+ */
+const HANDSHAKE_MS = 20;
+
 const SHUTDOWN_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT'];
 
 class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
@@ -86,6 +98,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #blame: Blame | null;
   readonly #overload: OverloadInit;
   readonly #spares: Spares;
+  readonly #jobs: Jobs;
   readonly #inherited: readonly number[] | null;
   /** How many workers are started; `resize()` changes it. */
   readonly #count: number;
@@ -114,6 +127,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     inherited: readonly number[] | null,
     /** Where the inherited CPUs are. */
     topology: Neighbours | null,
+    jobPlan: JobPlan,
   ) {
     super();
     const max = cpus.length;
@@ -165,6 +179,15 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     const descriptorsMax = descriptorLimit();
     this.#overload = { limits: { connections, outstanding }, overload, descriptorsMax };
     this.#moving = this.#makeMoving(withTwins(rings), topology);
+    const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
+    this.#jobs = new Jobs(
+      {
+        ...{ name, names, ...jobPool, ...jobPlan, inherited, resourceLimits },
+        ...{ seed: scheduler.seed, parallelism: os.availableParallelism() },
+        env: () => environment(options.env),
+      },
+      (error) => this.#report(error),
+    );
   }
 
   get addresses(): readonly ListenAddress[] {
@@ -208,7 +231,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       workers: this.#supervisor.workers.map(read),
       spares: this.#spares.handles.map(read),
       blamed: this.#blame?.blamed ?? [],
+      jobs: this.#jobs.snapshot(),
     };
+  }
+
+  async run<Result>(job: string | URL, value?: unknown, options: RunOptions = {}): Promise<Result> {
+    if (this.#closing !== null) throw closedError();
+    return this.#jobs.run(job, value, options) as Promise<Result>;
   }
 
   close(options: CloseOptions = {}): Promise<void> {
@@ -412,6 +441,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           overload: this.#overload,
+          jobs: this.#options.jobs,
           env: environment(env),
         },
         (request) => this.#answer(slot, request),
@@ -424,6 +454,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   #answer(slot: number, request: Request): Reply {
     if (request.kind === 'open') return this.#listeners.open(slot, request.listen);
+    if (request.kind === 'arena') return answerArena(request.arena);
     this.#listeners.release(slot, request.grant, request.fds);
     return { ok: true, released: true };
   }
@@ -450,6 +481,12 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           break;
         case 'heap':
           this.#recycle(worker, message.ratio);
+          break;
+        case 'job':
+          this.#jobs.ask(worker, message.id, message.ref, message.port);
+          break;
+        case 'job-cancel':
+          this.#jobs.cancel(worker, message.id);
       }
     });
     if (this.#slots.isSpare(worker.slot)) {
@@ -506,6 +543,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     restartInMs: number | null,
   ): void {
     this.#listeners.abandon(worker.slot);
+    this.#jobs.abandon(worker);
     this.#own.delete(worker.slot);
     for (const signal of Object.keys(os.constants.signals)) {
       this.#onSignalInterest(signal as NodeJS.Signals);
@@ -602,24 +640,39 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#supervisor.close();
     this.#spares.close();
     const all = this.#all();
+    const closes = drainMs > 0 && this.#options.closing === 'refuse';
+    // An application that shuts itself down may go on listening for a while.
+    const alone = signal === null || !all.some((worker) => worker.handles(signal));
+    if (closes && alone && this.#listeners.dropHandshakes()) await delay(HANDSHAKE_MS);
     for (const worker of all) {
       if (signal !== null && worker.handles(signal)) worker.signal(signal);
       else if (drainMs > 0) worker.drain(this.#options.closing === 'serve');
     }
     const stop = () => {
       for (const worker of all) worker.stop();
+      this.#jobs.stop();
     };
     let timer: NodeJS.Timeout | undefined;
     if (drainMs === 0) stop();
     else if (Number.isFinite(drainMs)) timer = setTimeout(stop, drainMs);
-    await Promise.all(all.map((worker) => worker.ended()));
+    await Promise.all([...all.map((worker) => worker.ended()), this.#jobs.drain()]);
     clearTimeout(timer);
+    await this.#jobs.close();
     await this.#moving?.stop();
     await this.#blame?.close();
     this.#listeners.close();
     this.#relay.close();
     this.#state = 'closed';
     this.emit('close');
+  }
+}
+
+function answerArena(request: ArenaRequest): ArenaReply {
+  try {
+    return { ok: true, arena: arenaSource().find(request) };
+  } catch (error) {
+    const { code, message } = error as GyreError;
+    return { ok: false, code, message };
   }
 }
 
@@ -675,11 +728,13 @@ export async function startRuntime(
   // this thread has the mask that the pool's threads shall inherit. A worker's
   // first file access would otherwise start them all on that worker's CPU.
   await checkEntry(options.entry);
+  await checkJobFiles(options.jobs);
   if (inherited !== null) widenInChildren(inherited);
 
   const rings = ringsFor(all, topology);
+  const jobPlan = planJobs(options, machine, cpus);
   const runtime = new GyreRuntime(
-    ...([options, capabilities, cpus.length, all, rings, inherited, topology] as const),
+    ...([options, capabilities, cpus.length, all, rings, inherited, topology, jobPlan] as const),
   );
   await runtime.start(inline);
   return runtime;

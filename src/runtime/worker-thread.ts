@@ -13,7 +13,8 @@ import {
   Worker,
 } from 'node:worker_threads';
 import { thrown } from '../errors.js';
-import { affinity, setAffinity } from '../native.js';
+import type { JobNames } from '../job-request.js';
+import { affinity, responds, setAffinity, stuckMs } from '../native.js';
 import type {
   FromWorker,
   MovingInit,
@@ -37,6 +38,14 @@ const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP'
 /** How long a worker that was told to stop may take before its thread is terminated. */
 const STOP_GRACE_MS = 1_000;
 
+/**
+ * Before a thread is terminated it must have run for so long without returning to its loop: one that
+ * somebody had held may be on its way there. For as long as it does not run main looks again so
+ * often, and waits for it so long at most.
+ */
+const RETRY_MS = 100;
+const RESPONSE_TIMEOUT_US = 5_000;
+
 export interface WorkerPlan {
   readonly index: number;
   readonly slot: number;
@@ -56,6 +65,7 @@ export interface WorkerPlan {
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
   readonly overload: OverloadInit;
+  readonly jobs: JobNames;
 }
 
 /**
@@ -129,6 +139,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       moving: plan.moving,
       overload: plan.overload,
       sharesListeners: plan.sharesListeners,
+      jobs: plan.jobs,
       control: control.port2,
       requests: requests.port2,
       answered,
@@ -213,14 +224,32 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   /** Politely first, so that its exit handlers run. */
   stop(graceMs = STOP_GRACE_MS): void {
     this.#told = true;
-    if (this.#exit !== null || this.#stopTimer !== undefined) return;
+    if (this.#exit !== null || (this.#stopTimer !== undefined && graceMs > 0)) return;
     this.send({ kind: 'stop' });
-    this.#stopTimer = setTimeout(() => this.terminate(), graceMs);
+    clearTimeout(this.#stopTimer);
+    if (graceMs === 0) this.#terminate();
+    else this.#stopTimer = setTimeout(() => this.#terminate(), graceMs);
   }
 
+  /**
+   * Ends the thread while it is at something. One that comes back to its loop is told to end there:
+   * terminated while it runs no JavaScript, it might go on with what a client has sent, and
+   * node's HTTP parser, which expects no termination, would abort the process.
+   */
   terminate(): void {
-    this.#told = true;
-    void this.#thread.terminate();
+    this.stop(0);
+  }
+
+  /** @param answeredAt when its thread was last seen to run; null: not, when it was looked at last */
+  #terminate(answeredAt: number | null = null): void {
+    const { wakeId } = this;
+    // Without a loop that can be seen, or before it has a connection.
+    const blindly = wakeId === null || this.#state === 'starting';
+    const now = performance.now();
+    const answers = blindly || responds(wakeId, RESPONSE_TIMEOUT_US);
+    const stays = answeredAt !== null && wakeId !== null && stuckMs(wakeId) > now - answeredAt;
+    if (blindly || (answers && stays)) void this.#thread.terminate();
+    else this.#stopTimer = setTimeout(() => this.#terminate(answers ? now : null), RETRY_MS);
   }
 
   ended(): Promise<WorkerExit> {

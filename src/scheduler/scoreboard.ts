@@ -457,6 +457,11 @@ export class WorkerWriter {
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);
   }
 
+  /** It has `events` waiting. Of a worker its loop writes this, natively. */
+  outstanding(events: number): void {
+    Atomics.store(this.#words, this.outstandingIndex, events);
+  }
+
   /** It begins a round. */
   round(): void {
     this.#add(WORKER.ROUNDS, 1);

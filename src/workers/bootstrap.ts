@@ -4,14 +4,16 @@
  */
 import { syncBuiltinESMExports } from 'node:module';
 import workerThreads from 'node:worker_threads';
-import { setThreadName, threadId } from '../native.js';
+import { setArenaSource } from '../arena-registry.js';
+import { claimCpu, setThreadName, threadId } from '../native.js';
 import type { FromWorker, ToWorker, WorkerInit } from '../protocol.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { Agent } from './agent.js';
 import { followEnd, watchHeap } from './end.js';
 import { runEntry } from './entry.js';
+import { JobClient } from './jobs.js';
 import { Requests } from './requests.js';
-import { setSelf } from './self.js';
+import { setJobRunner, setSelf } from './self.js';
 import { containPin, describeStream, SignalInterest, setArguments } from './thread-process.js';
 
 const init = workerThreads.workerData as WorkerInit;
@@ -22,14 +24,18 @@ Object.assign(workerThreads, { isMainThread: true, parentPort: null, workerData:
 syncBuiltinESMExports();
 
 const { index, slot, cpu, count, accepting, control } = init;
-const send = (message: FromWorker) => control.postMessage(message);
+const send = (message: FromWorker, transfer: readonly workerThreads.Transferable[] = []) =>
+  control.postMessage(message, transfer);
 
 setSelf({ index, cpu, count, spare: slot >= accepting });
 setThreadName(init.threadName);
 setArguments(init.entry, init.args);
 describeStream('stdout', init.stdio.stdout);
 describeStream('stderr', init.stdio.stderr);
-if (cpu !== null && init.inherited !== null) containPin(init.inherited, init.parallelism);
+if (cpu !== null && init.inherited !== null) {
+  claimCpu([cpu]); // who looks for a CPU with nobody on it looks elsewhere
+  containPin(init.inherited, init.parallelism);
+}
 
 const signals = new SignalInterest((signal, on) => send({ kind: 'signal-interest', signal, on }));
 signals.install();
@@ -37,21 +43,30 @@ signals.install();
 const tid = threadId();
 if (tid !== null) Scoreboard.attach(init.scoreboard).own(slot).begin(tid);
 
+const requests = new Requests(init.requests, init.answered);
+setArenaSource({ slot, find: (request) => requests.arena(request) });
+
 const agent = new Agent({
   ...{ slot, accepting },
   scoreboard: init.scoreboard,
   moving: init.moving,
   overload: init.overload,
-  transport: init.sharesListeners ? new Requests(init.requests, init.answered) : null,
+  transport: init.sharesListeners ? requests : null,
   send,
   deliver: (signal) => signals.deliver(signal),
   exit: () => process.exit(),
 });
 
+const jobs = new JobClient(init.jobs, send);
+setJobRunner(jobs);
+
 followEnd(send, () => agent.end());
 if (init.heapRatio > 0) watchHeap(init.heapRatio, (ratio) => send({ kind: 'heap', ratio }));
 
-control.on('message', (message: ToWorker) => agent.receive(message));
+control.on('message', (message: ToWorker) => {
+  if (message.kind === 'job-failed') jobs.failed(message);
+  else agent.receive(message);
+});
 control.unref(); // the application alone decides how long this worker lives
 
 send({ kind: 'up', tid, wakeId: agent.wakeId });

@@ -3,7 +3,8 @@
  * its heap is nearly full. Worker's thread only.
  */
 import { constants, PerformanceObserver } from 'node:perf_hooks';
-import { getHeapStatistics } from 'node:v8';
+import { getHeapSpaceStatistics, getHeapStatistics } from 'node:v8';
+import workerThreads from 'node:worker_threads';
 import type { FromWorker } from '../protocol.js';
 
 /**
@@ -20,15 +21,33 @@ export function followEnd(send: (message: FromWorker) => void, last: () => void)
   process.on('exit', last);
 }
 
-/** Calls `full` when more than `ratio` of the heap limit is in use after a full collection. */
+const MB = 2 ** 20;
+
+/** Spaces of the young generation; what is in the others counts against the limit of the old one. */
+const YOUNG = new Set(['new_space', 'new_large_object_space']);
+
+/**
+ * Calls `full` once, when after a full collection more than `ratio` of what the old generation
+ * may hold is in use: it is its limit at which node ends the thread. V8's `heap_size_limit`
+ * counts the young generation in, which alone is up to 192 MB on Node 24, so that a small heap
+ * would never seem full.
+ */
 export function watchHeap(ratio: number, full: (ratio: number) => void): void {
+  const {
+    maxYoungGenerationSizeMb: young = 0,
+    maxOldGenerationSizeMb: old = Number.POSITIVE_INFINITY,
+  } = workerThreads.resourceLimits;
+  // Flags of V8's go before the limits of the thread, and are seen only in the sum.
+  const limit = Math.min(getHeapStatistics().heap_size_limit - young * MB, old * MB);
   const observer = new PerformanceObserver((list) => {
     const major = list.getEntries().some((entry) => {
       const { kind } = (entry as { detail?: { kind?: number } }).detail ?? {};
       return kind === constants.NODE_PERFORMANCE_GC_MAJOR;
     });
     if (!major) return;
-    const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics();
+    const used = getHeapSpaceStatistics()
+      .filter(({ space_name: name }) => !YOUNG.has(name))
+      .reduce((sum, space) => sum + space.space_used_size, 0);
     if (used < ratio * limit) return;
     observer.disconnect();
     full(used / limit);

@@ -1,14 +1,16 @@
 /**
  * Requests of a worker to main that block until answered.
  *
- * Called on the worker's thread, from within `server.listen()` and
- * `server.close()`. Blocking, bounded by TIMEOUT_MS: main never waits for a worker,
+ * Called on the worker's thread, from within `server.listen()`,
+ * `server.close()` and `arena()`. Blocking, bounded by TIMEOUT_MS: main never waits for a worker,
  * so the two cannot wait for each other; only a main thread that is itself stuck in
  * user code makes a worker wait that long.
  */
 import { constants } from 'node:os';
 import { type MessagePort, receiveMessageOnPort } from 'node:worker_threads';
-import type { ListenRequest, OpenReply, Reply, Request } from '../protocol.js';
+import type { ArenaHandle, ArenaRequest } from '../arena-registry.js';
+import { GyreError } from '../errors.js';
+import type { ArenaReply, ListenRequest, OpenReply, Reply, Request } from '../protocol.js';
 
 const TIMEOUT_MS = 30_000;
 
@@ -33,6 +35,14 @@ export class Requests {
 
   release(grant: number | null, fds: readonly number[]): void {
     this.#ask({ kind: 'release', grant, fds });
+  }
+
+  /** @throws GyreError */
+  arena(arena: ArenaRequest): ArenaHandle {
+    const reply = this.#ask({ kind: 'arena', arena }) as ArenaReply | null;
+    if (reply?.ok) return reply.arena;
+    if (reply !== null) throw new GyreError(reply.code, reply.message);
+    throw new GyreError('ETIMEDOUT', `main has not answered for ${TIMEOUT_MS} ms`);
   }
 
   #ask(request: Request): Reply | null {

@@ -4,6 +4,7 @@
  * that started it.
  */
 import type { Socket } from 'node:net';
+import type { RunOptions } from '../job-request.js';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
@@ -23,11 +24,18 @@ export interface MovingControl {
   release(socket: Socket): boolean;
 }
 
+/** What runs the jobs of an application. */
+export interface JobRunner {
+  run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
+}
+
 const KEY = Symbol.for('gyre.worker');
 const MOVING = Symbol.for('gyre.moving');
+const JOBS = Symbol.for('gyre.jobs');
 const holder = globalThis as unknown as {
   [KEY]?: WorkerSelf;
   [MOVING]?: MovingControl;
+  [JOBS]?: JobRunner;
 };
 
 /** Called once, by the bootstrap, before any user code. */
@@ -45,6 +53,17 @@ export function setMovingControl(control: MovingControl | null): void {
 /** Null where connections do not move. */
 export function getMovingControl(): MovingControl | null {
   return holder[MOVING] ?? null;
+}
+
+/** Called once, by the bootstrap, before any user code; null at the end of an inline worker. */
+export function setJobRunner(runner: JobRunner | null): void {
+  if (runner === null) delete holder[JOBS];
+  else Object.defineProperty(holder, JOBS, { value: runner, configurable: true });
+}
+
+/** Null on a thread that gyre did not start, and in a thread of the job pool. */
+export function getJobRunner(): JobRunner | null {
+  return holder[JOBS] ?? null;
 }
 
 /** This thread's worker, or null on a thread that gyre did not start. */

@@ -266,7 +266,9 @@ async function serve(options: RuntimeOptions): Promise<void> {
       addresses: runtime?.addresses ?? [],
       workers: runtime?.workers ?? [],
       spares: runtime?.spares ?? [],
-      snapshot: runtime?.snapshot() ?? { takenAtMs: 0, workers: [], spares: [], blamed: [] },
+      snapshot: runtime?.snapshot() ?? {
+        ...{ takenAtMs: 0, workers: [], spares: [], blamed: [], jobs: null as never },
+      },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],
       threads: threads()

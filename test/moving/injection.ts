@@ -74,12 +74,17 @@ export class Injection {
     return injection;
   }
 
+  /** How many calls were tampered with so far, and are over. */
+  count(): number {
+    return (readFileSync(this.#file, 'utf8').match(/INJECTED|DELAYED/g) ?? []).length;
+  }
+
   /** Lets go of the threads. Resolves with the number of calls that were tampered with. */
   async stop(): Promise<number> {
     if (this.#strace.exitCode === null && this.#strace.signalCode === null) {
       this.#strace.kill('SIGINT');
     }
     await this.#ended;
-    return (readFileSync(this.#file, 'utf8').match(/INJECTED|DELAYED/g) ?? []).length;
+    return this.count();
   }
 }

@@ -12,6 +12,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { createRuntime, GyreError, type RuntimeOptions } from '../../src/index.js';
 import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/native.js';
+import { JOB_POOL_DEFAULTS } from '../../src/runtime/job-options.js';
 import {
   DEFAULTS,
   listenerAt,
@@ -228,6 +229,32 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
       ...[null, 1, 'true'].map((move) => ({ 80: { move } })),
     ],
   },
+  jobs: {
+    right: [
+      undefined,
+      {},
+      { a: 'a.js', b: '/b.mjs' },
+      { a: pathToFileURL('/a b.js') },
+      { a: 'file:///a.js#b' },
+    ],
+    wrong: [
+      ...NOT_OBJECTS,
+      ...[{ a: 1 }, { a: null }, { a: '' }, { a: 'a\0.js' }, { '': 'a.js' }, { 'file:a': 'a.js' }],
+      ...[{ a: new URL('https://localhost/a.js') }, { a: 'file:///a%00b.js' }, { a: UNPRINTABLE }],
+    ],
+  },
+  jobPool: {
+    right: [
+      ...[undefined, {}, { threads: 'auto' }, { threads: 1 }, { threads: 512 }, { queueMax: 0 }],
+      ...[{ queueMax: 1_000_000 }, { idleMs: 0 }, { idleMs: Infinity }, { niceIncrement: 19 }],
+    ],
+    wrong: [
+      ...NOT_OBJECTS,
+      ...[{ threads: 0 }, { threads: 513 }, { threads: '2' }, { threads: null }, { queueMax: -1 }],
+      ...[{ queueMax: Infinity }, { idleMs: -1 }, { idleMs: 2 ** 31 }, { niceIncrement: 20 }],
+      ...[{ niceIncrement: -1 }, { niceIncrement: 0.5 }],
+    ],
+  },
   scheduler: {
     right: [
       ...[undefined, {}, { move: true, tickMs: 1000, batchMax: 256, seed: 0, chaos: true }],
@@ -297,6 +324,8 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     maxWorkers: null,
     maxConnections: { total: Infinity, perWorker: Infinity },
     maxOutstanding: { total: Infinity, perWorker: Infinity },
+    jobs: {},
+    jobPool: JOB_POOL_DEFAULTS,
   });
   const { seed, ...others } = scheduler;
   t.same(others, SCHEDULER_DEFAULTS);

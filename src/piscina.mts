@@ -1,0 +1,7 @@
+export {
+  type ParetoBalancerOptions,
+  type PinOptions,
+  type PoolThread,
+  paretoBalancer,
+  pinnedWorker,
+} from './piscina.js';
