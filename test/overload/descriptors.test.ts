@@ -14,6 +14,8 @@ import { type Client, Crowd, cpuMs, startLoaded } from './crowd.js';
 /** Descriptors beyond those that the process has when it listens, and clients. */
 const FREE = 60;
 const CLIENTS = 150;
+/** What startLoaded() starts. */
+const WORKERS = 2;
 
 t.setTimeout(120_000); // of all tests in this file together
 
@@ -94,7 +96,8 @@ t.test('the application has every descriptor, and gives them back', async (t) =>
     t.ok(await crowd.when(() => isFull(host.pid)));
     const others = crowd.join(8);
     await sleep(100);
-    t.equal(crowd.waiting.length, 9, 'they wait');
+    // One that somebody had for a moment while the application took the rest may be free again.
+    t.ok(crowd.waiting.length >= 9 - WORKERS, `${crowd.waiting.length} wait`);
     writeFileSync(file, '');
     const freed = performance.now();
     t.ok(await crowd.when(() => crowd.waiting.length === 0), 'all are served');
