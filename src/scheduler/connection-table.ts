@@ -118,8 +118,8 @@ export class ConnectionTable {
 
   /**
    * Moving makes descriptors below this number only. A connection has two from when it is given
-   * until its owner has dropped the wrapper, and where the last ones are in use libuv resets
-   * connections that it could have served.
+   * until its owner has dropped the wrapper, and where the last ones are in use new connections
+   * wait that could have been served.
    */
   get movableMax(): number {
     return this.descriptorsMax - DESCRIPTORS_LEFT;
