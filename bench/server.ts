@@ -84,7 +84,7 @@ const hosted = (scheduler: SchedulerOptions, pin: 'soft' | 'hard' | 'off' = 'sof
  * - gyre-unpinned: as it comes, but without pins
  * - gyre-spares-N: as it comes, but with at most N spares
  * - gyre-refuse: with a limit on connections, beyond which they are told 503
- * - gyre-wait: with the same limit, and room for as many in each worker's accept queue
+ * - gyre-wait: with the same limit, and room for a quarter as many in each worker's accept queue
  * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
  * - hosted-hard, hosted-unpinned: hosted with pins that never give way, or none
  * - hosted-chaos: connections move at random, idle ones too, as fast as they can
@@ -107,7 +107,7 @@ export const SYSTEMS = {
   'gyre-refuse': gyre('--max-connections', `${CONNECTIONS_MAX}`, '--overload', 'refuse'),
   'gyre-wait': script(
     'host',
-    JSON.stringify({ maxConnections: CONNECTIONS_MAX, backlog: CONNECTIONS_MAX }),
+    JSON.stringify({ maxConnections: CONNECTIONS_MAX, backlog: CONNECTIONS_MAX / 4 }),
   ),
   hosted: hosted({ move: true }),
   'hosted-still': hosted({ move: false }),
