@@ -55,7 +55,7 @@ t.test('a machine is printed as a tree of what shares what', async (t) => {
     '  node 0  32 GB  CPUs 0-23  distances 10',
     '  L2  8 × 2 CPUs, 2 × 4 CPUs  L2, cluster',
     '24 workers, divergent',
-    '  worker 1   CPU 2   17 | 0,2-16,18-23',
+    '  worker 1   CPU 2   0,2-16,18-23 | 17',
   ]) {
     t.ok(stdout.split('\n').includes(line), line);
   }

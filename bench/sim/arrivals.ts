@@ -4,7 +4,7 @@
  */
 import { type Random, seededRandom } from '../../src/scheduler/random.js';
 
-export const FAST_SHAPES = ['exponential', 'lognormal', 'constant'] as const;
+export const FAST_SHAPES = ['exponential', 'lognormal', 'pareto', 'constant'] as const;
 
 export interface Load {
   readonly fastPerSecond: number;
@@ -23,8 +23,12 @@ export interface Request {
   readonly serviceMs: number;
 }
 
-/** Standard deviation of a lognormal service time's logarithm: p99 is about 7 × the mean. */
+/** Standard deviation of a lognormal service time's logarithm: p99 is about 6 × the mean. */
 const LOGNORMAL_SIGMA = 1;
+
+/** Of a Pareto distribution that ends at so many times its least value: p99.9 is 31 × the mean. */
+const PARETO_ALPHA = 1.5;
+const PARETO_END = 1000;
 
 /** Uniform in (0, 1). */
 export function uniform(random: Random): number {
@@ -36,13 +40,28 @@ export function exponential(random: Random): number {
   return -Math.log(uniform(random));
 }
 
+/** Marsaglia's polar method: of the elementary functions V8 changes sine and power now and then. */
 function normal(random: Random): number {
-  return Math.sqrt(2 * exponential(random)) * Math.cos(2 * Math.PI * uniform(random));
+  for (;;) {
+    const x = 2 * uniform(random) - 1;
+    const square = x ** 2 + (2 * uniform(random) - 1) ** 2;
+    if (square < 1) return x * Math.sqrt((-2 * Math.log(square)) / square);
+  }
 }
+
+/** `base` to a fraction. */
+const power = (base: number, exponent: number) => Math.exp(exponent * Math.log(base));
+
+/** Share of a Pareto distribution without an end that is below PARETO_END. */
+const PARETO_SHARE = 1 - power(PARETO_END, -PARETO_ALPHA);
+/** Mean of the one that ends there, in units of its least value. */
+const PARETO_MEAN =
+  ((PARETO_ALPHA / (PARETO_ALPHA - 1)) * (1 - power(PARETO_END, 1 - PARETO_ALPHA))) / PARETO_SHARE;
 
 const SHAPES: Readonly<Record<Load['fastShape'], (random: Random) => number>> = {
   exponential,
   lognormal: (random) => Math.exp(LOGNORMAL_SIGMA * normal(random) - LOGNORMAL_SIGMA ** 2 / 2),
+  pareto: (random) => power(1 - PARETO_SHARE * uniform(random), -1 / PARETO_ALPHA) / PARETO_MEAN,
   constant: () => 1,
 };
 

@@ -10,10 +10,10 @@ export class Connection {
   request: Request | null = null;
   /** What is left of serving that. */
   leftMs = 0;
-  /** A worker has begun with its request: it is inside a message. */
-  begun = false;
   /** It is in somebody's mailbox. */
   moving = false;
+  /** What adopting it takes longer because of where it comes from. */
+  coldMs = 0;
 
   constructor(owner: number) {
     this.owner = owner;

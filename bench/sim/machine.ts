@@ -7,6 +7,8 @@
  * in common, without their details. A thread that is not bound wakes where it last ran if
  * that CPU is free, else where the fewest are runnable; and a CPU that becomes free pulls
  * such a thread from another. Switching costs nothing.
+ *
+ * CPUs of one core slow each other down while more than one of them is busy.
  */
 import type { Clock } from './clock.js';
 
@@ -15,6 +17,18 @@ export interface Sharing {
   readonly sliceMs: number;
   /** By how much more the running thread must have run for a waking one to preempt it. */
   readonly granularityMs: number;
+  /** Speed of a CPU while another of its core is busy, relative to that alone. */
+  readonly smtSpeed: number;
+  /** Speed of an efficiency core, relative to the others. */
+  readonly efficientSpeed: number;
+}
+
+/** What CPUs have to do with each other. */
+export interface Layout {
+  /** By CPU: the others of its core. */
+  readonly siblings: readonly (readonly number[])[];
+  /** By CPU: whether it is an efficiency core. */
+  readonly efficient: readonly boolean[];
 }
 
 /** What is left of a burst below this is rounding. */
@@ -30,15 +44,35 @@ class Cpu {
   sliceEndMs = 0;
   /** The current thread is deciding what it does next. */
   deciding = false;
+  /** Others of its core. */
+  siblings: readonly Cpu[] = [];
+  /** For them it runs something. */
+  busy = false;
   /** Ends of earlier schedules are void. */
   generation = 0;
 
-  constructor(index: number) {
+  readonly #sharing: Sharing;
+  readonly #speed: number;
+
+  constructor(index: number, sharing: Sharing, efficient: boolean) {
     this.index = index;
+    this.#sharing = sharing;
+    this.#speed = efficient ? sharing.efficientSpeed : 1;
   }
 
   get runnable(): number {
     return this.waiting.length + (this.current === null ? 0 : 1);
+  }
+
+  /** Work that it does in a ms. */
+  get speed(): number {
+    return this.crowded ? this.#speed * this.#sharing.smtSpeed : this.#speed;
+  }
+
+  /** Another CPU of its core is busy. */
+  get crowded(): boolean {
+    for (const sibling of this.siblings) if (sibling.busy) return true;
+    return false;
   }
 }
 
@@ -47,6 +81,9 @@ export class Thread {
   cpu: Cpu;
   /** How long it has run, kept comparable among the threads of a CPU. */
   ranMs = 0;
+  /** How long it has run. */
+  usedMs = 0;
+  /** What is left to do of its burst, on a CPU of speed 1. */
   leftMs = 0;
   blocked = true;
   /** What follows the burst. */
@@ -65,10 +102,15 @@ export class Machine {
   /** Threads that any CPU may run. */
   readonly #unbound: Thread[] = [];
 
-  constructor(clock: Clock, cpus: number, sharing: Sharing) {
+  constructor(clock: Clock, cpus: number, sharing: Sharing, layout: Layout | null = null) {
     this.#clock = clock;
     this.#sharing = sharing;
-    this.#cpus = Array.from({ length: cpus }, (_, index) => new Cpu(index));
+    this.#cpus = Array.from({ length: cpus }, (_, index) => {
+      return new Cpu(index, sharing, layout?.efficient[index] ?? false);
+    });
+    for (const cpu of this.#cpus) {
+      cpu.siblings = (layout?.siblings[cpu.index] ?? []).map((other) => this.#cpus[other] as Cpu);
+    }
   }
 
   /** A thread bound to `cpu`, or to none. */
@@ -81,6 +123,17 @@ export class Machine {
   /** Whether nothing runs on the CPU that `thread` last ran on. */
   isFree(thread: Thread): boolean {
     return thread.cpu.current === null;
+  }
+
+  /** Whether another CPU of the core that `thread` last ran on is busy. */
+  isCrowded(thread: Thread): boolean {
+    return thread.cpu.crowded;
+  }
+
+  /** For how long `thread` has had a CPU so far. */
+  usedMs(thread: Thread): number {
+    const { cpu, usedMs } = thread;
+    return cpu.current === thread ? usedMs + this.#clock.nowMs - cpu.startedAtMs : usedMs;
   }
 
   /**
@@ -110,7 +163,9 @@ export class Machine {
   }
 
   #wake(thread: Thread): void {
-    if (!thread.bound && thread.cpu.current !== null) this.#migrate(thread, this.#quietest());
+    if (!thread.bound && (thread.cpu.current !== null || thread.cpu.crowded)) {
+      this.#migrate(thread, this.#quietest());
+    }
     const { cpu } = thread;
     thread.ranMs = Math.max(thread.ranMs, cpu.leastRunMs - this.#sharing.sliceMs / 2);
     if (cpu.current === null) {
@@ -125,7 +180,10 @@ export class Machine {
 
   #quietest(): Cpu {
     let best = this.#cpus[0] as Cpu;
-    for (const cpu of this.#cpus) if (cpu.runnable < best.runnable) best = cpu;
+    for (const cpu of this.#cpus) {
+      const fewer = best.runnable - cpu.runnable;
+      if (fewer > 0 || (fewer === 0 && best.crowded && !cpu.crowded)) best = cpu;
+    }
     return best;
   }
 
@@ -138,8 +196,9 @@ export class Machine {
     const thread = cpu.current as Thread;
     const ms = this.#clock.nowMs - cpu.startedAtMs;
     cpu.startedAtMs = this.#clock.nowMs;
-    thread.leftMs -= ms;
+    thread.leftMs -= ms * cpu.speed;
     thread.ranMs += ms;
+    thread.usedMs += ms;
     let least = thread.ranMs;
     for (const other of cpu.waiting) least = Math.min(least, other.ranMs);
     cpu.leastRunMs = Math.max(cpu.leastRunMs, least);
@@ -149,12 +208,22 @@ export class Machine {
     cpu.current = thread;
     cpu.startedAtMs = this.#clock.nowMs;
     cpu.sliceEndMs = this.#clock.nowMs + this.#sharing.sliceMs;
+    this.#mark(cpu, true);
     this.#schedule(cpu);
+  }
+
+  /** `cpu` becomes busy, or idle: what runs on the others of its core goes slower, or faster. */
+  #mark(cpu: Cpu, busy: boolean): void {
+    if (cpu.busy === busy) return;
+    const affected = cpu.siblings.filter(({ current, deciding }) => current !== null && !deciding);
+    for (const sibling of affected) this.#charge(sibling);
+    cpu.busy = busy;
+    for (const sibling of affected) this.#schedule(sibling);
   }
 
   #schedule(cpu: Cpu): void {
     const generation = ++cpu.generation;
-    let ms = Math.max(0, (cpu.current as Thread).leftMs);
+    let ms = Math.max(0, (cpu.current as Thread).leftMs) / cpu.speed;
     if (cpu.waiting.length > 0) {
       ms = Math.min(ms, Math.max(0, cpu.sliceEndMs - this.#clock.nowMs));
     }
@@ -218,6 +287,7 @@ export class Machine {
     });
     const thread = cpu.waiting.splice(best, 1)[0] ?? this.#pull(cpu);
     if (thread !== undefined) this.#start(cpu, thread);
+    else this.#mark(cpu, false);
   }
 
   /** Brings `cpu` a thread that waits for another CPU and may run on any. */

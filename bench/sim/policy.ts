@@ -15,9 +15,9 @@ export interface Policy {
   readonly timeSliced?: boolean;
   /** Connections are dealt to workers in turn at the start. Otherwise by chance. */
   readonly dealt?: boolean;
-  /** Which worker this request goes to. Otherwise the one that owns the connection. */
-  place?(workers: readonly Worker[], random: Random): number;
-  /** Workers that have nothing to do take half of what another one has ready. */
+  /** Which worker this request, the n-th, goes to. Otherwise the one that owns the connection. */
+  place?(workers: readonly Worker[], random: Random, n: number): number;
+  /** Workers that have nothing to do take half of what another one has ready, and begin with it. */
   readonly steals?: boolean;
   /** Workers give, and the governor takes. */
   readonly moves?: boolean;
@@ -47,6 +47,7 @@ function ofTwo(workers: readonly Worker[], random: Random): number {
 export const POLICIES = {
   hashed: {},
   dealt: { dealt: true },
+  'round-robin': { place: (workers, _random, n) => n % workers.length },
   'shortest-queue': { place: shortest },
   'two-choices': { place: ofTwo },
   stealing: { steals: true },
@@ -63,24 +64,24 @@ export function steal(thief: Worker, workers: readonly Worker[], random: Random)
   for (let at = 0; at < workers.length; at++) {
     const victim = workers[(from + at) % workers.length] as Worker;
     if (victim !== thief && !victim.inPoll && victim.ready.length > 0) {
-      return victim.take(Math.ceil(victim.ready.length / 2));
+      return victim.take(Math.ceil(victim.ready.length / 2), 'oldest');
     }
   }
   return [];
 }
 
-/** A worker with nothing to do, found from a random one on; one whose CPU is free before others. */
+/** A worker with nothing to do, found from a random one on; one that `isBest` before others. */
 export function idler(
   workers: readonly Worker[],
   random: Random,
-  isFree: (worker: Worker) => boolean,
+  isBest: (worker: Worker) => boolean,
 ): Worker | null {
   const from = below(random, workers.length);
   let second: Worker | null = null;
   for (let at = 0; at < workers.length; at++) {
     const worker = workers[(from + at) % workers.length] as Worker;
     if (!worker.inPoll || !worker.thread.blocked) continue;
-    if (isFree(worker)) return worker;
+    if (isBest(worker)) return worker;
     second ??= worker;
   }
   return second;

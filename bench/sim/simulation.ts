@@ -3,20 +3,24 @@
  * same result, bit for bit. The requests depend on the seed and the load only, so that
  * policies are compared on the same ones.
  */
+import { CANDIDATES_MAX } from '../../src/scheduler/move.js';
 import { type Rings, wholeMachine } from '../../src/scheduler/neighbourhood.js';
-import { below, seededRandom } from '../../src/scheduler/random.js';
+import { below, type Random, seededRandom } from '../../src/scheduler/random.js';
 import { arrivals, exponential, type Load, type Request, uniform } from './arrivals.js';
 import { Clock } from './clock.js';
 import { Connection } from './connection.js';
-import { type Governing, Governor, type Tally } from './governor.js';
+import { type Governing, Governor } from './governor.js';
 import { Latencies } from './latencies.js';
 import { Machine, type Sharing, type Thread } from './machine.js';
+import { Carrier, type Searching, type Surroundings, type Tally } from './moving.js';
 import { idler, POLICIES, type Policy, type PolicyName, steal } from './policy.js';
+import { type Giving, Rounds } from './rounds.js';
+import { DISTANCES, type Topology } from './topology.js';
 import { type Loop, Worker } from './worker.js';
 
 export const CHOICES = ['idle', 'any'] as const;
 
-export interface Parameters extends Load, Sharing, Governing {
+export interface Parameters extends Load, Sharing, Governing, Giving, Searching {
   readonly seed: number;
   /** Requests are counted that arrive in this time, after the warm-up. */
   readonly seconds: number;
@@ -25,16 +29,16 @@ export interface Parameters extends Load, Sharing, Governing {
   readonly cpus: number;
   /** One per CPU, or more. */
   readonly workers: number;
+  /** Of as many CPUs. Null: all are alike. */
+  readonly topology: Topology | null;
   readonly spares: number;
   readonly connections: number;
   /** A request takes a connection that carries none; otherwise any, and waits for it. */
   readonly choice: (typeof CHOICES)[number];
-  /**
-   * How unequal connections are, where any may be taken: the busiest share q of them carries
-   * the share q^(1 / (1 + skew)) of the requests.
-   */
-  readonly skew: number;
-  /** The share of the workers, the first ones, that own all connections at the start. */
+  /** Where any may be taken: the share of the connections that are hot, and of requests on them. */
+  readonly hot: number;
+  readonly hotRequests: number;
+  /** The share of the workers, near to each other, that own all connections at the start. */
   readonly crowd: number;
   /** Share of each CPU's time that other programs use, in bursts. */
   readonly company: number;
@@ -44,9 +48,8 @@ export interface Parameters extends Load, Sharing, Governing {
   readonly adoptMs: number;
   /** How long a request runs before another's turn, where that is possible at all. */
   readonly quantumMs: number;
-  /** By worker. Without it: everybody else. */
-  readonly rings?: readonly Rings[];
-  distance?(from: number, to: number): number;
+  /** By worker; null: one ring with everybody else. */
+  readonly rings: readonly Rings[] | null;
 }
 
 export interface Result {
@@ -62,23 +65,39 @@ export interface Result {
 const BATCH_MAX = 1024;
 
 /**
- * The load is the stall bench's. lookMs is a 64th of what one poll over 64 efds was measured
- * to take (6 µs), and a quantum what Go's scheduler allows. A slice is about what Linux takes
- * on 8 CPUs. All other costs are estimates without evidence: compare runs that differ in them
- * before relying on one.
+ * The load is the stall bench's; tickMs to batchMax are gyre's own defaults and constants.
+ *
+ * Measured on an AMD EPYC of 2 CPUs, with `bench/moving` and by calling what is meant in a loop:
+ * peekMs (1.7 µs, and 1.9 for 31 newcomers), sleepMs (5.9 µs), askMs (a candidate's state, twice
+ * its inPoll() of 0.12 µs, and its share of the frontier); lookMs (poll and a thread's clock take
+ * 0.7 µs) and wakeMs from the watcher's 20 µs for each tick; pauseMs, takeMs, decideMs, deliverMs
+ * and sendMs together are the governor's 190 µs for each pause with 1.6 connections.
+ *
+ * quantumMs is what Go's scheduler allows, sliceMs about what Linux takes on 8 CPUs. All other costs
+ * and speeds are estimates without evidence: compare runs that differ in them before relying on one.
  */
 export const DEFAULTS: Parameters = {
   ...{ seed: 1, seconds: 60, warmupSeconds: 1, policy: 'gyre' },
-  ...{ cpus: 2, workers: 2, spares: 0, connections: 64, choice: 'idle' },
-  ...{ skew: 0, crowd: 1 },
+  ...{ cpus: 2, workers: 2, topology: null, rings: null, spares: 0 },
+  ...{ connections: 64, choice: 'idle', hot: 1, hotRequests: 1, crowd: 1 },
   ...{ fastPerSecond: 1500, fastMs: 0.3, fastShape: 'exponential', slowPerSecond: 8, slowMs: 50 },
   ...{ company: 0, companyMs: 0.2, sliceMs: 3, granularityMs: 1 },
-  ...{ pollMs: 0.005, adoptMs: 0.06, quantumMs: 10 },
-  ...{ tickMs: 1, stallTicks: 2, roundMs: 1, lookMs: 0.0001, batchMax: 64 },
-  ...{ pauseMs: 0.06, takeMs: 0.005, giveMs: 0.06 },
-  ...{ governors: 1, amount: 'half', accept: 'not-still' },
-  ...{ trigger: 'all-still', triggerMs: 5, giveBack: 'between' },
+  ...{ smtSpeed: 0.6, efficientSpeed: 0.6 },
+  ...{ pollMs: 0.005, adoptMs: 0.06, giveMs: 0.06, coldMs: 0, quantumMs: 10 },
+  ...{ tickMs: 1, stuckTicks: 0.5, roundMs: 1, worthMs: 0.3, windowMs: 100, batchMax: 64 },
+  ...{ wakeMs: 0.01, lookMs: 0.001, peekMs: 0.0035, askMs: 0.0005, sleepMs: 0.006 },
+  ...{ pauseMs: 0.06, takeMs: 0.005, decideMs: 0.06, deliverMs: 0.02, sendMs: 0.01 },
+  ...{ governors: 1, candidatesMax: CANDIDATES_MAX },
+  ...{ amount: 'half', trigger: 'all-still', giveBack: 'between' },
 };
+
+/** Fisher and Yates's. */
+function shuffle(list: Connection[], random: Random): void {
+  for (let at = list.length - 1; at > 0; at--) {
+    const other = below(random, at + 1);
+    [list[at], list[other]] = [list[other] as Connection, list[at] as Connection];
+  }
+}
 
 export function simulate(parameters: Parameters): Result {
   return new Simulation(parameters).run();
@@ -92,22 +111,25 @@ class Simulation {
   readonly #random: () => number;
   readonly #workers: Worker[];
   readonly #regular: readonly Worker[];
+  readonly #carrier: Carrier | null;
   readonly #governor: Governor | null;
+  readonly #rounds: Rounds | null;
   /** Connections without a request, and requests without a connection. */
   readonly #idle: Connection[];
   readonly #waiting: Request[] = [];
   readonly #backlog = new Map<Connection, Request[]>();
-  readonly #connections: readonly Connection[];
+  readonly #connections: Connection[];
   readonly #fast = new Latencies();
   readonly #slow = new Latencies();
   #arrived = 0;
+  #sent = 0;
   #served = 0;
 
   constructor(p: Parameters) {
     this.#p = p;
     this.#policy = POLICIES[p.policy];
     this.#random = seededRandom(p.seed + 1);
-    this.#machine = new Machine(this.#clock, p.cpus, p);
+    this.#machine = new Machine(this.#clock, p.cpus, p, p.topology);
     const policy = this.#policy;
     const loop: Loop = {
       ...{ pollMs: p.pollMs, adoptMs: p.adoptMs },
@@ -123,24 +145,30 @@ class Simulation {
     const queue: Connection[] = [];
     const spares = policy.moves ? p.spares : 0;
     this.#workers = Array.from({ length: p.workers + spares }, (_, index) => {
-      const thread = this.#machine.thread(index < p.workers ? index % p.cpus : null);
+      const cpu = p.topology?.places[index] ?? index % p.cpus;
+      const thread = this.#machine.thread(index < p.workers ? cpu : null);
       return new Worker(index, thread, policy.oneQueue ? queue : [], environment);
     });
     this.#regular = this.#workers.slice(0, p.workers);
-    this.#governor = policy.moves
-      ? new Governor(p, {
-          ...{ clock: this.#clock, machine: this.#machine, workers: this.#workers },
-          random: seededRandom(p.seed + 2),
-          regular: p.workers,
-          rings: p.rings ?? wholeMachine(p.workers),
-          distance: (from, to) => p.distance?.(from, to) ?? 0,
-        })
-      : null;
+    const order = p.topology?.order ?? this.#regular.map(({ index }) => index);
+    const at: Surroundings = {
+      ...{ clock: this.#clock, machine: this.#machine, workers: this.#workers, order },
+      random: seededRandom(p.seed + 2),
+      regular: p.workers,
+      rings: p.rings ?? wholeMachine(p.workers),
+      distance: (from, to) => p.topology?.distance(from, to) ?? DISTANCES.length - 1,
+      notice: (worker) => this.#governor?.notice(worker),
+    };
     const owners = Math.ceil(p.crowd * p.workers);
     this.#connections = Array.from({ length: p.connections }, (_, index) => {
-      return new Connection(policy.dealt ? index % owners : below(this.#random, owners));
+      const owner = policy.dealt ? index % owners : below(this.#random, owners);
+      return new Connection(order[owner] as number);
     });
+    shuffle(this.#connections, this.#random); // which are hot must not depend on the dealing
     this.#idle = [...this.#connections];
+    this.#carrier = policy.moves ? new Carrier(p, at, this.#connections) : null;
+    this.#governor = this.#carrier && new Governor(p, at, this.#carrier);
+    this.#rounds = this.#carrier && new Rounds(p, at, this.#carrier);
   }
 
   run(): Result {
@@ -162,7 +190,7 @@ class Simulation {
     for (let cpu = 0; cpu < cpus && company > 0; cpu++) this.#keepCompany(cpu);
     this.#clock.run(() => over && this.#served === this.#arrived);
     return {
-      ...{ fast: this.#fast, slow: this.#slow, tally: this.#governor?.tally ?? null },
+      ...{ fast: this.#fast, slow: this.#slow, tally: this.#carrier?.tally ?? null },
       ...{ arrived: this.#arrived, served: this.#served },
     };
   }
@@ -183,8 +211,7 @@ class Simulation {
 
   #arrive(request: Request): void {
     if (this.#p.choice === 'any') {
-      const at = this.#connections.length * uniform(this.#random) ** (1 + this.#p.skew);
-      const connection = this.#connections[Math.floor(at)] as Connection;
+      const connection = this.#connections[this.#anyone()] as Connection;
       if (connection.request === null) this.#send(connection, request);
       else this.#backlog.set(connection, [...(this.#backlog.get(connection) ?? []), request]);
     } else if (this.#idle.length === 0) {
@@ -198,16 +225,27 @@ class Simulation {
     }
   }
 
+  /** A connection, whatever it carries: the first ones are hot. */
+  #anyone(): number {
+    const { hot, hotRequests } = this.#p;
+    const { length } = this.#connections;
+    const many = Math.max(1, Math.round(hot * length));
+    if (many === length || uniform(this.#random) < hotRequests) return below(this.#random, many);
+    return many + below(this.#random, length - many);
+  }
+
   #send(connection: Connection, request: Request): void {
     connection.request = request;
     connection.leftMs = request.serviceMs;
     const { place, oneQueue, steals } = this.#policy;
-    if (place !== undefined) connection.owner = place(this.#regular, this.#random);
+    if (place !== undefined) {
+      connection.owner = place(this.#regular, this.#random, this.#sent++);
+    }
     if (connection.moving) return; // it is ready once it has been adopted
     const worker = this.#workers[connection.owner] as Worker;
     worker.ready.push(connection);
     if (oneQueue) {
-      idler(this.#workers, this.#random, ({ thread }) => this.#machine.isFree(thread))?.wake();
+      idler(this.#workers, this.#random, (worker) => this.#isBest(worker))?.wake();
       return;
     }
     if (worker.inPoll) worker.wake();
@@ -215,14 +253,18 @@ class Simulation {
     this.#governor?.notice(connection.owner);
   }
 
+  /** Whether nothing slows it down. */
+  #isBest({ thread }: Worker): boolean {
+    return this.#machine.isFree(thread) && !this.#machine.isCrowded(thread);
+  }
+
   #steal(thief: Worker | null): void {
     if (thief === null) return;
     for (const connection of steal(thief, this.#workers, this.#random)) {
       connection.owner = thief.index;
-      connection.moving = true;
-      thief.mail.push(connection);
+      thief.ready.push(connection);
     }
-    if (thief.mail.length > 0) thief.wake();
+    if (thief.ready.length > 0) thief.wake();
   }
 
   #events() {
@@ -233,9 +275,10 @@ class Simulation {
         this.#reuse(connection);
         this.#governor?.served(worker);
       },
-      iterated: (worker: Worker, ms: number) => this.#governor?.iterated(worker, ms),
+      iterated: (worker: Worker, ms: number, handled: number) => {
+        if (worker.index < this.#p.workers) this.#rounds?.iterated(worker, ms, handled);
+      },
       idle: (worker: Worker) => {
-        this.#governor?.idle(worker);
         if (this.#policy.steals) this.#steal(worker);
       },
     };

@@ -22,8 +22,8 @@ export interface Loop {
 export interface Events {
   /** A request was served. */
   served(connection: Connection, worker: Worker): void;
-  /** A worker stands between two iterations, of which the last took `ms`. */
-  iterated(worker: Worker, ms: number): void;
+  /** A worker stands between two iterations, of which the last handled `handled` events in `ms`. */
+  iterated(worker: Worker, ms: number, handled: number): void;
   /** A worker has nothing to do. */
   idle(worker: Worker): void;
 }
@@ -41,6 +41,8 @@ export class Worker {
   loops = 0;
   /** When the last one began: its heartbeat. */
   heartbeatMs = 0;
+  /** Requests that it has begun with. */
+  messages = 0;
   readonly #clock: Clock;
   readonly #machine: Machine;
   readonly #loop: Loop;
@@ -49,6 +51,11 @@ export class Worker {
   #batch = 0;
   /** CPU time that it was asked to spend before it goes on. */
   #choreMs = 0;
+  #sleptMs = 0;
+  /** Since when it sleeps; null: it does not, or was woken. */
+  #sleepsSinceMs: number | null = 0;
+  /** Requests that it had begun with when this iteration began. */
+  #before = 0;
 
   constructor(
     index: number,
@@ -67,14 +74,30 @@ export class Worker {
 
   /** Something is ready, or there is mail. */
   wake(): void {
-    if (this.inPoll && this.thread.blocked) this.#poll();
+    if (!this.inPoll || !this.thread.blocked) return;
+    if (this.#sleepsSinceMs !== null) this.#sleptMs += this.#clock.nowMs - this.#sleepsSinceMs;
+    this.#sleepsSinceMs = null;
+    this.#poll();
   }
 
-  /** Takes up to `count` of the connections that are ready, the oldest first. */
-  take(count: number): Connection[] {
-    const taken = this.ready.splice(0, count);
-    this.#batch = Math.max(0, this.#batch - taken.length);
+  /** For how long it has slept so far. */
+  get idleMs(): number {
+    return this.#sleptMs + (this.#clock.nowMs - (this.#sleepsSinceMs ?? this.#clock.nowMs));
+  }
+
+  /** Takes up to `count` of the connections that are ready. */
+  take(count: number, from: 'oldest' | 'latest'): Connection[] {
+    const { ready } = this;
+    const taken =
+      from === 'oldest' ? ready.splice(0, count) : ready.splice(Math.max(0, ready.length - count));
+    if (from === 'oldest') this.#batch = Math.max(0, this.#batch - taken.length);
+    else this.#batch = Math.min(this.#batch, ready.length);
     return taken;
+  }
+
+  /** Takes up to `count` of what is in its mailbox. */
+  recall(count: number): Connection[] {
+    return this.mail.splice(0, count);
   }
 
   /** What it does costs this worker `ms` before it goes on. Only in `iterated` and `served`. */
@@ -89,13 +112,18 @@ export class Worker {
   #iterate = (): void => {
     this.inPoll = false;
     this.heartbeatMs = this.#clock.nowMs;
+    this.#before = this.messages;
     const adopted = this.mail.splice(0);
     this.#batch = Math.min(this.ready.length, this.#loop.batchMax);
     if (adopted.length === 0) {
       this.#handle();
       return;
     }
-    this.#machine.run(this.thread, adopted.length * this.#loop.adoptMs, () => {
+    const ms = adopted.reduce(
+      (sum, { coldMs }) => sum + coldMs,
+      adopted.length * this.#loop.adoptMs,
+    );
+    this.#machine.run(this.thread, ms, () => {
       for (const connection of adopted) {
         connection.moving = false;
         if (connection.request !== null) this.ready.push(connection);
@@ -111,7 +139,7 @@ export class Worker {
       return;
     }
     this.#batch--;
-    connection.begun = true;
+    this.messages++;
     this.#serve(connection);
   };
 
@@ -120,7 +148,6 @@ export class Worker {
     this.#machine.run(this.thread, ms, () => {
       connection.leftMs -= ms;
       if (connection.leftMs <= 0) {
-        connection.begun = false;
         this.#events.served(connection, this);
       } else if (this.ready.length === 0) {
         this.#serve(connection);
@@ -134,13 +161,15 @@ export class Worker {
 
   #end(): void {
     this.loops++;
-    this.#events.iterated(this, this.#clock.nowMs - this.heartbeatMs);
+    const ms = this.#clock.nowMs - this.heartbeatMs;
+    this.#events.iterated(this, ms, this.messages - this.#before);
     this.#do(() => {
       if (this.ready.length > 0 || this.mail.length > 0) {
         this.#poll();
         return;
       }
       this.inPoll = true;
+      this.#sleepsSinceMs = this.#clock.nowMs;
       this.#events.idle(this);
     });
   }

@@ -77,7 +77,7 @@ export function planWorkers(
 /**
  * Spares that `'auto'` means for so many workers. Long requests pile up beyond the workers
  * like a geometric series, so what counts is how many more threads there are; and the more
- * workers, the less likely it is that all stand still at once: see bench/sim.
+ * workers, the less likely it is that all stand still at once: see docs/simulation.md.
  */
 function autoSpares(workers: number): number {
   // Who asks for one worker may rely on there being one copy of the program.

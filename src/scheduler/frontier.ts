@@ -9,39 +9,51 @@
 /** What a candidate costs: lower is better. Never NaN, which is neither better nor worse. */
 export type Criterion = (candidate: number) => number;
 
-/** Whether a candidate with costs `a` is at least as good everywhere, and not the same. */
-function dominates(a: readonly number[], b: readonly number[]): boolean {
+/** Costs that are on the frontier so far, and the positions of the candidates that have them. */
+interface Point {
+  readonly costs: readonly number[];
+  readonly at: number[];
+}
+
+/** Which of two costs dominates the other: the first, the second, neither; or they are the same. */
+function compare(a: readonly number[], b: readonly number[]) {
   let better = false;
+  let worse = false;
   for (let i = 0; i < a.length; i++) {
     const difference = (a[i] as number) - (b[i] as number);
-    if (difference > 0) return false;
-    if (difference < 0) better = true;
+    better ||= difference < 0;
+    worse ||= difference > 0;
   }
-  return better;
+  if (better) return worse ? 'neither' : 'first';
+  return worse ? 'second' : 'same';
 }
 
 /**
  * The frontier of `candidates`, in their order. Without criteria that is all of them.
  *
  * Each criterion is asked once for each candidate. Comparing takes n × f × m for n
- * candidates, f of them on the frontier, and m criteria.
+ * candidates, m criteria, and f different costs on the frontier: in a wide ring most
+ * candidates are idle and were never given anything, so many are equal and f is small.
  */
 export function frontier(candidates: readonly number[], criteria: readonly Criterion[]): number[] {
-  const costs = candidates.map((candidate) => criteria.map((criterion) => criterion(candidate)));
-  const order = candidates.map((_, index) => index);
-  // By the first cost that differs. Whatever dominates a candidate now comes before it,
-  // so it is enough to look back; and since dominating is transitive, to look at
-  // those that were kept.
-  order.sort((left, right) => {
-    const a = costs[left] as number[];
-    const b = costs[right] as number[];
-    const at = a.findIndex((cost, index) => cost !== b[index]);
-    return at === -1 ? 0 : (a[at] as number) < (b[at] as number) ? -1 : 1;
+  let points: Point[] = [];
+  candidates.forEach((candidate, at) => {
+    const costs = criteria.map((criterion) => criterion(candidate));
+    let dominates = false;
+    // What is on the frontier so far does not dominate each other, so a candidate that is
+    // dominated, or the same as one of them, dominates none.
+    for (const point of points) {
+      const relation = compare(point.costs, costs);
+      if (relation === 'first') return;
+      if (relation === 'same') {
+        point.at.push(at);
+        return;
+      }
+      dominates ||= relation === 'second';
+    }
+    if (dominates) points = points.filter((point) => compare(costs, point.costs) !== 'first');
+    points.push({ costs, at: [at] });
   });
-  const kept: number[] = [];
-  for (const index of order) {
-    const cost = costs[index] as number[];
-    if (!kept.some((other) => dominates(costs[other] as number[], cost))) kept.push(index);
-  }
-  return kept.sort((a, b) => a - b).map((index) => candidates[index] as number);
+  const kept = points.flatMap(({ at }) => at).sort((a, b) => a - b);
+  return kept.map((at) => candidates[at] as number);
 }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import fc from 'fast-check';
 import t from 'tap';
 import { type Criterion, frontier } from '../../src/scheduler/frontier.js';
-import { chooseMove, type MoveQuestion } from '../../src/scheduler/move.js';
+import { CANDIDATES_MAX, chooseMove, type MoveQuestion } from '../../src/scheduler/move.js';
 import { type Rings, wholeMachine } from '../../src/scheduler/neighbourhood.js';
 import { BOUND_MAX, below, seededRandom } from '../../src/scheduler/random.js';
 
@@ -117,6 +117,18 @@ t.test('a frontier among 1,024 candidates asks each of them once', async (t) => 
   t.ok(frontier(candidates, [() => random(), () => random()]).length < 64, 'about ln 1024');
 });
 
+t.test('candidates that are equal are not compared with each other', async (t) => {
+  const candidates = Array.from({ length: 8192 }, (_, index) => index);
+  const before = process.cpuUsage();
+  for (let i = 0; i < 20; i++) {
+    const kept = frontier(candidates, [() => 0, (c) => (c === 5 ? -1 : -7)]);
+    if (kept.length !== 8191) t.fail(`${kept.length}`);
+  }
+  // Each with each: 33 million comparisons, 20 times.
+  const { user } = process.cpuUsage(before);
+  t.ok(user < 1e6, `${user} µs of CPU time`);
+});
+
 t.test('until a topology is known, one ring holds all others', async (t) => {
   t.same(wholeMachine(3), [[[1, 2]], [[0, 2]], [[0, 1]]]);
   t.same(wholeMachine(1), [[[]]]);
@@ -223,6 +235,41 @@ t.test('rings are asked in order, and a ring without a candidate is passed over'
   t.equal(to([true, false, false, false, true]), 4);
   t.equal(to([true, false, false, false, false]), undefined);
   t.equal(chooseMove(question(8, { outstanding: [9] }, [[0]])), null, 'and never to itself');
+});
+
+t.test('of a wide ring as many are asked as it takes to find some candidates', async (t) => {
+  const workers = 200;
+  const rings = [Array.from({ length: workers - 1 }, (_, at) => at + 1)];
+  const random = seededRandom(SEED);
+  /** How many were asked for a move, when so many of the others accept; and who got it. */
+  const ask = (accepting: (worker: number) => boolean, candidatesMax?: number) => {
+    const asked = new Set<number>();
+    const move = chooseMove({
+      ...question(4, { outstanding: new Array(workers).fill(0) }, rings),
+      accepts: (worker) => {
+        asked.add(worker);
+        return accepting(worker);
+      },
+      ...{ random, ...(candidatesMax === undefined ? {} : { candidatesMax }) },
+    });
+    return { asked: asked.size, recipient: move?.recipient };
+  };
+  t.equal(ask(() => true).asked, CANDIDATES_MAX);
+  t.equal(ask(() => true, 3).asked, 3);
+  t.equal(ask(() => true, Number.POSITIVE_INFINITY).asked, workers - 1);
+  t.same(ask((worker) => worker === 77).recipient, 77, 'the only one is found');
+  t.same(
+    ask(() => false),
+    { asked: workers - 1, recipient: undefined },
+  );
+  // Nobody is preferred, not even where those that accept are side by side.
+  for (const accepting of [workers - 1, 40]) {
+    const counts = new Array(accepting).fill(0);
+    for (let i = 0; i < 20_000; i++) {
+      counts[(ask((worker) => worker <= accepting).recipient as number) - 1]++;
+    }
+    t.ok(chiSquare(counts) < chiSquareMax(accepting - 1), `${Math.min(...counts)}`);
+  }
 });
 
 t.test('the choice among the frontier is uniform, and the seed decides it', async (t) => {

@@ -1,6 +1,7 @@
 /**
  * Rings of every fixture, as a person derives them: the groups of a worker's CPU from inside
- * out, each without those before it. With worker i on CPU i a ring is a list of CPUs.
+ * out, each without those before it; the other threads of its core come second. With worker i on
+ * CPU i a ring is a list of CPUs.
  */
 import t from 'tap';
 import { cpuRings, ringsFor, wholeMachine } from '../../src/scheduler/neighbourhood.js';
@@ -19,16 +20,16 @@ const sorted = (...lists: number[][]) => lists.flat().sort((a, b) => a - b);
 const others = (all: number[], ...seen: number[][]) =>
   all.filter((cpu) => !seen.some((list) => list.includes(cpu)));
 
-t.test('nearest first: threads, caches, nodes, packages', async (t) => {
+t.test('nearest first: caches, nodes, packages, but the own core second', async (t) => {
   t.same(ringsOf('recombinator', 1), [[0]]);
   t.same(ringsOf('wopr', 0), [[8], [4, 12], others(from(0, 16), [0, 8, 4, 12])]);
   t.same(ringsOf('wopr', 13), [[5], [1, 9], others(from(0, 16), [1, 5, 9, 13])]);
   const first = [0, 1, 2, 3, 8, 9, 10, 11];
-  t.same(ringsOf('dumbledore', 9), [[1], others(first, [1, 9]), others(from(0, 16), first)]);
-  // Sibling; the L3's 16; the node's other L3; the package's other nodes; the other package.
+  t.same(ringsOf('dumbledore', 9), [others(first, [1, 9]), [1], others(from(0, 16), first)]);
+  // The L3's 16; the sibling; the node's other L3; the package's other nodes; the other package.
   t.same(ringsOf('epyc', 0), [
-    [128],
     [...from(1, 7), ...from(129, 7)],
+    [128],
     [...from(8, 8), ...from(136, 8)],
     [...from(16, 48), ...from(144, 48)],
     [...from(64, 64), ...from(192, 64)],
@@ -37,8 +38,8 @@ t.test('nearest first: threads, caches, nodes, packages', async (t) => {
     ...[from(120, 7), from(112, 8), from(64, 48), from(0, 64)],
   ]);
   t.same(ringsOf('xeon', 0), [
-    [40],
     [...from(1, 19), ...from(41, 19)],
+    [40],
     sorted(from(20, 20), from(60, 20)),
   ]);
 });
@@ -46,15 +47,32 @@ t.test('nearest first: threads, caches, nodes, packages', async (t) => {
 t.test('a ring that is empty for one worker is none, though others have it', async (t) => {
   // A performance core has a sibling and shares its L2 with nobody else; an efficiency
   // core has no sibling and shares its L2 with three.
-  t.same(ringsOf('hybrid', 3), [[2], others(from(0, 24), [2, 3])]);
+  t.same(ringsOf('hybrid', 3), [others(from(0, 24), [2, 3]), [2]]);
   t.same(ringsOf('hybrid', 21), [[20, 22, 23], from(0, 20)]);
-  t.same(ringsOf('container', 3), [[43], [4], [23]]);
+  t.same(ringsOf('container', 3), [[4], [43], [23]]);
   t.same(ringsOf('container', 23), [[3, 4, 43]]);
   t.same(ringsOf('offline', 13), [
     [4, 6, 7, 12, 14, 15],
     [0, 1, 2, 3],
   ]);
 });
+
+t.test(
+  'who shares a core with nobody, or everything with somebody, has no second ring',
+  async (t) => {
+    // Two workers on the two threads of one core, and a core of its own for the third.
+    const { nodes, cpus, levels } = machine('dumbledore');
+    const core = { nodes, cpus: cpus.filter(({ id }) => id === 0 || id === 8) };
+    const kinds = ['core', 'package', 'machine'];
+    const alone = [
+      { kinds: ['thread'], groups: [[0], [8]] },
+      { kinds, groups: [[0, 8]] },
+    ].map((level) => ({ ...level, shapes: [] }));
+    t.same(ringsFor([0, 8, 0], { ...core, levels: alone }), wholeMachine(3), 'one core is all');
+    t.same(ringsFor([0, 8, 1], { nodes, cpus, levels }), [[[2], [1]], [[2], [0]], [[0, 1]]]);
+    t.same(ringsFor([0, 8], { nodes, cpus, levels }), [[[1]], [[0]]], 'and nobody else is there');
+  },
+);
 
 t.test('machines with one cache for all, or nothing known of any, have one ring', async (t) => {
   t.same(ringsOf('altra', 5), [[4], others(from(0, 80), [4, 5])]);
@@ -75,11 +93,11 @@ t.test('workers on one CPU are near, but no nearer than those next to them', asy
   t.same(ringsFor([0, 1, 0, 1, 0], two), wholeMachine(5), 'on one cache nothing changes');
   // Workers 0 and 4 on CPU 0, 1 on its sibling, 2 in the same package, 3 in the other.
   t.same(ringsFor([0, 8, 1, 4, 0], machine('dumbledore')), [
-    [[1, 4], [2], [3]],
-    [[0, 4], [2], [3]],
+    [[2], [1, 4], [3]],
+    [[2], [0, 4], [3]],
     [[0, 1, 4], [3]],
     [[0, 1, 2, 4]],
-    [[0, 1], [2], [3]],
+    [[2], [0, 1], [3]],
   ]);
   const { cpus, nodes } = machine('recombinator');
   const single = {
@@ -94,9 +112,9 @@ t.test('who has no place is in the outermost ring, and has one with everybody', 
   t.same(ringsFor([null, null, null], machine('dumbledore')), wholeMachine(3));
   t.same(ringsFor([null, 7], null), wholeMachine(2), 'without a machine');
   t.same(ringsFor([0, null, 8, 4], machine('dumbledore')), [
-    [[2], [1, 3]],
+    [[1, 3], [2]],
     [[0, 2, 3]],
-    [[0], [1, 3]],
+    [[1, 3], [0]],
     [[0, 1, 2]],
   ]);
   // Nobody else is in the other package: the outermost ring has only who has no place.
@@ -140,7 +158,7 @@ t.test('1,024 workers are placed and get their rings in less than a second', asy
   const workers = spread(topology);
   const rings = ringsFor(workers, topology);
   const { user } = process.cpuUsage(before);
-  // 1 sibling, 14 more with the L3, 48 more in the package, 15 packages of 64.
-  t.ok(rings.every((one) => one.map(({ length }) => length).join() === '1,14,48,960'));
+  // 14 more with the L3, 1 sibling, 48 more in the package, 15 packages of 64.
+  t.ok(rings.every((one) => one.map(({ length }) => length).join() === '14,1,48,960'));
   t.ok(user < 1e6, `${user} µs of CPU time`);
 });
