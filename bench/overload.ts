@@ -33,6 +33,7 @@ run({
   metrics: {
     goodput: { unit: 'answers in time/s', digits: 1 },
     share: { unit: '% of what the workers can compute', digits: 0 },
+    useful: { unit: "% of the server's CPU time, for answers in time", digits: 0 },
     refused: { unit: '503/s', digits: 1 },
     late: { unit: 'clients that left/s', digits: 1 },
     broken: { unit: 'broken connections/s', digits: 1 },
@@ -57,12 +58,16 @@ run({
       ...{ fastPerSecond: times * capacity, fastMs: ms },
       ...{ slowPerSecond: 0, slowMs: 0 },
     };
-    return withServer(server, 'stall', workers, async ({ port }) => {
-      const measured = await runImpatient(port, { load, patienceMs: patience });
+    return withServer(server, 'stall', workers, async (started) => {
+      const usedBefore = started.cpuUs();
+      const measured = await runImpatient(started.port, { load, patienceMs: patience });
+      // The warm-up is like the rest, as far as that is concerned.
+      const usedMs = (started.cpuUs() - usedBefore) / 1_000;
       const { goodput, refused, late, broken, latency, cpuPercent } = measured;
       return {
         ...{ goodput, refused, late, broken, generator: cpuPercent },
         share: (100 * goodput) / capacity,
+        useful: (100 * goodput * (warmup + seconds) * ms) / usedMs,
         // Nobody was answered in less.
         p50: goodput === 0 ? patience : latency.p50,
         p99: goodput === 0 ? patience : latency.p99,

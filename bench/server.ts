@@ -35,7 +35,7 @@ const RETRY_MS = 1;
 const TICK_US = 10_000;
 
 /** Limit of the variants that have one. No evidence: more than one for each worker, and few. */
-const CONNECTIONS_MAX = 32;
+const CONNECTIONS_MAX = 16;
 
 /** Names of the governor's threads, of a runtime whose name is the default. */
 const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
