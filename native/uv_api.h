@@ -18,19 +18,24 @@ typedef struct uv_handle_s uv_handle_t;
 typedef struct uv_async_s uv_async_t;
 typedef struct uv_check_s uv_check_t;
 typedef struct uv_prepare_s uv_prepare_t;
+typedef struct uv_poll_s uv_poll_t;
 
 // Values of uv_handle_type in libuv 1.x.
-enum { GYRE_UV_ASYNC = 1, GYRE_UV_CHECK = 2, GYRE_UV_PREPARE = 9 };
+enum { GYRE_UV_ASYNC = 1, GYRE_UV_CHECK = 2, GYRE_UV_POLL = 8, GYRE_UV_PREPARE = 9 };
+// Of uv_poll_event.
+enum { GYRE_UV_READABLE = 1 };
 
 typedef void (*uv_close_cb)(uv_handle_t*);
 typedef void (*uv_async_cb)(uv_async_t*);
 typedef void (*uv_check_cb)(uv_check_t*);
 typedef void (*uv_prepare_cb)(uv_prepare_t*);
+typedef void (*uv_poll_cb)(uv_poll_t*, int status, int events);
 
 size_t uv_handle_size(int type);
 void uv_handle_set_data(uv_handle_t*, void*);
 void* uv_handle_get_data(const uv_handle_t*);
 void uv_close(uv_handle_t*, uv_close_cb);
+void uv_ref(uv_handle_t*);
 void uv_unref(uv_handle_t*);
 uint64_t uv_now(const uv_loop_t*);
 uint64_t uv_hrtime(void);
@@ -52,6 +57,9 @@ int uv_check_init(uv_loop_t*, uv_check_t*);
 int uv_check_start(uv_check_t*, uv_check_cb);
 int uv_prepare_init(uv_loop_t*, uv_prepare_t*);
 int uv_prepare_start(uv_prepare_t*, uv_prepare_cb);
+int uv_poll_init(uv_loop_t*, uv_poll_t*, int fd);
+int uv_poll_start(uv_poll_t*, int events, uv_poll_cb);
+int uv_poll_stop(uv_poll_t*);
 
 int uv_ip4_addr(const char* ip, int port, struct sockaddr_in*);
 int uv_ip6_addr(const char* ip, int port, struct sockaddr_in6*);

@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
-import type { FromWorker, ToWorker } from './protocol.js';
+import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
 import type { InlineFactory } from './runtime/runtime.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
 import type { WorkerStateName } from './scheduler/layout.js';
@@ -36,7 +36,11 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
 
-  constructor({ entry, args, jobs }: InlineOptions, scoreboard: Scoreboard) {
+  constructor(
+    { entry, args, jobs }: InlineOptions,
+    scoreboard: Scoreboard,
+    overload: OverloadInit,
+  ) {
     super();
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
@@ -51,6 +55,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       moving: null, // there is nobody to move to
       timed: false,
       timesRequests: false,
+      overload,
       transport: null,
       send: (message) => this.#receive(message),
       deliver: () => {}, // node itself delivers signals on this thread
@@ -140,4 +145,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = (options, scoreboard) => new InlineWorker(options, scoreboard);
+export const inline: InlineFactory = (options, scoreboard, overload) =>
+  new InlineWorker(options, scoreboard, overload);

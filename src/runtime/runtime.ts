@@ -17,6 +17,7 @@ import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.
 import type {
   ArenaReply,
   ListenAddress,
+  OverloadInit,
   Repinning,
   Reply,
   Request,
@@ -47,10 +48,17 @@ import {
 import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
 import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
-import { cpuQuota } from './machine.js';
+import { cpuQuota, descriptorLimit } from './machine.js';
 import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
-import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
+import {
+  durationMs,
+  entryPath,
+  hasLimit,
+  integerIn,
+  listenerAt,
+  type ResolvedOptions,
+} from './options.js';
 import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
@@ -62,7 +70,11 @@ import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
-export type InlineFactory = (options: ResolvedOptions, scoreboard: Scoreboard) => WorkerHandle;
+export type InlineFactory = (
+  options: ResolvedOptions,
+  scoreboard: Scoreboard,
+  overload: OverloadInit,
+) => WorkerHandle;
 
 /** How long a worker must have stood still before the governor tells: it may be a hang. */
 const STALLED_MS = 100;
@@ -89,6 +101,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
   readonly #blame: Blame | null;
+  readonly #overload: OverloadInit;
   readonly #spares: Spares;
   /** Where operators look; null: nowhere, or not yet. */
   #admin: Admin | null = null;
@@ -172,6 +185,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.emit('stall', { worker: this.#infoOf(worker), stack }),
         )
       : null;
+    const { maxConnections: connections, maxOutstanding: outstanding, overload } = options;
+    const descriptorsMax = descriptorLimit();
+    this.#overload = { limits: { connections, outstanding }, overload, descriptorsMax };
     this.#moving = this.#makeMoving(withTwins(rings), topology);
     const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
     this.#jobs = new Jobs(
@@ -275,7 +291,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
   async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
-    const make = () => this.#join(inline(options, this.#scoreboard));
+    const make = () => this.#join(inline(options, this.#scoreboard, this.#overload));
     try {
       await this.#openAdmin();
       const ready: Promise<void>[] = [];
@@ -329,6 +345,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         ...{ ...rest, name, slots, rings, scoreboard: this.#scoreboard },
         stalledMs: this.#blame === null ? STALLED_MS : BLAME_MS,
         softPins: this.#softPins(topology),
+        ...{ limits: this.#overload.limits, descriptorsMax: this.#overload.descriptorsMax },
       },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
@@ -464,6 +481,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           timed: isTimed(this.#options),
           timesRequests: timesRequests(this.#options),
+          overload: this.#overload,
           jobs: this.#options.jobs,
           env: environment(env),
         },
@@ -739,6 +757,10 @@ export async function startRuntime(
 ): Promise<Runtime> {
   const capabilities = capabilitiesFor(options);
   requireCapabilities(capabilities, options.require);
+  // Without it a worker opens its own sockets.
+  if (options.overload === 'wait' && hasLimit(options)) {
+    requireCapabilities(capabilities, ['native']);
+  }
   const inherited = capabilities.pin.available ? affinity() : null;
   const parallelism = os.availableParallelism();
   const topology = inherited === null ? null : readTopology();

@@ -19,6 +19,7 @@ import { affinity, responds, setAffinity, stuckMs } from '../native.js';
 import type {
   FromWorker,
   MovingInit,
+  OverloadInit,
   Reply,
   Request,
   TerminalShape,
@@ -66,6 +67,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly overload: OverloadInit;
   readonly jobs: JobNames;
 }
 
@@ -140,6 +142,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
+      overload: plan.overload,
       sharesListeners: plan.sharesListeners,
       jobs: plan.jobs,
       control: control.port2,
@@ -178,6 +181,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       }
       this.#control.close();
       requests.port1.close();
+      this.#row.waker(0);
+      this.#row.buried();
       this.#setState('exited');
       this.#exit = { code, error: this.#error };
       this.emit('exit', this.#exit);
@@ -270,6 +275,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       case 'up':
         this.tid = message.tid;
         this.wakeId = message.wakeId;
+        this.#row.waker(message.wakeId ?? 0);
         break;
       case 'ready':
         if (this.#state === 'starting') this.#setState('serving');
