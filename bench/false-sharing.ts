@@ -25,7 +25,7 @@ import { Scoreboard, WorkerWriter } from '../src/scheduler/scoreboard.js';
 import { CannotRun, run } from './harness.js';
 
 const WRITERS = 2;
-/** Words that {@link WorkerWriter.accepted} writes: CONNECTIONS and ACCEPTED, neighbours. */
+/** Words that an accepted connection writes: CONNECTIONS and ACCEPTED, neighbours. */
 const WRITTEN_WORDS = Math.abs(WORKER.ACCEPTED - WORKER.CONNECTIONS) + 1;
 /** Between two looks at the clock's flag: enough to make them free, few enough to stop soon. */
 const BATCH = 10_000;
@@ -68,9 +68,13 @@ function batchOf({ store, words, at }: Task): () => void {
       given: at,
       newcomers: at,
       iterations: at,
+      taken: at,
     });
     return () => {
-      for (let i = 0; i < BATCH; i++) row.accepted();
+      for (let i = 0; i < BATCH; i++) {
+        row.connections(1);
+        row.accepted();
+      }
     };
   }
   if (store === 'atomic') {

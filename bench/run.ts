@@ -7,7 +7,7 @@ import { runSeries } from './series.js';
 
 const BENCHMARKS = [
   ...['hello', 'memory', 'startup', 'false-sharing', 'arena', 'jobs'],
-  ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'admin'],
+  ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'admin', 'overload'],
 ];
 
 const { values } = parseArgs({

@@ -35,6 +35,9 @@ const RETRY_MS = 1;
 /** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
 const TICK_US = 10_000;
 
+/** Limit of the variants that have one. No evidence: more than one for each worker, and few. */
+const CONNECTIONS_MAX = 16;
+
 /** Names of the governor's threads, of a runtime whose name is the default. */
 const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
 
@@ -85,6 +88,8 @@ const hosted = (scheduler: SchedulerOptions, pin: 'soft' | 'hard' | 'off' = 'sof
  * - gyre-unpinned: as it comes, but without pins
  * - gyre-admin: as it comes, with its admin endpoint on ADMIN_SOCKET
  * - gyre-spares-N: as it comes, but with at most N spares
+ * - gyre-refuse: with a limit on connections, beyond which they are told 503
+ * - gyre-wait: with the same limit, and room for a quarter as many in each worker's accept queue
  * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
  * - hosted-hard, hosted-unpinned: hosted with pins that never give way, or none
  * - hosted-chaos: connections move at random, idle ones too, as fast as they can
@@ -105,6 +110,11 @@ export const SYSTEMS = {
   'gyre-spares-1': gyre('--spares', '1'),
   'gyre-spares-2': gyre('--spares', '2'),
   'gyre-spares-8': gyre('--spares', '8'),
+  'gyre-refuse': gyre('--max-connections', `${CONNECTIONS_MAX}`, '--overload', 'refuse'),
+  'gyre-wait': script(
+    'host',
+    JSON.stringify({ maxConnections: CONNECTIONS_MAX, backlog: CONNECTIONS_MAX / 4 }),
+  ),
   hosted: hosted({ move: true }),
   'hosted-still': hosted({ move: false }),
   'hosted-hard': hosted({ move: true }, 'hard'),

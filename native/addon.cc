@@ -20,6 +20,7 @@
 #include "memory.h"
 #include "pin.h"
 #include "platform.h"
+#include "queue_watch.h"
 #include "readiness.h"
 #include "safepoint.h"
 #include "socket.h"
@@ -379,8 +380,34 @@ Value AtBoundaryOf(const CallbackInfo& info) {
                                                    info[2].As<Napi::Boolean>().Value()));
 }
 
+// listenOn(fd, backlog): 0 | -errno
+Value ListenOnOf(const CallbackInfo& info) { return Result(info, Listen(Int(info, 0), Int(info, 1))); }
+
 // acceptOne(fd): fd | -errno
 Value AcceptOneOf(const CallbackInfo& info) { return Result(info, AcceptOne(Int(info, 0))); }
+
+// watchQueue(fd, accepted: Int32Array[1], onReady)
+//   : { start(): 0 | -errno, stop(), ref(), unref(), accept(): fd | -errno, close() } | -errno
+Value WatchQueueOf(const CallbackInfo& info) {
+  Napi::Env env = info.Env();
+  int error = 0;
+  QueueWatch* watch = QueueWatch::Create(env, Int(info, 0), info[1].As<Napi::Int32Array>(),
+                                         info[2].As<Napi::Function>(), &error);
+  if (watch == nullptr) return Result(info, error);
+  // As with attachLoop(): src/native.ts calls none of these after close().
+  auto result = Napi::Object::New(env);
+  result.Set("start", Napi::Function::New(env, [watch](const CallbackInfo& call) -> Napi::Value {
+               return Result(call, watch->Start());
+             }));
+  result.Set("accept", Napi::Function::New(env, [watch](const CallbackInfo& call) -> Napi::Value {
+               return Result(call, watch->Accept());
+             }));
+  result.Set("stop", Napi::Function::New(env, [watch](const CallbackInfo&) { watch->Stop(); }));
+  result.Set("ref", Napi::Function::New(env, [watch](const CallbackInfo&) { watch->Ref(); }));
+  result.Set("unref", Napi::Function::New(env, [watch](const CallbackInfo&) { watch->Unref(); }));
+  result.Set("close", Napi::Function::New(env, [watch](const CallbackInfo&) { watch->Close(); }));
+  return result;
+}
 
 // createWatcher(slots, tickUs, onStall, sampleUs, onSample): { set(i, peerId), still(i), stalled(i), continue(),
 // stop(), neverFd } | -errno
@@ -409,8 +436,16 @@ Value CreateWatcherOf(const CallbackInfo& info) {
   return result;
 }
 
-// take(peerId, worker, shared, neverFd, max, timeoutUs, idleFrom, out: Int32Array,
-//      stats: Float64Array[3])
+// `words` is the scoreboard; `places` and `taken` are indices into it.
+Quota QuotaOf(const Napi::Value& value) {
+  auto quota = value.As<Napi::Object>();
+  auto number = [&quota](const char* name) { return quota.Get(name).As<Napi::Number>().Int32Value(); };
+  int32_t* words = quota.Get("words").As<Napi::Int32Array>().Data();
+  return {words + number("places"), number("placesMax"), number("acceptMax"), words + number("taken")};
+}
+
+// take(peerId, worker, shared, neverFd, max, quota: { words, places, placesMax, acceptMax, taken },
+//      timeoutUs, idleFrom, out: Int32Array, stats: Float64Array[3])
 //   : how many were taken | -errno
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
 // the boundary as a double. stats = mismatches, failures, pause in ns.
@@ -419,9 +454,9 @@ Value TakeOf(const CallbackInfo& info) {
   static thread_local Taken taken[kTakeMax];
   TakeResult result;
   int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), Int(info, 3),
-                   Int(info, 4), Int(info, 5), Int(info, 6), taken, &result);
+                   Int(info, 4), QuotaOf(info[5]), Int(info, 6), Int(info, 7), taken, &result);
   if (error != 0) return Result(info, error);
-  int32_t* out = info[7].As<Napi::Int32Array>().Data();
+  int32_t* out = info[8].As<Napi::Int32Array>().Data();
   for (int i = 0; i < result.taken; i++, out += 8) {
     const MailEntry& entry = taken[i].entry;
     out[0] = entry.kind;
@@ -431,7 +466,7 @@ Value TakeOf(const CallbackInfo& info) {
     out[4] = entry.generation;
     memcpy(out + 6, &entry.boundary, sizeof(double));
   }
-  double* stats = info[8].As<Napi::Float64Array>().Data();
+  double* stats = info[9].As<Napi::Float64Array>().Data();
   stats[0] = result.mismatches;
   stats[1] = result.failures;
   stats[2] = static_cast<double>(result.pause_ns);
@@ -499,7 +534,9 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"responds", RespondsOf},
       {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
+      {"listenOn", ListenOnOf},
       {"acceptOne", AcceptOneOf},
+      {"watchQueue", WatchQueueOf},
       {"createWatcher", CreateWatcherOf},
       {"take", TakeOf},
       {"withdraw", WithdrawOf},

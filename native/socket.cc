@@ -146,6 +146,21 @@ int OpenUnix(const std::string& path, int backlog) {
   return fd;
 }
 
+int Listen(int fd, int backlog) { return listen(fd, backlog) == 0 ? 0 : -errno; }
+
+int AcceptOne(int listening_fd) {
+#if GYRE_LINUX
+  int fd = accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+  return fd >= 0 ? fd : -errno;
+#else
+  int fd = accept(listening_fd, nullptr, nullptr);
+  if (fd < 0) return -errno;
+  fcntl(fd, F_SETFD, FD_CLOEXEC);
+  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+  return fd;
+#endif
+}
+
 int DropHandshakes(int fd) {
 #if GYRE_LINUX
   // What a TCP socket's filter sees begins with the TCP header.

@@ -31,6 +31,12 @@ int OpenUdp(const char* address, int port, int family, int flags, int receive_bu
 // `path` that begins with NUL is in Linux's abstract namespace.
 int OpenUnix(const std::string& path, int backlog);
 
+// listen(2) on a socket that is bound, or listens already: then `backlog` changes.
+int Listen(int fd, int backlog);
+
+// Takes a connection, non-blocking, from the accept queue of a listening socket.
+int AcceptOne(int listening_fd);
+
 // From now on nobody begins a connection to the listening TCP socket `fd`: a SYN
 // is dropped, as if lost, and the client repeats it a second later. What has begun goes on.
 // Cannot be undone, and holds for every descriptor of the socket. Linux only.

@@ -142,10 +142,10 @@ int Replace(int epoll_fd, int fd, int fd_end, int never_fd) {
 // What one pause takes. Within it: system calls and atomics only.
 class Taking {
  public:
-  Taking(Peer* peer, int32_t worker, const Shared& shared, int never_fd, int max, Taken* out,
-         TakeResult* result)
-      : peer_(peer), worker_(worker), shared_(shared), never_fd_(never_fd), max_(max), out_(out),
-        result_(result) {}
+  Taking(Peer* peer, int32_t worker, const Shared& shared, int never_fd, int max, const Quota& quota,
+         Taken* out, TakeResult* result)
+      : peer_(peer), worker_(worker), shared_(shared), never_fd_(never_fd), max_(max), quota_(quota),
+        accept_max_(quota.accept_max), out_(out), result_(result) {}
 
   bool Full() const { return stop_ || result_->taken >= max_; }
 
@@ -167,6 +167,7 @@ class Taking {
       return;
     }
     entry.MarkTaken();
+    __atomic_fetch_add(quota_.taken, 1, __ATOMIC_SEQ_CST);
     out_[result_->taken++] = {{shared_.mail.layout.connection, copy, entry.listener(), entry.generation(),
                                entry.boundary()},
                               fd};
@@ -175,14 +176,17 @@ class Taking {
   void AcceptQueue(int fd) {
     Entry entry(shared_.table, fd);
     if (!entry.OwnedBy(worker_ + 1) || !entry.Listening()) return;
-    while (!Full()) {
-      int accepted = AcceptOne(fd);
+    for (; !Full() && accept_max_ > 0 && TakePlace(); accept_max_--) {
+      int accepted = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
       if (accepted < 0) {
-        if (accepted != -EAGAIN) result_->failures++;
+        if (errno != EAGAIN) result_->failures++;
+        __atomic_fetch_sub(quota_.places, 1, __ATOMIC_SEQ_CST);
         return;
       }
       out_[result_->taken++] = {{shared_.mail.layout.accepted, accepted, entry.listener(), 0, 0.0},
                                 kFromQueue};
+      // The lowest number that was free: those that are left are not for moving.
+      stop_ |= accepted >= shared_.table.layout.fd_end;
     }
   }
 
@@ -193,11 +197,25 @@ class Taking {
   }
 
  private:
+  // As Scoreboard.takePlace().
+  bool TakePlace() {
+    int32_t taken = __atomic_load_n(quota_.places, __ATOMIC_SEQ_CST);
+    while (taken < quota_.places_max) {
+      if (__atomic_compare_exchange_n(quota_.places, &taken, taken + 1, false, __ATOMIC_SEQ_CST,
+                                      __ATOMIC_SEQ_CST)) {
+        return true;
+      }
+    }
+    return false;
+  }
+
   Peer* peer_;
   int32_t worker_;
   const Shared& shared_;
   int never_fd_;
   int max_;
+  const Quota& quota_;
+  int accept_max_;
   Taken* out_;
   TakeResult* result_;
   bool stop_ = false;  // there is no descriptor left, so there is no point in going on
@@ -237,11 +255,6 @@ bool AtBoundary(int fd, double boundary, bool fresh) {
            (info.At<uint64_t>(kBytesSentOffset) == 0 && info.At<uint32_t>(kNotSentOffset) == 0);
   }
   return false;
-}
-
-int AcceptOne(int listening_fd) {
-  int fd = accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  return fd >= 0 ? fd : -errno;
 }
 
 int Peek(uint32_t peer_id, int32_t worker, const Shared& shared, Ready* ready) {
@@ -290,7 +303,7 @@ OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, 
 }
 
 int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
-         int timeout_us, int idle_from, Taken* out, TakeResult* result) {
+         const Quota& quota, int timeout_us, int idle_from, Taken* out, TakeResult* result) {
   if (max > kTakeMax) max = kTakeMax;
   std::shared_ptr<Peer> peer = FindPeer(peer_id);
   if (peer == nullptr) return -ESRCH;
@@ -301,7 +314,7 @@ int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, i
   if (error != 0) return error;
   int64_t began = NowNs();
   // System calls and atomics only, until Resume(): see safepoint.h.
-  Taking taking(peer.get(), worker, shared, never_fd, max, out, result);
+  Taking taking(peer.get(), worker, shared, never_fd, max, quota, out, result);
   epoll_event events[kEventsMax];
   int count = epoll_wait(peer->epoll_fd, events, kEventsMax, 0);
   for (int i = 0; i < count; i++) {
@@ -352,10 +365,9 @@ int Withdraw(uint32_t peer_id, int fd, uint64_t cookie, int timeout_us) {
 #else
 
 bool AtBoundary(int, double, bool) { return false; }
-int AcceptOne(int) { return -ENOSYS; }
 int Peek(uint32_t, int32_t, const Shared&, Ready*) { return -ENOSYS; }
 OwnReady PeekOwn(int, int32_t, const Table&, int32_t*, int) { return {}; }
-int Take(uint32_t, int32_t, const Shared&, int, int, int, int, Taken*, TakeResult*) {
+int Take(uint32_t, int32_t, const Shared&, int, int, const Quota&, int, int, Taken*, TakeResult*) {
   return -ENOSYS;
 }
 int Withdraw(uint32_t, int, uint64_t, int) { return -ENOSYS; }

@@ -64,8 +64,13 @@ OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, 
 // so again elsewhere.
 bool AtBoundary(int fd, double boundary, bool fresh);
 
-// accept4(2) on a listening socket: a descriptor, or -errno.
-int AcceptOne(int listening_fd);
+// How connections are counted (src/scheduler/limits.ts): words of the scoreboard.
+struct Quota {
+  int32_t* places;      // taken of all workers together; read-modify-write
+  int32_t places_max;   // none is taken beyond these
+  int32_t accept_max;   // most connections to accept
+  int32_t* taken;       // taken from this worker; written while it is paused
+};
 
 struct TakeResult {
   int taken = 0;
@@ -76,15 +81,15 @@ struct TakeResult {
 
 // Pauses the peer, takes at most `max` (<= kTakeMax) of its ready connections, then of those
 // that are so new that its loop does not watch them yet, then of its mailbox, then of its
-// accept queues, then, if `idle_from` >= 0, of its idle connections with descriptors from
-// there on, and lets it go on. `never_fd` is a socket that is never
+// accept queues as far as `quota` allows, then, if `idle_from` >= 0, of its idle connections with
+// descriptors from there on, and lets it go on. `never_fd` is a socket that is never
 // readable. Returns 0, -ESRCH (gone) or -ETIMEDOUT (could not be paused): then
 // nothing was taken.
 constexpr int kTakeMax = 256;
 // Entries of the table that one pause looks at for idle connections.
 constexpr int kIdleScanMax = 1024;
 int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, int max,
-         int timeout_us, int idle_from, Taken* out, TakeResult* result);
+         const Quota& quota, int timeout_us, int idle_from, Taken* out, TakeResult* result);
 
 // Pauses the peer and takes its listening descriptor `fd` away for good, if that still is the
 // socket that the kernel names `cookie` (SO_COOKIE): another socket, on which nothing ever arrives,

@@ -22,6 +22,8 @@ typedef struct uv_poll_s uv_poll_t;
 
 // Values of uv_handle_type in libuv 1.x.
 enum { GYRE_UV_ASYNC = 1, GYRE_UV_CHECK = 2, GYRE_UV_POLL = 8, GYRE_UV_PREPARE = 9 };
+// Of uv_poll_event. Events are a sum of this and 2, writable.
+enum { GYRE_UV_READABLE = 1 };
 
 typedef void (*uv_close_cb)(uv_handle_t*);
 typedef void (*uv_async_cb)(uv_async_t*);
@@ -33,6 +35,7 @@ size_t uv_handle_size(int type);
 void uv_handle_set_data(uv_handle_t*, void*);
 void* uv_handle_get_data(const uv_handle_t*);
 void uv_close(uv_handle_t*, uv_close_cb);
+void uv_ref(uv_handle_t*);
 void uv_unref(uv_handle_t*);
 uint64_t uv_now(const uv_loop_t*);
 uint64_t uv_hrtime(void);
@@ -54,7 +57,6 @@ int uv_check_init(uv_loop_t*, uv_check_t*);
 int uv_check_start(uv_check_t*, uv_check_cb);
 int uv_prepare_init(uv_loop_t*, uv_prepare_t*);
 int uv_prepare_start(uv_prepare_t*, uv_prepare_cb);
-// Events are a sum of UV_READABLE, 1, and UV_WRITABLE, 2.
 int uv_poll_init(uv_loop_t*, uv_poll_t*, int fd);
 int uv_poll_start(uv_poll_t*, int events, uv_poll_cb);
 int uv_poll_stop(uv_poll_t*);

@@ -52,6 +52,9 @@ interface RunFlags {
   hangMs?: number;
   restarts?: number;
   blame?: true;
+  maxConnections?: number;
+  maxOutstanding?: number;
+  overload?: 'wait' | 'refuse';
   watch?: true;
   json?: true;
   traceMoves?: true;
@@ -240,12 +243,16 @@ function adminOptions({
 async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
   const log = new Log(flags.json === true);
   const { workers, spares, pin, placement, move, drainMs, hangMs, restarts } = flags;
+  const { maxConnections, maxOutstanding, overload } = flags;
   const options: RuntimeOptions = {
     ...{ entry, args, workers, spares, pin, placement },
     ...(flags.blame === true && { blame: true }),
     ...(drainMs !== undefined && { drainMs }),
     ...(hangMs !== undefined && { hangMs }),
     ...(restarts !== undefined && { restarts }),
+    ...(maxConnections !== undefined && { maxConnections }),
+    ...(maxOutstanding !== undefined && { maxOutstanding }),
+    ...(overload !== undefined && { overload }),
     ...{ scheduler: { move, trace: flags.traceMoves === true }, handleSignals: true },
     ...adminOptions(flags),
   };
@@ -330,6 +337,14 @@ program
   .option('--admin-public', 'let other machines read there without a token')
   .option('--request-times', 'time requests, for the admin endpoint')
   .option('--agent-check <address>', "answer a HAProxy's agent-check on HOST:PORT, or PORT")
+  .option('--max-connections <n>', 'most open connections, of all workers together', parseNumber)
+  .option('--max-outstanding <n>', 'most HTTP/1 requests that are not answered', parseNumber)
+  .addOption(
+    new Option(
+      '--overload <how>',
+      'what becomes of those beyond: they wait in the kernel, or get 503 (wait)',
+    ).choices(['wait', 'refuse']),
+  )
   .option('--watch', 'reload when a file beside the entry or below it changes')
   .option('--json', 'write lifecycle events to stderr as JSON, one a line')
   .addHelpText(

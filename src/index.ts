@@ -46,7 +46,7 @@ export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { JobPoolOptions } from './runtime/job-options.js';
 export type { MoveCount } from './runtime/moves.js';
-export type { RuntimeOptions, SchedulerOptions } from './runtime/options.js';
+export type { LimitOptions, RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   DatagramOptions,
   DatagramSource,

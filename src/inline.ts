@@ -7,7 +7,7 @@ import type { Readable } from 'node:stream';
 import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
-import type { FromWorker, ToWorker } from './protocol.js';
+import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
 import type { InlineFactory } from './runtime/runtime.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
 import type { WorkerStateName } from './scheduler/layout.js';
@@ -45,6 +45,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     { entry, args, jobs }: InlineOptions,
     scoreboard: Scoreboard,
     offers: Int32Array<SharedArrayBuffer>,
+    overload: OverloadInit,
   ) {
     super();
     this.#supervisor = scoreboard.supervise(0);
@@ -60,6 +61,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
       moving: null, // there is nobody to move to
       timed: false,
       timesRequests: false,
+      overload,
       transport: null,
       // As a port does, at the call.
       send: (message) =>
@@ -162,5 +164,5 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = (options, scoreboard, offers) =>
-  new InlineWorker(options, scoreboard, offers);
+export const inline: InlineFactory = (options, scoreboard, offers, overload) =>
+  new InlineWorker(options, scoreboard, offers, overload);

@@ -68,7 +68,13 @@ interface Addon {
   responds(peer: number, timeoutUs: number): boolean;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
+  listenOn(fd: number, backlog: number): number;
   acceptOne(fd: number): number;
+  watchQueue(
+    fd: number,
+    accepted: Int32Array,
+    onReady: () => void,
+  ): Omit<QueueWatch, 'accepted'> | number;
   createWatcher(
     slots: number,
     tickUs: number,
@@ -82,6 +88,7 @@ interface Addon {
     shared: NativeShared,
     neverFd: number,
     max: number,
+    quota: NativeQuota,
     timeoutUs: number,
     idleFrom: number,
     out: Int32Array,
@@ -166,6 +173,41 @@ export interface Ready {
   readonly other: number;
   /** Connections in its mailbox. */
   readonly mail: number;
+}
+
+/** How connections are counted: words of the scoreboard, see native/taking.h's Quota. */
+export interface NativeQuota {
+  readonly words: Int32Array;
+  /** Index of the word that counts the places taken of all workers together. */
+  readonly places: number;
+  /** No place is taken beyond so many. */
+  readonly placesMax: number;
+  /** Most connections to accept. */
+  readonly acceptMax: number;
+  /** Index of the word that counts the connections taken from this worker. */
+  readonly taken: number;
+}
+
+/**
+ * Calls back, in each iteration of the loop in which connections wait in the accept queue of
+ * a listening socket, while it is started. It owns the descriptor.
+ */
+export interface QueueWatch {
+  /** 0, or -errno: then it is not started. */
+  start(): number;
+  stop(): void;
+  /** As of timers: whether it keeps the loop alive while it is started. */
+  ref(): void;
+  unref(): void;
+  /** Takes a connection: its descriptor, or -errno. */
+  accept(): number;
+  /**
+   * One word: what was accepted last, until its owner is found and writes -1 there. If the thread
+   * ends before, it is closed. No call may lie between: the thread can be terminated at each.
+   */
+  readonly accepted: Int32Array;
+  /** Closes the descriptor, too. Nothing may be called after that. */
+  close(): void;
 }
 
 /** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
@@ -592,6 +634,18 @@ export function atBoundary(fd: number, boundary: number, fresh: boolean): boolea
   return helper().atBoundary(fd, boundary, fresh);
 }
 
+/** listen(2) on `fd`, which is bound or listens already; 0 or -errno. */
+export function listenOn(fd: number, backlog: number): number {
+  return helper().listenOn(fd, backlog);
+}
+
+/** Watches the accept queue of `fd`, which is the watch's from now on; or -errno. Not started yet. */
+export function watchQueue(fd: number, onReady: () => void): QueueWatch | number {
+  const accepted = new Int32Array(1);
+  const watch = helper().watchQueue(fd, accepted, onReady);
+  return typeof watch === 'number' ? watch : Object.assign(watch, { accepted });
+}
+
 /** Takes a connection from the queue of listening socket `fd`: its descriptor, or -errno. */
 export function acceptOne(fd: number): number {
   return helper().acceptOne(fd);
@@ -613,7 +667,7 @@ export function createWatcher(
 
 /**
  * Pauses the thread of `peer`, which is `worker`, takes at most `max` things from it, and lets
- * it go on: connections with input, its mailbox, accept queues, and if `idleFrom` is not -1,
+ * it go on: connections with input, its mailbox, accept queues within `quota`, and if `idleFrom` is not -1,
  * idle connections with descriptors from there on.
  * Each is 8 words in `out`: kind, fd, old fd or FROM_QUEUE or FROM_MAIL, listener,
  * generation, unused, boundary as a double. `stats` gets mismatches, failures and the pause in
@@ -625,12 +679,25 @@ export function take(
   shared: NativeShared,
   neverFd: number,
   max: number,
+  quota: NativeQuota,
   timeoutUs: number,
   idleFrom: number,
   out: Int32Array,
   stats: Float64Array,
 ): number {
-  return helper().take(peer, worker, shared, neverFd, max, timeoutUs, idleFrom, out, stats);
+  const args = [
+    peer,
+    worker,
+    shared,
+    neverFd,
+    max,
+    quota,
+    timeoutUs,
+    idleFrom,
+    out,
+    stats,
+  ] as const;
+  return helper().take(...args);
 }
 
 /**

@@ -10,6 +10,7 @@ import type { MessagePort } from 'node:worker_threads';
 import type { ArenaHandle, ArenaRequest } from './arena-registry.js';
 import type { EventKind, Handled, Handling } from './events.js';
 import type { JobNames, JobRef } from './job-request.js';
+import type { Limits } from './scheduler/limits.js';
 import type { Entry } from './scheduler/mailbox.js';
 import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
 import type { Offer } from './scheduler/offers.js';
@@ -44,6 +45,7 @@ export interface WorkerInit {
   readonly moving: MovingInit | null;
   /** Which firings its handlers have begun: src/scheduler/offers.ts. */
   readonly offers: Int32Array<SharedArrayBuffer>;
+  readonly overload: OverloadInit;
   /** Whether main opens the sockets; without the helper the worker does it itself. */
   readonly sharesListeners: boolean;
   readonly requests: MessagePort;
@@ -52,6 +54,15 @@ export interface WorkerInit {
   readonly answered: Int32Array<SharedArrayBuffer>;
   readonly stdio: { readonly stdout: TerminalShape | null; readonly stderr: TerminalShape | null };
   readonly jobs: JobNames;
+}
+
+/** What a worker needs to know when it has enough to do. */
+export interface OverloadInit {
+  readonly limits: Limits;
+  /** What becomes of new connections, and requests, beyond them. */
+  readonly overload: 'wait' | 'refuse';
+  /** Soft limit of the process on descriptors; Infinity where that is not known. */
+  readonly descriptorsMax: number;
 }
 
 /** What a worker needs so that connections can move. */
@@ -380,6 +391,7 @@ export type EventToWorker =
 export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly name: string;
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
+  readonly limits: Limits;
   readonly tickMs: number;
   /** From when on main hears that a worker stands still, in ms. */
   readonly stalledMs: number;

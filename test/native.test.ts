@@ -29,6 +29,7 @@ import {
   duplicate,
   hasHelper,
   hasLinuxParts,
+  listenOn,
   misalignmentOf,
   nameOf,
   openTcp,
@@ -42,6 +43,7 @@ import {
   threadId,
   usageOf,
   wake,
+  watchQueue,
 } from '../src/native.js';
 import { descriptors, ROOT, Running, threads } from './support/app.js';
 
@@ -701,6 +703,73 @@ async function peer(t: Test, script: string, data: unknown): Promise<[Worker, nu
   const [[wakeId, tid]] = await once(worker, 'message');
   return [worker, wakeId, tid];
 }
+
+/** Accepts what comes through the socket `fd`, and is then asked to end. */
+const ACCEPTS = `
+  const { fd, owned } = workerData;
+  const watch = native.watchQueue(fd, () => {
+    const accepted = watch.accept();
+    if (accepted < 0) return;
+    if (owned) watch.accepted[0] = -1;
+    parentPort.postMessage(accepted);
+  });
+  watch.start();
+  parentPort.postMessage('listens');
+`;
+
+for (const owned of [false, true]) {
+  t.test(
+    `what was accepted ${owned ? 'and has an' : 'but has no'} owner, when its thread is terminated`,
+    async (t) => {
+      const fd = openTcp('127.0.0.1', 0, 4, 0, 8);
+      const worker = thread(t, ACCEPTS, { fd, owned });
+      await once(worker, 'message');
+      const client = net.connect(nameOf(fd).port, '127.0.0.1');
+      t.teardown(() => client.destroy());
+      const closed = once(client, 'close');
+      client.resume();
+      const [accepted] = (await once(worker, 'message')) as [number];
+      t.match(descriptors().get(accepted), /^socket:/);
+      await worker.terminate();
+      t.equal(descriptors().has(fd), false, 'the watched descriptor is closed');
+      t.equal(descriptors().has(accepted), owned, 'and the other one, if it is nobody’s');
+      if (owned) close(accepted);
+      await closed;
+    },
+  );
+}
+
+t.test('a queue is watched while that is wanted, and accepts one when asked', async (t) => {
+  const fd = openTcp('127.0.0.1', 0, 4, 0, 8);
+  const { port } = nameOf(fd);
+  let ready = 0;
+  const watch = watchQueue(fd, () => {
+    ready++;
+  });
+  if (typeof watch === 'number') throw new Error(`errno ${watch}`);
+  t.equal(watch.accept(), -constants.errno.EAGAIN);
+  const clients = [net.connect(port, '127.0.0.1'), net.connect(port, '127.0.0.1')];
+  t.teardown(() => clients.map((client) => client.destroy()));
+  await Promise.all(clients.map((client) => once(client, 'connect')));
+  await nextTurn();
+  t.equal(ready, 0, 'not before it is started');
+  t.equal(watch.start(), 0);
+  while (ready < 3) await nextTurn(); // again and again, as long as something waits
+  watch.stop();
+  ready = 0;
+  for (let turn = 0; turn < 3; turn++) await nextTurn();
+  t.equal(ready, 0);
+  const accepted = [watch.accept(), watch.accept()];
+  t.equal(watch.accepted[0], accepted[1]);
+  t.equal(watch.accept(), -constants.errno.EAGAIN);
+  t.equal(watch.accepted[0], -1);
+  for (const each of accepted) close(each);
+  t.equal(listenOn(fd, 4), 0, 'a socket that listens may listen anew');
+  watch.close();
+  t.equal(descriptors().has(fd), false);
+  t.ok((watchQueue(-1, () => {}) as number) < 0);
+  t.equal(listenOn(-1, 4), -EBADF);
+});
 
 t.test('what a thread has had of the CPUs is told as long as it lives', async (t) => {
   const flag = word();

@@ -273,6 +273,21 @@ export const METRICS: readonly Metric[] = [
     'HTTP/1 requests that it answered.',
     (worker) => worker.requests,
   ),
+  ofWorker(
+    ...(['requests_in_flight', 'gauge'] as const),
+    'HTTP/1 requests to be answered; 0 without maxOutstanding.',
+    (worker) => worker.inFlight,
+  ),
+  ofWorker(
+    ...(['shed_total', 'counter'] as const),
+    'Connections and requests that it refused because of maxConnections or maxOutstanding.',
+    (worker) => worker.shed,
+  ),
+  ofWorker(
+    ...(['accepts', 'gauge'] as const),
+    '1 while it accepts new connections; 0 while they wait in the kernel, at a limit or for descriptors.',
+    (worker) => Number(worker.accepting === 'accepts'),
+  ),
   times(
     'request_duration_seconds',
     'With requestTimes, from handing an HTTP/1 request to the application to the end of its response; above 5,000 requests a second a sample of them.',

@@ -156,6 +156,7 @@ export class Readings {
       ...{ outstanding: row.outstanding, armed: row.armed },
       ...{ accepted: count('accepted'), messages: count('messages'), requests: count('requests') },
       requestTimes: this.#histogram(`${index} requestTimes`, row.requestTimes),
+      ...{ inFlight: row.inFlight, shed: count('shed'), accepting: row.accepting },
       ...{ loops: count('loops'), events: count('events') },
       iterations: this.#histogram(`${index} iterations`, row.iterations),
       ...{ rounds: count('rounds'), given: count('given'), received: count('received') },

@@ -12,7 +12,7 @@ import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
 import type { MoveCount } from '../runtime/moves.js';
 import type { SourceInfo } from '../runtime/sources/api.js';
-import type { WorkerStateName } from '../scheduler/layout.js';
+import type { AcceptingState, WorkerStateName } from '../scheduler/layout.js';
 
 /** A field that is added does not change it; one that changes its meaning, or goes, does. */
 export const SCHEMA = 1;
@@ -66,6 +66,11 @@ export interface WorkerStatus {
   readonly messages: number;
   readonly requests: number;
   readonly requestTimes: Histogram;
+  /** HTTP/1 requests to be answered; 0 without `maxOutstanding`. */
+  readonly inFlight: number;
+  /** Connections and requests refused because of a limit. */
+  readonly shed: number;
+  readonly accepting: AcceptingState;
   readonly loops: number;
   readonly events: number;
   readonly iterations: Histogram;

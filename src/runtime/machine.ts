@@ -1,5 +1,5 @@
 /**
- * What the machine lets this process use: CPUs and CPU time. Main thread only.
+ * What the machine lets this process use: CPUs, CPU time and descriptors. Main thread only.
  *
  * The cgroup files are read here and not through os.availableParallelism(),
  * which rounds and has been wrong below one CPU.
@@ -90,4 +90,10 @@ export function cpuQuota(root = '/'): number {
  */
 export function autoWorkers(usableCpus: number, quotaCpus: number): number {
   return Math.max(1, Math.min(usableCpus, Math.floor(quotaCpus)));
+}
+
+/** The soft limit on descriptors of this process (getrlimit(2), RLIMIT_NOFILE); Infinity where there is no /proc. */
+export function descriptorLimit(): number {
+  const soft = Number(/^Max open files\s+(\d+)/m.exec(read('/proc/self/limits') ?? '')?.[1]);
+  return soft > 0 ? soft : Number.POSITIVE_INFINITY;
 }

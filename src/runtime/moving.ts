@@ -3,11 +3,11 @@
  * governor, and sees to it that nothing stays in the mailbox of a worker that has
  * ended. Main thread only.
  */
-import { readFileSync } from 'node:fs';
 import { close, misalignmentOf, wake } from '../native.js';
 import type { GovernorInit, MovingInit, Repinning, SoftPinsInit, TracedMove } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
+import type { Limits } from '../scheduler/limits.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
@@ -43,22 +43,15 @@ const GOVERNOR_BACKOFF_MAX_MS = 60_000;
 /** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
 
-/** Descriptors to track where the limit is unknown. */
-const DESCRIPTORS_DEFAULT = 65_536;
-
-/** The soft limit on descriptors of this process: getrlimit(2), RLIMIT_NOFILE. */
-function descriptorLimit(): number {
-  const limits = readFileSync('/proc/self/limits', 'utf8');
-  const soft = Number(/^Max open files\s+(\d+)/m.exec(limits)?.[1]);
-  return soft > 0 ? soft : DESCRIPTORS_DEFAULT;
-}
-
 export interface MovingOptions {
   readonly name: string;
   /** Of workers and spares: src/runtime/slots.ts. */
   readonly slots: number;
   readonly rings: readonly Rings[];
   readonly scoreboard: Scoreboard;
+  readonly limits: Limits;
+  /** Numbers of descriptors are below this one. */
+  readonly descriptorsMax: number;
   readonly tickMs: number;
   readonly roundMs: number;
   readonly batchMax: number;
@@ -109,13 +102,14 @@ export class Moving {
     this.#options = options;
     this.#events = events;
     this.#mailboxes = Mailboxes.create(options.slots, ringCapacity(options.slots), misalignmentOf);
-    this.#table = ConnectionTable.create(descriptorLimit(), misalignmentOf);
+    this.#table = ConnectionTable.create(options.descriptorsMax, misalignmentOf);
     const { name, scoreboard, tickMs, roundMs, chaos, trace, rings, batchMax, seed } = options;
-    const { stalledMs, softPins } = options;
+    const { stalledMs, softPins, limits } = options;
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos, trace };
     this.#governorInit = {
       ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, trace, stalledMs, softPins },
+      limits,
       scoreboard: scoreboard.words,
     };
     // Started before the workers: it checks the system while they load.
@@ -270,6 +264,7 @@ export class Moving {
     this.#sentBack.delete(entry.fd);
     this.#table.close(entry.fd);
     close(entry.fd);
+    scoreboard.returnPlaces('CONNECTIONS', 1);
   }
 
   async stop(): Promise<void> {

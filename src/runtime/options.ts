@@ -17,6 +17,7 @@ import type { JobNames } from '../job-request.js';
 import { type ListenerOptions, resolveListenerOptions } from '../listener-options.js';
 import type { ListenAddress } from '../protocol.js';
 import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
+import { isLimited, type Limit, NO_LIMIT } from '../scheduler/limits.js';
 import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 import { type JobPoolOptions, resolveJobPool, resolveJobs } from './job-options.js';
@@ -148,6 +149,30 @@ export interface RuntimeOptions {
    */
   closing?: 'refuse' | 'serve';
   /**
+   * Most open connections: in all workers together, or what the object says. One that moves to
+   * another worker is none more, so a worker may come to have more than its own limit, but never
+   * all together more than the sum. Several workers that accept in the same instant may exceed the
+   * total, by some one each. 1 to 2,147,483,647, or Infinity: any number. Default: any number.
+   */
+  maxConnections?: number | LimitOptions;
+  /**
+   * Most HTTP/1 requests that have begun and are not answered, likewise. WebSockets are
+   * connections and no requests; HTTP/2 is not counted. With `overload: 'wait'` only new connections
+   * are kept waiting for it: those that are open are served. Default: any number.
+   */
+  maxOutstanding?: number | LimitOptions;
+  /**
+   * What becomes of those beyond. `'wait'`: a worker that has no room accepts nothing, and new
+   * connections wait in the kernel's queue (see `backlog`), up to when there is room. `'refuse'`: new
+   * connections are accepted, answered 503 with `Retry-After: 1` and `Connection: close`, and
+   * closed; those of a server that speaks something else than HTTP/1 are just closed, and so are
+   * TLS connections. Requests on open connections are answered 503 and keep their connection.
+   *
+   * Sockets that a worker opened itself (`exclusive: true`, `listen({ handle })`, `workers: 'inline'`)
+   * accept whatever comes, so theirs cannot wait. Default `'wait'`.
+   */
+  overload?: 'wait' | 'refuse';
+  /**
    * What is different at single addresses. A key is `'PORT'` or `':PORT'` for every address
    * of the machine, or `'HOST:PORT'` with a numeric host as `server.address()` shows it, IPv6 in
    * brackets. A server may say the same of itself: `server.listen({ port, gyre: { move: false } })`.
@@ -177,6 +202,14 @@ export interface RuntimeOptions {
    * percentage and nothing else. Default: off.
    */
   agentCheck?: string;
+}
+
+/** How many there may be. 1 to 2,147,483,647, or Infinity: any number. */
+export interface LimitOptions {
+  /** In all workers and spares together. Default: any number. */
+  total?: number;
+  /** In each worker and spare; one that leaves after a reload counts by itself. Default: any number. */
+  perWorker?: number;
 }
 
 export interface SchedulerOptions {
@@ -231,6 +264,7 @@ export const DEFAULTS = Object.freeze({
   recycleAtHeapRatio: 0.9,
   closing: 'refuse',
   blame: false,
+  overload: 'wait',
 } as const);
 
 export const SCHEDULER_DEFAULTS = Object.freeze({
@@ -293,6 +327,9 @@ export interface ResolvedOptions {
   readonly recycleAtHeapRatio: number;
   readonly closing: 'refuse' | 'serve';
   readonly blame: boolean;
+  readonly maxConnections: Limit;
+  readonly maxOutstanding: Limit;
+  readonly overload: 'wait' | 'refuse';
   readonly listeners: ReadonlyMap<string, Readonly<Required<ListenerOptions>>>;
   readonly jobs: JobNames;
   readonly jobPool: Readonly<Required<JobPoolOptions>>;
@@ -330,6 +367,9 @@ const KNOWN: ReadonlySet<string> = new Set<keyof RuntimeOptions>([
   'recycleAtHeapRatio',
   'closing',
   'blame',
+  'maxConnections',
+  'maxOutstanding',
+  'overload',
   'listeners',
   'jobs',
   'jobPool',
@@ -475,6 +515,30 @@ function booleanOption(name: string, value: unknown): boolean {
   return typeof value === 'boolean' ? value : invalid(name, 'a boolean', value);
 }
 
+const LIMIT_KNOWN: ReadonlySet<string> = new Set<keyof LimitOptions>(['total', 'perWorker']);
+const LIMIT_MAX = 2 ** 31 - 1;
+
+function resolveCount(name: string, value: unknown): number {
+  if (value === undefined || value === Number.POSITIVE_INFINITY) return Number.POSITIVE_INFINITY;
+  return integerIn(name, value, 1, LIMIT_MAX);
+}
+
+function resolveLimit(name: string, value: unknown): Limit {
+  if (!isPlainObject(value)) {
+    return Object.freeze({ ...NO_LIMIT, total: resolveCount(name, value) });
+  }
+  unknownKeys(`${name} key`, value, LIMIT_KNOWN);
+  return Object.freeze({
+    total: resolveCount(`${name}.total`, value.total),
+    perWorker: resolveCount(`${name}.perWorker`, value.perWorker),
+  });
+}
+
+function resolveOverload(value: unknown): 'wait' | 'refuse' {
+  if (value === 'wait' || value === 'refuse') return value;
+  return invalid('overload', `'wait' or 'refuse'`, value);
+}
+
 function resolveClosing(value: unknown): 'refuse' | 'serve' {
   if (value === 'refuse' || value === 'serve') return value;
   return invalid('closing', `'refuse' or 'serve'`, value);
@@ -589,6 +653,14 @@ function resolveRequire(value: unknown): readonly CapabilityName[] {
   return wanted as readonly CapabilityName[];
 }
 
+/** Whether there is a limit beyond which it is overloaded. */
+export function hasLimit({
+  maxConnections,
+  maxOutstanding,
+}: Pick<ResolvedOptions, 'maxConnections' | 'maxOutstanding'>): boolean {
+  return isLimited(maxConnections) || isLimited(maxOutstanding);
+}
+
 /**
  * Checks `options` and fills in the defaults. Pure: reads no file and no machine.
  *
@@ -636,6 +708,9 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     recycleAtHeapRatio: resolveHeapRatio(given('recycleAtHeapRatio')),
     closing: resolveClosing(given('closing')),
     blame: booleanOption('blame', given('blame')),
+    maxConnections: resolveLimit('maxConnections', options.maxConnections),
+    maxOutstanding: resolveLimit('maxOutstanding', options.maxOutstanding),
+    overload: resolveOverload(given('overload')),
     listeners: resolveListeners(orDefault(options.listeners, {})),
     jobs: resolveJobs(orDefault(options.jobs, {})),
     jobPool: resolveJobPool(orDefault(options.jobPool, {})),
@@ -654,6 +729,12 @@ export function resolveOptions(options: unknown): ResolvedOptions {
       throw new GyreError(
         'ERR_GYRE_OPTION_CONFLICT',
         `workers: 'inline' serves requests on the main thread, where admin and agentCheck would be`,
+      );
+    }
+    if (resolved.overload === 'wait' && hasLimit(resolved)) {
+      throw new GyreError(
+        'ERR_GYRE_OPTION_CONFLICT',
+        `workers: 'inline' opens its own sockets, which cannot wait: use overload 'refuse'`,
       );
     }
     for (const key of ['resourceLimits', 'env'] as const) {

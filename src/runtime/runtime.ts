@@ -17,6 +17,7 @@ import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.
 import type {
   ArenaReply,
   ListenAddress,
+  OverloadInit,
   Repinning,
   Reply,
   Request,
@@ -55,10 +56,17 @@ import {
 import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
 import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
-import { cpuQuota } from './machine.js';
+import { cpuQuota, descriptorLimit } from './machine.js';
 import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
-import { durationMs, entryPath, integerIn, listenerAt, type ResolvedOptions } from './options.js';
+import {
+  durationMs,
+  entryPath,
+  hasLimit,
+  integerIn,
+  listenerAt,
+  type ResolvedOptions,
+} from './options.js';
 import { planGrowth, planSpares, planWorkers } from './plan.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
@@ -76,6 +84,7 @@ export type InlineFactory = (
   options: ResolvedOptions,
   scoreboard: Scoreboard,
   offers: Int32Array<SharedArrayBuffer>,
+  overload: OverloadInit,
 ) => WorkerHandle;
 
 /** How long a worker must have stood still before the governor tells: it may be a hang. */
@@ -108,6 +117,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #own = new Map<number, ListenAddress[]>();
   readonly #moving: Moving | null;
   readonly #blame: Blame | null;
+  readonly #overload: OverloadInit;
   readonly #spares: Spares;
   /** Where operators look; null: nowhere, or not yet. */
   #admin: Admin | null = null;
@@ -198,6 +208,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#sources = this.#makeSources(() =>
       withSpares(ringsFor(cpus, topology, 'first'), max + slots.spares),
     );
+    const { maxConnections: connections, maxOutstanding: outstanding, overload } = options;
+    const descriptorsMax = descriptorLimit();
+    this.#overload = { limits: { connections, outstanding }, overload, descriptorsMax };
     this.#moving = this.#makeMoving(withTwins(rings), topology);
     const { name, jobs: names, jobPool, resourceLimits, scheduler } = options;
     this.#jobs = new Jobs(
@@ -306,7 +319,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   /** Spawns every worker and resolves when each listens. Rejects with the first error. */
   async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
-    const make = () => this.#join(inline(options, this.#scoreboard, this.#offers.words));
+    const make = () =>
+      this.#join(inline(options, this.#scoreboard, this.#offers.words, this.#overload));
     try {
       await this.#openAdmin();
       const ready: Promise<void>[] = [];
@@ -399,6 +413,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         ...{ ...rest, name, slots, rings, scoreboard: this.#scoreboard },
         stalledMs: this.#blame === null ? STALLED_MS : BLAME_MS,
         softPins: this.#softPins(topology),
+        ...{ limits: this.#overload.limits, descriptorsMax: this.#overload.descriptorsMax },
       },
       {
         workersOf: (listener) => this.#listeners.workersOf(listener),
@@ -535,6 +550,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           timed: isTimed(this.#options),
           timesRequests: timesRequests(this.#options),
+          overload: this.#overload,
           jobs: this.#options.jobs,
           offers: this.#offers.words,
           env: environment(env),
@@ -817,6 +833,10 @@ export async function startRuntime(
 ): Promise<Runtime> {
   const capabilities = capabilitiesFor(options);
   requireCapabilities(capabilities, options.require);
+  // Without it a worker opens its own sockets.
+  if (options.overload === 'wait' && hasLimit(options)) {
+    requireCapabilities(capabilities, ['native']);
+  }
   const inherited = capabilities.pin.available ? affinity() : null;
   const parallelism = os.availableParallelism();
   const topology = inherited === null ? null : readTopology();

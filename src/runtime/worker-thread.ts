@@ -19,6 +19,7 @@ import { affinity, responds, setAffinity, stuckMs } from '../native.js';
 import type {
   FromWorker,
   MovingInit,
+  OverloadInit,
   Reply,
   Request,
   TerminalShape,
@@ -66,6 +67,7 @@ export interface WorkerPlan {
   readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
   readonly moving: MovingInit | null;
+  readonly overload: OverloadInit;
   readonly jobs: JobNames;
   readonly offers: Int32Array<SharedArrayBuffer>;
 }
@@ -142,6 +144,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       scoreboard: plan.scoreboard.words,
       moving: plan.moving,
       offers: plan.offers,
+      overload: plan.overload,
       sharesListeners: plan.sharesListeners,
       jobs: plan.jobs,
       control: control.port2,
@@ -180,6 +183,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       }
       this.#control.close();
       requests.port1.close();
+      this.#row.waker(0);
+      this.#row.buried();
       this.#setState('exited');
       this.#exit = { code, error: this.#error };
       this.emit('exit', this.#exit);
@@ -272,6 +277,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
       case 'up':
         this.tid = message.tid;
         this.wakeId = message.wakeId;
+        this.#row.waker(message.wakeId ?? 0);
         break;
       case 'ready':
         if (this.#state === 'starting') this.#setState('serving');

@@ -55,7 +55,8 @@
  * - tryGive(): the owner duplicates the descriptor and drops it, and the governor may pause
  *   it in between. GIVING is nothing that the governor takes, so one of the two has it.
  * - open(): OWNER is written last, and a connection without owner is not looked at.
- * - close(): STATE is written first.
+ * - close(): STATE is written first, and read in the same instant: whether the governor took the
+ *   connection before decides who counts it.
  */
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, DESCRIPTORS_MAX } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
@@ -117,8 +118,8 @@ export class ConnectionTable {
 
   /**
    * Moving makes descriptors below this number only. A connection has two from when it is given
-   * until its owner has dropped the wrapper, and where the last ones are in use libuv resets
-   * connections that it could have served.
+   * until its owner has dropped the wrapper, and where the last ones are in use new connections
+   * wait that could have been served.
    */
   get movableMax(): number {
     return this.descriptorsMax - DESCRIPTORS_LEFT;
@@ -236,12 +237,13 @@ export class ConnectionTable {
     return this.#change(fd * CONNECTION_WORDS + CONNECTION.STATE, ConnectionState.IN_MESSAGE);
   }
 
-  /** Its owner is about to close `fd`. */
-  close(fd: number): void {
-    if (!this.#tracks(fd)) return;
+  /** Its owner is about to close `fd`. Returns the state that it had. */
+  close(fd: number): ConnectionState {
+    if (!this.#tracks(fd)) return ConnectionState.UNTRACKED;
     const at = fd * CONNECTION_WORDS;
-    this.words[at + CONNECTION.STATE] = ConnectionState.UNTRACKED;
+    const state = Atomics.exchange(this.words, at + CONNECTION.STATE, ConnectionState.UNTRACKED);
     this.words[at + CONNECTION.OWNER] = 0;
+    return state as ConnectionState;
   }
 
   /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */

@@ -5,8 +5,8 @@
  * of datagrams. Spares are workers here: their rows and mailboxes come after those of the
  * workers that accept by themselves.
  *
- * A word is one Int32. Every word has one writer at a time, except the doorbell and the offers,
- * so a store needs no read-modify-write and every operation is wait-free. Rows of
+ * A word is one Int32. Every word has one writer at a time, except the doorbell, PLACES
+ * and the offers, so a store needs no read-modify-write and every operation is wait-free. Rows of
  * different writers are ROW_BYTES apart, so that no two writers share a cache line:
  * x86 fetches lines of 64 bytes in adjacent pairs, and some arm64 cores have
  * lines of 128.
@@ -16,6 +16,8 @@
  *     row                      | count   | written by
  *     -------------------------+---------+----------------------------------------
  *     HEADER                   | 1       | main, before any worker starts
+ *     PLACES                   | 2       | whoever takes a place or gives one back;
+ *                              |         | read-modify-write only
  *     SUPERVISOR row of worker | workers | main
  *     WORKER row of worker     | workers | that worker (some words natively)
  *     GOVERNOR row of worker   | workers | governor
@@ -30,13 +32,19 @@
  * |------------|--------------|------------|----------|--------------------------------|
  * | HEADER     | VERSION      | –          | VERSION  | layout version, else not ours  |
  * | HEADER     | WORKERS      | count      | n        | number of rows of each kind    |
+ * | PLACES     | CONNECTIONS  | count      | 0        | accepted and not closed, in all|
+ * |            |              |            |          | workers and between them       |
+ * | PLACES     | REQUESTS     | count      | 0        | HTTP requests to be answered,  |
+ * |            |              |            |          | in all workers                 |
  * | SUPERVISOR | STATE        | index      | 0        | index in {@link WORKER_STATES} |
  * | SUPERVISOR | CPU          | CPU number | -1       | CPU it is pinned to, -1: none  |
  * | SUPERVISOR | PEER         | –          | 0        | what wakes its loop, 0: nothing|
+ * | SUPERVISOR | WAKER        | –          | 0        | the same where nothing moves   |
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
  * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
- * | WORKER     | CONNECTIONS  | count      | 0        | open accepted connections      |
+ * | WORKER     | CONNECTIONS  | count      | 0        | connections that it has, and   |
+ * |            |              |            |          | those that were taken from it  |
  * | WORKER     | ACCEPTED     | count      | 0        | connections ever accepted      |
  * | WORKER     | OUTSTANDING  | events     | 0        | ready when it looked; native   |
  * | WORKER     | ROUNDS       | count      | 0        | rounds run                     |
@@ -49,6 +57,9 @@
  * | WORKER     | MESSAGES     | count      | 0        | HTTP messages that have begun  |
  * | WORKER     | ARMED        | –          | 0        | 1: it follows messages; native |
  * | WORKER     | FD_END       | –          | 0        | above its highest descriptor   |
+ * | WORKER     | IN_FLIGHT    | count      | 0        | HTTP requests it has to answer |
+ * | WORKER     | SHED         | count      | 0        | what it refused for overload   |
+ * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -59,6 +70,8 @@
  * |            |              |            |          | it may run as well             |
  * | GOVERNOR   | WIDENED      | count      | 0        | times that it got one more     |
  * | GOVERNOR   | NARROWED     | count      | 0        | times that it lost one         |
+ * | GOVERNOR   | TAKEN        | count      | 0        | connections taken from it;     |
+ * |            |              |            |          | native, while it is paused     |
  * | GOVERNOR   | PAUSES_BY_US | count      | 0        | [i]: pauses shorter than       |
  * |            | [0..15]      |            |          | 2^(i + 3) µs, not 2^(i + 2)    |
  * | NEWCOMERS  | OPENED       | count      | 0        | connections it ever opened     |
@@ -81,6 +94,9 @@
  * Readers: main for `snapshot()`; every worker may read every row. A word is
  * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
  * are written only if somebody may want to know: src/admin.
+ *
+ * A worker has CONNECTIONS - TAKEN connections. When its thread has ended main sets both so that
+ * there are none (src/scheduler/limits.ts says why it is counted like that).
  *
  * ## Mailboxes
  *
@@ -155,7 +171,7 @@
  * | reception  | SETTLED  | count | 0        | of these, whose handler has settled |
  * | reception  | FAILED   | count | 0        | of these, whose handler has failed  |
  *
- * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD, RINGS and CAPACITY)
+ * Counters (`count` and `entries` above, except WORKERS, those of PLACES, IN_FLIGHT, HELD, RINGS and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
  * {@link difference}.
  */
@@ -169,7 +185,10 @@ export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
 export const WORKERS_MAX = 1024;
 
 export const HEADER = { VERSION: 0, WORKERS: 1 } as const;
-export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2 } as const;
+/** Each in a row of its own: one is written for each connection, the other for each request. */
+export const PLACES = { CONNECTIONS: 0, REQUESTS: ROW_WORDS } as const;
+const PLACES_ROWS = 2;
+export const SUPERVISOR = { STATE: 0, CPU: 1, PEER: 2, WAKER: 3 } as const;
 export const WORKER = {
   TID: 0,
   LOOPS: 1,
@@ -187,6 +206,9 @@ export const WORKER = {
   MESSAGES: 13,
   ARMED: 14,
   FD_END: 15,
+  IN_FLIGHT: 16,
+  SHED: 17,
+  ACCEPTING: 18,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -199,6 +221,7 @@ export const GOVERNOR = {
   WIDENED: 7,
   PAUSES_BY_US: 8,
   NARROWED: 24,
+  TAKEN: 25,
 } as const;
 export const NEWCOMERS = { OPENED: 0, FDS: 1 } as const;
 /** Descriptors in a NEWCOMERS row: native/peer.h has the same number. */
@@ -209,6 +232,8 @@ export const TIMES = { SUM_NS: 0, COUNT: 2, BY_US: 4 } as const;
 export const TIME_BUCKETS = ROW_WORDS - TIMES.BY_US;
 /** SUPERVISOR, WORKER, GOVERNOR, NEWCOMERS, ITERATIONS and REQUESTS. */
 const ROWS_OF_ONE = 6;
+/** HEADER and PLACES. */
+const COMMON_ROWS = 1 + PLACES_ROWS;
 /** Words of GOVERNOR.PAUSES_BY_US; the last counts everything from 131 ms on. */
 export const PAUSE_BUCKETS = 16;
 
@@ -224,6 +249,16 @@ export const PAUSE_BUCKETS = 16;
 export const WORKER_STATES = ['empty', 'starting', 'serving', 'draining', 'exited'] as const;
 export type WorkerStateName = (typeof WORKER_STATES)[number];
 
+/**
+ * WORKER.ACCEPTING is an index into this list.
+ *
+ * - accepts: new connections are accepted as they come, or it listens on nothing
+ * - at-limit: they wait in the kernel, because there are as many as there may be
+ * - no-descriptors: they wait, because descriptors or the kernel's memory run out
+ */
+export const ACCEPTING_STATES = ['accepts', 'at-limit', 'no-descriptors'] as const;
+export type AcceptingState = (typeof ACCEPTING_STATES)[number];
+
 /** Rows of one worker with a word per recipient, padded to whole rows. */
 function rowsPerRecipient(workers: number): number {
   return Math.ceil(workers / ROW_WORDS);
@@ -235,12 +270,17 @@ const KINDS_PER_RECIPIENT = 3;
 /** Words that `workers` workers need, header included. */
 export function wordsFor(workers: number): number {
   const rows = ROWS_OF_ONE + KINDS_PER_RECIPIENT * rowsPerRecipient(workers);
-  return (1 + workers * rows) * ROW_WORDS;
+  return (COMMON_ROWS + workers * rows) * ROW_WORDS;
+}
+
+/** First word of the two PLACES rows. */
+export function placesRow(): number {
+  return ROW_WORDS;
 }
 
 /** First word of worker `index`'s SUPERVISOR row. */
 export function supervisorRow(index: number): number {
-  return (1 + ROWS_OF_ONE * index) * ROW_WORDS;
+  return (COMMON_ROWS + ROWS_OF_ONE * index) * ROW_WORDS;
 }
 
 /** First word of worker `index`'s WORKER row. */
@@ -271,7 +311,7 @@ export function requestsRow(index: number): number {
 /** The word that is `kind`'s of worker `giver` and `recipient`. */
 function pairWord(workers: number, kind: number, giver: number, recipient: number): number {
   const rows = (kind * workers + giver) * rowsPerRecipient(workers);
-  return (1 + ROWS_OF_ONE * workers + rows) * ROW_WORDS + recipient;
+  return (COMMON_ROWS + ROWS_OF_ONE * workers + rows) * ROW_WORDS + recipient;
 }
 
 /** The word in which worker `giver` of `workers` keeps its round of last giving to `recipient`. */

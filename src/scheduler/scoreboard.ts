@@ -2,10 +2,12 @@
  * The scoreboard: one row per worker and writer in a SharedArrayBuffer.
  *
  * Any thread may construct one over the same memory. Reads and writes are
- * wait-free: each is one atomic operation, none is retried. Misuse, that is a
+ * wait-free: each is one atomic operation, none is retried, except of those that take a place. Misuse, that is a
  * second writer of a word, loses counts; nothing here can detect it.
  */
 import {
+  ACCEPTING_STATES,
+  type AcceptingState,
   difference,
   GOVERNOR,
   gaveWord,
@@ -17,6 +19,8 @@ import {
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
+  PLACES,
+  placesRow,
   requestsRow,
   SUPERVISOR,
   supervisorRow,
@@ -106,9 +110,17 @@ export interface WorkerRow {
   readonly requests: number;
   /** How long those took that were timed: all, or a sample of them where they come fast. */
   readonly requestTimes: Times;
+  /** HTTP requests that have begun and are not answered; 0 without `maxOutstanding`. */
+  readonly inFlight: number;
+  /** Connections and requests that it refused because of `maxConnections` or `maxOutstanding`. */
+  readonly shed: number;
+  /** Whether it accepts new connections, or why they wait in the kernel. */
+  readonly accepting: AcceptingState;
 }
 
 const SERVING = WORKER_STATES.indexOf('serving');
+const EMPTY = WORKER_STATES.indexOf('empty');
+const EXITED = WORKER_STATES.indexOf('exited');
 
 export class Scoreboard {
   /** The rows, header first. Pass it to another thread to share the board. */
@@ -161,7 +173,7 @@ export class Scoreboard {
       tid: tid === 0 ? null : tid,
       loops: Atomics.load(words, worker + WORKER.LOOPS) >>> 0,
       heartbeatMs: Atomics.load(words, worker + WORKER.HEARTBEAT_MS) >>> 0,
-      connections: Atomics.load(words, worker + WORKER.CONNECTIONS),
+      connections: this.connections(index),
       accepted: Atomics.load(words, worker + WORKER.ACCEPTED) >>> 0,
       messages: Atomics.load(words, worker + WORKER.MESSAGES) >>> 0,
       armed: Atomics.load(words, worker + WORKER.ARMED) !== 0,
@@ -184,6 +196,9 @@ export class Scoreboard {
       narrowed: Atomics.load(words, governor + GOVERNOR.NARROWED) >>> 0,
       events: Atomics.load(words, iterationsRow(index) + TIMES.COUNT) >>> 0,
       iterations: this.#times(iterationsRow(index)),
+      inFlight: this.inFlight(index),
+      shed: Atomics.load(words, worker + WORKER.SHED) >>> 0,
+      accepting: this.accepting(index),
       requests: Atomics.load(words, requestsRow(index) + TIMES.COUNT) >>> 0,
       requestTimes: this.#times(requestsRow(index)),
     };
@@ -210,7 +225,50 @@ export class Scoreboard {
 
   /** Connections that worker `index` has now. */
   connections(index: number): number {
-    return Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS);
+    const taken = Atomics.load(this.words, governorRow(index) + GOVERNOR.TAKEN);
+    return difference(Atomics.load(this.words, workerRow(index) + WORKER.CONNECTIONS), taken);
+  }
+
+  /** HTTP requests that worker `index` has begun and not answered. */
+  inFlight(index: number): number {
+    return Atomics.load(this.words, workerRow(index) + WORKER.IN_FLIGHT);
+  }
+
+  /** Whether worker `index` accepts, or why not. */
+  accepting(index: number): AcceptingState {
+    const state = Atomics.load(this.words, workerRow(index) + WORKER.ACCEPTING);
+    return ACCEPTING_STATES[state] ?? 'accepts';
+  }
+
+  /** Whether row `index` is that of a thread which has not ended. */
+  lives(index: number): boolean {
+    const state = Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.STATE);
+    return state !== EMPTY && state !== EXITED;
+  }
+
+  /** Places that are taken, of all workers together. */
+  places(of: keyof typeof PLACES): number {
+    return Atomics.load(this.words, placesRow() + PLACES[of]);
+  }
+
+  /** Takes a place unless `limit` are taken already. Lock-free. */
+  takePlace(of: keyof typeof PLACES, limit: number): boolean {
+    const word = placesRow() + PLACES[of];
+    for (;;) {
+      const taken = Atomics.load(this.words, word);
+      if (taken >= limit) return false;
+      if (Atomics.compareExchange(this.words, word, taken, taken + 1) === taken) return true;
+    }
+  }
+
+  /** Gives `count` places back. */
+  returnPlaces(of: keyof typeof PLACES, count: number): void {
+    Atomics.sub(this.words, placesRow() + PLACES[of], count);
+  }
+
+  /** The words that {@link Scoreboard.takePlace} and native/taking.cc write for a connection. */
+  countsOf(index: number): { readonly places: number; readonly taken: number } {
+    return { places: placesRow() + PLACES.CONNECTIONS, taken: governorRow(index) + GOVERNOR.TAKEN };
   }
 
   /** Clock of the loop of worker `index` at its last iteration. */
@@ -231,6 +289,11 @@ export class Scoreboard {
   /** What wakes the loop of worker `index`; 0 if it has none now. */
   peer(index: number): number {
     return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.PEER);
+  }
+
+  /** What wakes the loop of worker `index`, whether or not connections move; 0: nothing. */
+  waker(index: number): number {
+    return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.WAKER);
   }
 
   /** Whether worker `index` can be given connections: it listens and is not about to end. */
@@ -260,7 +323,7 @@ export class Scoreboard {
 
   /** Main's half of a row. */
   supervise(index: number): SupervisorWriter {
-    return new SupervisorWriter(this.words, supervisorRow(index));
+    return new SupervisorWriter(this, index);
   }
 
   /** The governor's share of a row. */
@@ -277,6 +340,7 @@ export class Scoreboard {
       given: givenWord(workers, index, 0),
       newcomers: newcomersRow(index),
       iterations: iterationsRow(index),
+      taken: governorRow(index) + GOVERNOR.TAKEN,
     });
   }
 }
@@ -284,7 +348,7 @@ export class Scoreboard {
 /** What is counted over the whole life of a row, modulo 2^32. */
 const COUNTS = [
   ...['loops', 'accepted', 'messages', 'rounds', 'given', 'received', 'rescued'],
-  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'widened', 'narrowed'],
+  ...['pauses', 'pauseUs', 'mismatches', 'failures', 'refused', 'widened', 'narrowed', 'shed'],
   ...['events', 'requests'],
 ] as readonly (keyof WorkerRow)[];
 
@@ -396,12 +460,16 @@ export class GovernorWriter {
 
 /** Writes SUPERVISOR words. Main only. */
 export class SupervisorWriter {
+  readonly #board: Scoreboard;
+  readonly #index: number;
   readonly #words: Int32Array;
   readonly #row: number;
 
-  constructor(words: Int32Array, row: number) {
-    this.#words = words;
-    this.#row = row;
+  constructor(board: Scoreboard, index: number) {
+    this.#board = board;
+    this.#index = index;
+    this.#words = board.words;
+    this.#row = supervisorRow(index);
   }
 
   state(value: WorkerStateName): void {
@@ -417,6 +485,25 @@ export class SupervisorWriter {
     // Pairs with the load in deliver() of src/workers/outbox.ts, which says why.
     Atomics.store(this.#words, this.#row + SUPERVISOR.PEER, value);
   }
+
+  waker(value: number): void {
+    Atomics.store(this.#words, this.#row + SUPERVISOR.WAKER, value);
+  }
+
+  /**
+   * The worker's thread has ended, and what it had with it: its places are free. Nobody takes
+   * anything from it any more, since its loop is gone.
+   */
+  buried(): void {
+    const board = this.#board;
+    const row = workerRow(this.#index);
+    board.returnPlaces('CONNECTIONS', board.connections(this.#index));
+    board.returnPlaces('REQUESTS', board.inFlight(this.#index));
+    const taken = Atomics.load(this.#words, governorRow(this.#index) + GOVERNOR.TAKEN);
+    Atomics.store(this.#words, row + WORKER.CONNECTIONS, taken);
+    Atomics.store(this.#words, row + WORKER.IN_FLIGHT, 0);
+    Atomics.store(this.#words, row + WORKER.ACCEPTING, 0);
+  }
 }
 
 /** First words of what one worker writes. */
@@ -430,7 +517,14 @@ export interface OwnWords {
   readonly newcomers: number;
   /** ITERATIONS row. */
   readonly iterations: number;
+  /** The GOVERNOR word TAKEN. */
+  readonly taken: number;
 }
+
+/** WORKER words that say how things are now, and not what has been. */
+const OF_ONE_THREAD = [
+  ...[WORKER.OUTSTANDING, WORKER.HELD, WORKER.ARMED, WORKER.IN_FLIGHT, WORKER.ACCEPTING],
+] as const;
 
 /**
  * Writes WORKER words. The worker that owns the row only: since nobody else
@@ -483,9 +577,9 @@ export class WorkerWriter {
 
   /** A new thread has the row: what an earlier one had is no longer there. */
   begin(tid: number): void {
-    for (const word of [WORKER.CONNECTIONS, WORKER.OUTSTANDING, WORKER.HELD, WORKER.ARMED]) {
-      Atomics.store(this.#words, this.#row + word, 0);
-    }
+    for (const word of OF_ONE_THREAD) Atomics.store(this.#words, this.#row + word, 0);
+    const taken = Atomics.load(this.#words, this.#at.taken);
+    Atomics.store(this.#words, this.#row + WORKER.CONNECTIONS, taken);
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);
   }
 
@@ -548,16 +642,29 @@ export class WorkerWriter {
 
   accepted(): void {
     this.#add(WORKER.ACCEPTED, 1);
-    this.#add(WORKER.CONNECTIONS, 1);
   }
 
   received(): void {
     this.#add(WORKER.RECEIVED, 1);
-    this.#add(WORKER.CONNECTIONS, 1);
   }
 
-  closed(): void {
-    this.#add(WORKER.CONNECTIONS, -1);
+  /** One connection more, or one less. */
+  connections(by: 1 | -1): void {
+    this.#add(WORKER.CONNECTIONS, by);
+  }
+
+  /** So many HTTP requests more to answer, or less. */
+  inFlight(by: number): void {
+    this.#add(WORKER.IN_FLIGHT, by);
+  }
+
+  /** It refused a connection or a request. */
+  shed(): void {
+    this.#add(WORKER.SHED, 1);
+  }
+
+  accepting(state: AcceptingState): void {
+    Atomics.store(this.#words, this.#row + WORKER.ACCEPTING, ACCEPTING_STATES.indexOf(state));
   }
 
   #add(word: number, by: number): void {

@@ -9,14 +9,17 @@ import type {
   ListenRequest,
   MovingInit,
   OpenReply,
+  OverloadInit,
   SystemFields,
   ToWorker,
   TracedMove,
 } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { Capacity, isLimited } from '../scheduler/limits.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
 import { seededRandom } from '../scheduler/random.js';
 import { Scoreboard, type WorkerWriter } from '../scheduler/scoreboard.js';
+import { Accepting } from './accepting.js';
 import { Connections } from './connections.js';
 import { Departure } from './departure.js';
 import { cutOff, drain, followSessions, retire } from './draining.js';
@@ -24,11 +27,13 @@ import { Events } from './events.js';
 import { Listening } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
+import { Outstanding } from './outstanding.js';
+import { Overflow } from './overflow.js';
 import { report } from './report.js';
 import { Rounds } from './rounds.js';
 import { setEventsControl, setMovingControl } from './self.js';
 import { Timing } from './timing.js';
-import { Tracking } from './tracking.js';
+import { type Counts, Tracking } from './tracking.js';
 
 export interface AgentInit {
   /** Its rows in shared memory. */
@@ -43,6 +48,7 @@ export interface AgentInit {
   readonly timed: boolean;
   /** And how long requests take. */
   readonly timesRequests: boolean;
+  readonly overload: OverloadInit;
   /** Null where the thread opens its own sockets. */
   readonly transport: {
     open(listen: ListenRequest): OpenReply;
@@ -59,6 +65,9 @@ export interface AgentInit {
 export class Agent {
   readonly #init: AgentInit;
   readonly #connections: Connections;
+  readonly #accepting: Accepting;
+  /** Null where requests have no limit. */
+  readonly #outstanding: Outstanding | null;
   readonly #listening: Listening;
   readonly #loop: LoopHooks | null;
   readonly #tracking: Tracking | null;
@@ -74,19 +83,38 @@ export class Agent {
     this.#init = init;
     const board = Scoreboard.attach(init.scoreboard);
     const row = board.own(init.slot);
-    this.#connections = new Connections(row, (socket) => this.#mail?.opened(socket) ?? false);
-    this.#listening = new Listening(init.transport, {
-      listening: followSessions,
+    const { slot } = init;
+    const { limits, overload, descriptorsMax } = init.overload;
+    const capacity = new Capacity(board, init.accepting, limits);
+    const eased = () => this.#accepting.eased();
+    this.#connections = new Connections(row, capacity, {
+      isGiven: (socket) => this.#mail?.opened(socket) ?? false,
+      eased,
+    });
+    const settings = { slot, overload, descriptorsMax };
+    this.#accepting = new Accepting(settings, board, row, capacity, this.#connections);
+    this.#outstanding = isLimited(limits.outstanding)
+      ? new Outstanding(slot, row, capacity, overload === 'refuse', eased)
+      : null;
+    this.#listening = new Listening(init.transport, this.#accepting, {
+      listening: (server) => {
+        followSessions(server);
+        this.#outstanding?.guard(server);
+      },
       accepting: (fd, listener, on) => this.#tracking?.accepting(fd, listener, on),
       ready: () => init.send({ kind: 'ready' }),
       own: (address, listening) => init.send({ kind: 'own', address, listening }),
       failed: (error) => init.send({ kind: 'listen-failed', error, system: systemFields(error) }),
     });
-    const moving = init.moving === null ? null : this.#joinMoving(init.moving, board, row);
+    const moving =
+      init.moving === null ? null : this.#joinMoving(init.moving, board, row, capacity);
     this.#tracking = moving?.tracking ?? null;
     this.#mail = moving?.mail ?? null;
     this.#departure = moving?.departure ?? null;
-    const onWake = () => this.#mail?.read();
+    const onWake = () => {
+      this.#mail?.read();
+      this.#accepting.lookAgain();
+    };
     this.#loop = hasHelper
       ? attachLoop(
           init.scoreboard,
@@ -106,6 +134,7 @@ export class Agent {
       ready: () => this.#listening.declareReady(),
     });
     this.#connections.install();
+    this.#outstanding?.install();
     this.#listening.install();
     this.#timing = init.timed
       ? new Timing(board.requestTimes(init.slot), init.timesRequests)
@@ -114,14 +143,24 @@ export class Agent {
   }
 
   /** What this worker needs to give connections and to be given some. */
-  #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter) {
+  #joinMoving(moving: MovingInit, board: Scoreboard, row: WorkerWriter, capacity: Capacity) {
     const { slot, accepting, send } = this.#init;
     const { rings, roundMs, batchMax, chaos, trace } = moving;
     const table = ConnectionTable.attach(moving.table);
     const mailboxes = Mailboxes.attach(moving.mailboxes);
-    const tracking = new Tracking(table, slot, row, (server) => this.#listening.listenerOf(server));
-    const mail = new Mail(mailboxes.reader(slot), this.#listening, tracking, (entry, full) =>
-      send({ kind: 'undeliverable', entry, full }),
+    const counts: Counts = {
+      held: (by) => row.held(by),
+      opened: (fd) => row.opened(fd),
+      reached: (fd) => row.reached(fd),
+      left: (socket, taken) => this.#connections.left(socket, taken),
+      ...{ words: row.words, messagesIndex: row.messagesIndex },
+    };
+    const tracking = new Tracking(table, slot, counts, (server) =>
+      this.#listening.listenerOf(server),
+    );
+    const mail = new Mail(
+      ...([mailboxes.reader(slot), this.#listening, tracking, this.#connections] as const),
+      (entry, full) => send({ kind: 'undeliverable', entry, full }),
     );
     const outbox = new Outbox(mailboxes, slot, board, table, (worker) =>
       send({ kind: 'left', worker }),
@@ -133,7 +172,8 @@ export class Agent {
       traced: trace ? (move: TracedMove) => send({ kind: 'moved', move }) : null,
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
     };
-    const rounds = new Rounds(settings, board, row, table, tracking, outbox);
+    const rounds = new Rounds(settings, board, row, table, tracking, outbox, capacity);
+    this.#accepting.overflow = new Overflow({ slot, accepting }, board, capacity, outbox);
     const departure = new Departure({ slot, accepting }, board, table, tracking, outbox, send);
     return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
@@ -209,6 +249,7 @@ export class Agent {
   uninstall(): void {
     this.#listening.uninstall();
     this.#connections.uninstall();
+    this.#outstanding?.uninstall();
     this.#tracking?.uninstall();
     this.#timing?.uninstall();
     setMovingControl(null);

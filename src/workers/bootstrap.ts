@@ -52,6 +52,7 @@ const agent = new Agent({
   moving: init.moving,
   timed: init.timed,
   timesRequests: init.timesRequests,
+  overload: init.overload,
   transport: init.sharesListeners ? requests : null,
   send,
   keepAlive: (on) => (on ? control.ref() : control.unref()),

@@ -1,32 +1,47 @@
 /**
- * The connections that this worker accepted: counted in its row of the
- * scoreboard, and known one by one for the end. Worker's thread only.
+ * The connections that this worker accepted or was given: counted in its row of the
+ * scoreboard and in the places of all workers together (src/scheduler/limits.ts), and known one
+ * by one for the end. Worker's thread only.
  *
  * It hears of them from node's `net.server.socket` diagnostics channel, so no
  * server is patched, and it allocates nothing per request.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
+import type { Capacity } from '../scheduler/limits.js';
 import type { WorkerWriter } from '../scheduler/scoreboard.js';
 
 const CHANNEL = 'net.server.socket';
 
+export interface ConnectionsEvents {
+  /** Follows a new connection; tells whether another worker gave it. */
+  isGiven(socket: Socket): boolean;
+  /** One has closed, or gone elsewhere. */
+  eased(): void;
+}
+
 export class Connections {
   readonly #sockets = new Set<Socket>();
   readonly #row: WorkerWriter;
-  readonly #isGiven: (socket: Socket) => boolean;
+  readonly #capacity: Capacity;
+  readonly #events: ConnectionsEvents;
   readonly #closed: (this: Socket) => void;
+  /** Sockets that live on elsewhere, and whose wrappers here have not closed yet. */
+  readonly #moved = new Set<Socket>();
+  /** A connection is counted that has no socket yet. */
+  #expected = false;
   #whenNone: (() => void) | undefined;
   #opened = 0;
 
-  /** @param isGiven follows a new connection; tells whether another worker gave it. */
-  constructor(row: WorkerWriter, isGiven: (socket: Socket) => boolean) {
+  constructor(row: WorkerWriter, capacity: Capacity, events: ConnectionsEvents) {
     this.#row = row;
-    this.#isGiven = isGiven;
+    this.#capacity = capacity;
+    this.#events = events;
     const self = this;
     this.#closed = function () {
       self.#sockets.delete(this);
-      self.#row.closed();
+      if (!self.#moved.delete(this)) self.#gone();
+      events.eased();
       if (self.#sockets.size === 0) self.#whenNone?.();
     };
   }
@@ -56,11 +71,58 @@ export class Connections {
     });
   }
 
+  /** Counts one that is about to be accepted; false: there are as many as there may be. */
+  expect(): boolean {
+    if (!this.#capacity.takePlace()) return false;
+    this.arrived();
+    return true;
+  }
+
+  /** Counts one that another worker had, or has accepted for this one, and that is about to get a socket. */
+  arrived(): void {
+    this.#row.connections(1);
+    this.#expected = true;
+  }
+
+  /** The one that was counted goes to another worker instead. */
+  sent(): void {
+    this.#row.connections(-1);
+    this.#expected = false;
+  }
+
+  /** If the one that was counted has no socket now, because there was none or its server dropped it, it is not. */
+  settle(): void {
+    if (this.#expected) this.#gone();
+    this.#expected = false;
+  }
+
+  /**
+   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
+   *
+   * @param taken whether the governor took it, which has counted that
+   */
+  left(socket: Socket, taken: boolean): void {
+    if (!this.#sockets.has(socket)) return;
+    this.#moved.add(socket);
+    if (!taken) this.#row.connections(-1);
+  }
+
+  #gone(): void {
+    this.#row.connections(-1);
+    this.#capacity.returnPlace();
+  }
+
   #onOpened = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
+    // Of a socket of its own libuv tells when it has accepted.
+    if (!this.#expected) {
+      this.#capacity.forcePlace();
+      this.#row.connections(1);
+    }
+    this.#expected = false;
     this.#opened++;
     this.#sockets.add(socket);
-    if (this.#isGiven(socket)) this.#row.received();
+    if (this.#events.isGiven(socket)) this.#row.received();
     else this.#row.accepted();
     socket.once('close', this.#closed);
   };

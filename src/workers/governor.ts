@@ -18,6 +18,7 @@ import {
   FROM_QUEUE,
   inPoll,
   installSafepoint,
+  type NativeQuota,
   type NativeShared,
   peek,
   type Ready,
@@ -28,6 +29,7 @@ import {
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { Capacity, PLACES_MAX } from '../scheduler/limits.js';
 import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove, type Move } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
@@ -88,6 +90,7 @@ class Governor {
   readonly #random: Random;
   readonly #watcher: Watcher;
   readonly #board: Scoreboard;
+  readonly #capacity: Capacity;
   /** Null where pins do not give way. */
   readonly #pins: SoftPins | null;
   readonly #taken: Int32Array;
@@ -109,6 +112,7 @@ class Governor {
     const mailboxes = Mailboxes.attach(init.mailboxes);
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
+    this.#capacity = new Capacity(this.#board, init.rings.length, init.limits);
     this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
       send({ kind: 'left', worker }),
     );
@@ -301,6 +305,7 @@ class Governor {
             this.#shared,
             this.#watcher.neverFd,
             max,
+            this.#quota(victim, recipient),
             PAUSE_TIMEOUT_US,
             idleFrom,
             this.#taken,
@@ -337,6 +342,15 @@ class Governor {
     this.#ready[victim] = null;
     this.#ready[recipient] = null;
     return taken;
+  }
+
+  /** What `victim` may lose to `recipient`, and where that is counted. */
+  #quota(victim: number, recipient: number): NativeQuota {
+    return {
+      ...{ words: this.#board.words, ...this.#board.countsOf(victim) },
+      placesMax: this.#capacity.placesMax,
+      acceptMax: Math.min(this.#capacity.room(recipient), PLACES_MAX),
+    };
   }
 
   #look(worker: number): Ready | null {

@@ -5,19 +5,27 @@
  * net.Server.prototype.listen resolves all its forms (port, host, path, fd, options)
  * and ends in `_listen2(address, port, addressType, backlog, fd, flags)`, which node
  * keeps under that name for those who wrap it, in every line from 20 to 26. The
- * wrapper asks main for a descriptor and calls the original with `{ fd }` semantics,
+ * wrapper asks main for a descriptor and calls the original with a handle for it,
  * so events, their order, `address()` and errors are node's own. An error is
  * produced by giving the original a handle whose `listen` fails with main's errno.
+ *
+ * libuv does not know that the handle listens: it has a duplicate, for `address()`, and connections
+ * come through a *door* over main's descriptor (accepting.ts). What this thread listens on without
+ * main is left to libuv, which accepts whatever comes.
  */
+import { AsyncResource } from 'node:async_hooks';
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, duplicate, listenOn, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
+import type { Accepting, Door } from './accepting.js';
+import { Refusal } from './refusal.js';
 
 /** What this file uses of a libuv stream as node wraps it. */
 interface Handle {
   readonly constructor: unknown;
+  readonly fd: number;
   open(fd: number): number;
   onconnection: (this: Handle, status: number, client: unknown) => void;
   listen(backlog: number): number;
@@ -29,7 +37,12 @@ interface Handle {
 
 /** What node:cluster makes handles with; under this name in Node 20 to 26. */
 interface NetInternals {
-  _createServerHandle(address: string, port: number, addressType: number): Handle | number;
+  _createServerHandle(
+    address: string | null,
+    port: number | null,
+    addressType: number | null,
+    fd?: number,
+  ): Handle | number;
 }
 
 /** What this file uses of net.Server beyond its public interface. */
@@ -72,15 +85,14 @@ export interface ListeningEvents {
 
 interface Held {
   readonly server: Server;
-  /** The descriptor that `handle` accepts from; a spare's is -1. */
-  readonly fd: number;
   /** Main's number of the address: the same in every worker. */
   readonly listener: number;
   readonly handle: Handle;
-  readonly backlog: number;
   readonly moves: boolean;
-  /** Handles over sockets whose workers ceased to listen, by descriptor. */
-  readonly extras: Map<number, Handle>;
+  /** What came in is handed on in the context in which listen() was called, as node has it. */
+  readonly context: AsyncResource;
+  /** By descriptor: its own, unless it is a spare's, and those over sockets whose workers ceased to listen. */
+  readonly doors: Map<number, Door>;
 }
 
 /** Type of a stream handle that is no server: TCPConstants.SOCKET and PipeConstants.SOCKET. */
@@ -116,6 +128,10 @@ function wantsExclusive(first: unknown): boolean {
 export class Listening {
   readonly #transport: ListenTransport | null;
   readonly #events: ListeningEvents;
+  readonly #accepting: Accepting;
+  readonly #refusal = new Refusal();
+  /** Of handles that have been made to listen. */
+  readonly #doorOf = new WeakMap<Handle, Door>();
   readonly #originalListen = prototype.listen;
   readonly #originalSetUp = prototype._listen2;
   /** Servers that listen now. */
@@ -130,8 +146,9 @@ export class Listening {
   #ready = false;
 
   /** @param transport null: this thread opens its own sockets. */
-  constructor(transport: ListenTransport | null, events: ListeningEvents) {
+  constructor(transport: ListenTransport | null, accepting: Accepting, events: ListeningEvents) {
     this.#transport = transport;
+    this.#accepting = accepting;
     this.#events = events;
   }
 
@@ -178,17 +195,13 @@ export class Listening {
   adopt(grant: number, fd: number): void {
     const held = this.#held.get(grant);
     if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
-    const handle = this.#openHandle(fd, held.backlog);
-    if (handle === null) {
+    const door = this.#accepting.open(fd);
+    if (typeof door === 'number') {
       closeFd(fd);
       this.#transport?.release(null, [fd]);
       return;
     }
-    const first = held.handle;
-    handle.onconnection = (status, client) => first.onconnection.call(first, status, client);
-    if (held.server._unref) handle.unref();
-    held.extras.set(fd, handle);
-    this.#accepting(held, fd, true);
+    this.#enter(held, door);
   }
 
   /** Main's number of the listener that `server` accepts for; null if its connections stay. */
@@ -213,21 +226,17 @@ export class Listening {
   ): 'accepted' | 'not-listening' | 'full' | 'failed' {
     const held = this.#byListener.get(listener);
     if (held === undefined) return 'not-listening';
-    const { server, handle } = held;
+    const { server } = held;
     const { maxConnections } = server;
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
     const lifted = moved && maxConnections !== undefined;
-    const Stream = handle.constructor as new (type: number) => Handle;
-    const connection = new Stream(CONNECTED);
     adopting();
-    if (connection.open(fd) !== 0) {
-      connection.close();
-      return 'failed';
-    }
+    const connection = this.#connected(held, fd);
+    if (connection === null) return 'failed';
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
-      handle.onconnection.call(handle, 0, connection);
+      this.#serve(held, connection);
     } finally {
       // Unless the application has just set it to something else.
       if (lifted && server.maxConnections === Number.POSITIVE_INFINITY) {
@@ -237,18 +246,28 @@ export class Listening {
     return 'accepted';
   }
 
+  /** A handle over the connected socket `fd`; null if there is none to be had. */
+  #connected({ handle }: Held, fd: number, accepted: Int32Array | null = null): Handle | null {
+    const Stream = handle.constructor as new (type: number) => Handle;
+    const connection = new Stream(CONNECTED);
+    const error = connection.open(fd);
+    if (accepted !== null) accepted[0] = -1;
+    if (error === 0) return connection;
+    connection.close();
+    return null;
+  }
+
+  #serve({ handle, context }: Held, connection: Handle): void {
+    context.runInAsyncScope(handle.onconnection, handle, 0, connection);
+  }
+
   /**
    * The thread ends: from here on it accepts nothing. Main is not told, because others shall: what
-   * waits is theirs. A handle that is left to node accepts one connection more while the
-   * thread comes to its end, and no JavaScript hears of it.
+   * waits is theirs.
    */
   cease(): void {
     for (const held of this.#held.values()) {
-      for (const [fd, handle] of [[held.fd, held.handle] as const, ...held.extras]) {
-        if (fd < 0) continue;
-        this.#accepting(held, fd, false);
-        (Object.getPrototypeOf(handle) as Handle).close.call(handle);
-      }
+      for (const door of held.doors.values()) this.#leave(held, door);
     }
     this.#held.clear();
   }
@@ -256,11 +275,10 @@ export class Listening {
   /** Main has given such a socket to somebody else again. */
   yield(grant: number, fd: number): void {
     const held = this.#held.get(grant);
-    const handle = held?.extras.get(fd);
-    if (held === undefined || handle === undefined) return; // closed meanwhile, with its server
-    held.extras.delete(fd);
-    this.#accepting(held, fd, false);
-    handle.close();
+    const door = held?.doors.get(fd);
+    if (held === undefined || door === undefined) return; // closed meanwhile, with its server
+    held.doors.delete(fd);
+    this.#leave(held, door);
     this.#transport?.release(null, [fd]);
   }
 
@@ -313,11 +331,11 @@ export class Listening {
       return;
     }
     const standsBy = reply.fd < 0;
-    if (standsBy) server._handle = standByHandle(reply.address);
-    const from = standsBy ? undefined : reply.fd;
-    this.#originalSetUp.call(server, null, null, null, reply.backlog, from, flags);
+    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply.fd);
+    this.#originalSetUp.call(server, null, null, null, reply.backlog, undefined, flags);
     if (server._handle === null) {
-      // A socket that cannot listen (a connected one, say): node has closed it and emits why.
+      // A socket that cannot listen (a connected one, say): node has closed the handle and emits why.
+      if (!standsBy) closeFd(reply.fd);
       transport.release(reply.grant, standsBy ? [] : [reply.fd]);
       return;
     }
@@ -325,43 +343,85 @@ export class Listening {
     this.#hold(server, server._handle, reply);
   }
 
+  /**
+   * A handle over a duplicate of `fd` that watches nothing. Its listen() does what libuv's would do,
+   * and opens a door over `fd` itself, which main's ledger knows.
+   */
+  #listeningHandle(fd: number): Handle {
+    const { _createServerHandle: create } = net as unknown as NetInternals;
+    const copy = duplicate(fd);
+    const handle = copy < 0 ? copy : create(null, null, null, copy);
+    if (typeof handle === 'number') {
+      if (copy >= 0) closeFd(copy);
+      return failingHandle(handle);
+    }
+    handle.listen = (backlog) => {
+      const error = listenOn(handle.fd, backlog);
+      // Another server may listen on this one's handle.
+      if (error < 0 || this.#doorOf.has(handle)) return error;
+      const door = this.#accepting.open(fd);
+      if (typeof door === 'number') return door;
+      this.#doorOf.set(handle, door);
+      return 0;
+    };
+    return handle;
+  }
+
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, fd, backlog, ...opened }: Opened): void {
+  #hold(server: Server, handle: Handle, { grant, listener, ...opened }: Opened): void {
     const moves = opened.moves && !this.#staying.has(server);
-    const held: Held = { server, fd, listener, handle, backlog, moves, extras: new Map() };
+    const context = new AsyncResource('GYRE_LISTENING');
+    const doors = new Map<number, Door>();
+    const held: Held = { server, listener, handle, moves, context, doors };
     this.#held.set(grant, held);
     this.#byListener.set(listener, held);
     if (moves) this.#listenerOf.set(server, listener);
     this.#servers.add(server);
-    this.#accepting(held, fd, true);
-    const before = () => {
-      if (!this.#held.has(grant)) return; // it has ceased, and the numbers are anybody's
-      for (const each of [fd, ...held.extras.keys()]) this.#accepting(held, each, false);
-    };
-    const after = () => {
+    const door = this.#doorOf.get(handle);
+    if (door !== undefined) this.#enter(held, door);
+    onClose(handle, () => {
+      // Else it has ceased, and the numbers are anybody's.
+      if (this.#held.has(grant)) for (const each of doors.values()) this.#leave(held, each);
       this.#held.delete(grant);
       this.#byListener.delete(listener);
       this.#listenerOf.delete(server);
       this.#servers.delete(server);
-      for (const extra of held.extras.values()) extra.close();
-      const fds = [fd, ...held.extras.keys()];
-      this.#transport?.release(
-        grant,
-        fds.filter((each) => each >= 0),
-      );
-    };
-    onClose(handle, after, before);
+      this.#transport?.release(grant, [...doors.keys()]);
+    });
     for (const method of ['ref', 'unref'] as const) {
       const original = handle[method];
       handle[method] = function (this: Handle) {
         original.call(this);
-        for (const extra of held.extras.values()) extra[method]();
+        for (const each of doors.values()) each[method]();
       };
     }
   }
 
-  #accepting({ listener, moves }: Held, fd: number, on: boolean): void {
-    if (moves && fd >= 0) this.#events.accepting(fd, listener, on);
+  /** Connections come through `door` from now on. */
+  #enter(held: Held, door: Door): void {
+    const { server, listener, moves } = held;
+    held.doors.set(door.fd, door);
+    if (server._unref) door.unref();
+    if (moves) this.#events.accepting(door.fd, listener, true);
+    this.#accepting.begin(door, {
+      listener: moves ? listener : null,
+      accept: (fd) => {
+        const connection = this.#connected(held, fd, door.accepted);
+        if (connection === null) closeFd(fd);
+        else this.#serve(held, connection);
+      },
+      refuse: (fd) => {
+        const connection = this.#connected(held, fd, door.accepted);
+        if (connection === null) closeFd(fd);
+        else this.#refusal.refuse(server, connection);
+      },
+    });
+  }
+
+  /** No longer. Its descriptor is closed. */
+  #leave({ listener, moves }: Held, door: Door): void {
+    if (moves) this.#events.accepting(door.fd, listener, false);
+    door.close();
   }
 
   /** A socket that this thread opened itself: main only hears of it. */
@@ -372,30 +432,38 @@ export class Listening {
     // Or it is the handle of another server here, of which main knows.
     const known = [...this.#servers].some((other) => other._handle === handle);
     this.#servers.add(server);
-    if (!known) this.#events.own(address, true);
+    if (!known) {
+      this.#events.own(address, true);
+      this.#refuseAbove(server, handle);
+    }
     onClose(handle, () => {
       this.#servers.delete(server);
       if (!known) this.#events.own(address, false);
     });
   }
 
-  /** A listening handle over `fd`, made by node itself, that belongs to no server. */
-  #openHandle(fd: number, backlog: number): Handle | null {
-    const scratch = new net.Server() as Server;
-    scratch.on('error', () => {}); // the caller sees the missing handle
-    this.#originalSetUp.call(scratch, null, null, null, backlog, fd, 0);
-    const handle = scratch._handle;
-    scratch._handle = null;
-    return handle;
+  /** libuv has accepted already what comes through `handle`, so it cannot wait. */
+  #refuseAbove(server: Server, handle: Handle): void {
+    const accepting = this.#accepting;
+    if (accepting.overload !== 'refuse') return;
+    const { onconnection } = handle;
+    const refusal = this.#refusal;
+    handle.onconnection = function (this: Handle, status, client) {
+      if (status !== 0 || !accepting.isAtLimit) {
+        onconnection.call(this, status, client);
+        return;
+      }
+      accepting.refused();
+      refusal.refuse(server, client as Handle);
+    };
   }
 }
 
-/** Calls `after` when `handle` was closed and its descriptor is free, `before` while it is not. */
-function onClose(handle: Handle, after: () => void, before?: () => void): void {
+/** Calls `after` when `handle` was closed and its descriptor is free. */
+function onClose(handle: Handle, after: () => void): void {
   const original = handle.close;
   handle.close = function (this: Handle, callback?: () => void) {
     handle.close = original;
-    before?.();
     original.call(this, callback);
     after();
   };
@@ -418,6 +486,7 @@ function standByHandle(address: ListenAddress): Handle {
   const close = handle.close;
   return Object.assign(handle, {
     listen: () => 0,
+    fchmod: () => 0, // the mode of a socket file is the workers' affair
     getsockname: (out: object) => {
       if (address.family !== 'unix') Object.assign(out, address);
       return 0;
@@ -434,6 +503,7 @@ function standByHandle(address: ListenAddress): Handle {
 /** A handle on which `listen` fails, so that node makes and emits the error. */
 function failingHandle(errno: number): Handle {
   return {
+    fd: -1,
     open: () => errno,
     onconnection() {},
     listen: () => errno,

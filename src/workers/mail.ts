@@ -7,6 +7,7 @@ import type { Socket } from 'node:net';
 import { close } from '../native.js';
 import { EntryKind } from '../scheduler/layout.js';
 import type { Entry, MailboxReader } from '../scheduler/mailbox.js';
+import type { Connections } from './connections.js';
 import type { Listening } from './listening.js';
 import type { Adoption, Tracking } from './tracking.js';
 
@@ -19,6 +20,7 @@ export class Mail {
   readonly #reader: MailboxReader;
   readonly #listening: Listening;
   readonly #tracking: Tracking;
+  readonly #connections: Connections;
   readonly #undeliverable: (entry: Entry, full: boolean) => void;
   #adoption: Adoption | null = null;
   #given = false;
@@ -31,11 +33,13 @@ export class Mail {
     reader: MailboxReader,
     listening: Listening,
     tracking: Tracking,
+    connections: Connections,
     undeliverable: (entry: Entry, full: boolean) => void,
   ) {
     this.#reader = reader;
     this.#listening = listening;
     this.#tracking = tracking;
+    this.#connections = connections;
     this.#undeliverable = undeliverable;
   }
 
@@ -66,7 +70,11 @@ export class Mail {
     this.#given = true;
     this.#adoption = moved ? { boundary } : null;
     try {
-      switch (this.#listening.accept(listener, fd, moved, () => this.#tracking.adopting(fd))) {
+      const adopting = () => {
+        this.#connections.arrived();
+        this.#tracking.adopting(fd);
+      };
+      switch (this.#listening.accept(listener, fd, moved, adopting)) {
         case 'accepted':
           return;
         case 'not-listening':
@@ -79,6 +87,7 @@ export class Mail {
           close(fd);
       }
     } finally {
+      this.#connections.settle();
       this.#adoption = null;
       this.#given = false;
     }

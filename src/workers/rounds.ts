@@ -24,6 +24,7 @@ import type { TracedMove } from '../protocol.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';
+import type { Capacity } from '../scheduler/limits.js';
 import { chooseMove } from '../scheduler/move.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import { below, type Random } from '../scheduler/random.js';
@@ -77,6 +78,7 @@ export class Rounds {
   readonly #table: ConnectionTable;
   readonly #tracking: Tracking;
   readonly #outbox: Outbox;
+  readonly #capacity: Capacity;
   readonly #waiting: Int32Array;
   /** How long each worker had slept when it was last asked, and when that was, in ms. */
   readonly #slept = new Map<number, { readonly idle: number; readonly at: number }>();
@@ -88,6 +90,7 @@ export class Rounds {
     table: ConnectionTable,
     tracking: Tracking,
     outbox: Outbox,
+    capacity: Capacity,
   ) {
     this.#init = init;
     this.#board = board;
@@ -95,6 +98,7 @@ export class Rounds {
     this.#table = table;
     this.#tracking = tracking;
     this.#outbox = outbox;
+    this.#capacity = capacity;
     // Twice as many as it could give: the older half stays.
     this.#waiting = new Int32Array(COUNTS + 2 * init.batchMax);
   }
@@ -192,11 +196,16 @@ export class Rounds {
     for (let i = 0; i < listeners && given < max; i++) {
       const listening = this.#waiting[COUNTS + connections + i] as number;
       const { listener } = this.#table.read(listening);
-      while (given < max) {
+      // A connection that moves is none more; one that nobody has accepted is.
+      while (given < max && this.#capacity.room(recipient) > 0 && this.#capacity.takePlace()) {
         const fd = acceptOne(listening);
-        if (fd < 0) break; // the queue is empty; or EMFILE, which the next accept() reports
+        if (fd < 0) {
+          this.#capacity.returnPlace();
+          break; // the queue is empty; or EMFILE, which is seen by who accepts for itself
+        }
         this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0);
         given++;
+        if (fd >= this.#table.movableMax) return given;
       }
     }
     return given;

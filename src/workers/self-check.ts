@@ -24,6 +24,7 @@ const NO_COUNTS = {
   held() {},
   opened() {},
   reached() {},
+  left() {},
   words: new Int32Array(1),
   messagesIndex: 0,
 };

@@ -91,6 +91,11 @@ export interface Counts {
   opened(fd: number): void;
   /** The table has an entry of this worker for `fd`. */
   reached(fd: number): void;
+  /**
+   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
+   * `taken`: by the governor, not given by this worker.
+   */
+  left(socket: Socket, taken: boolean): void;
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
@@ -428,7 +433,9 @@ export class Tracking {
     track.gone = true;
     this.#byFd.delete(track.fd);
     this.#bySocket.delete(track.socket);
-    this.#table.close(track.fd);
+    const state = this.#table.close(track.fd);
+    const taken = state === ConnectionState.TAKEN;
+    if (taken || state === ConnectionState.GIVING) this.#counts.left(track.socket, taken);
     this.#setHeld(track, false);
     if (track.waiting) this.#waiting.end(track.socket);
   }

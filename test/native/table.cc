@@ -5,6 +5,7 @@
 // Claims:
 // - a client gets each byte back once and in order, whoever serves it;
 // - a connection whose owner holds it is not taken;
+// - what was taken and accepted is counted as such;
 // - what a note speaks of is what it was sent for: a connection in transit is adopted,
 //   and only what was taken is dropped;
 // - no access to the table is a data race (ThreadSanitizer), though most are plain.
@@ -79,6 +80,8 @@ struct World {
   int listeners[kWorkers];
   sockaddr_in addresses[kWorkers];
   std::atomic<bool> stopping{false};
+  // Connections of which their owners knew, when they closed them, that they had been taken.
+  std::atomic<int64_t> known{0};
   Watch watch{kWorkers + 2};
 };
 
@@ -163,17 +166,20 @@ class Worker {
     epoll_ctl(efd_, EPOLL_CTL_DEL, fd, nullptr);
 #ifdef M_CLOSE_LATE
     CloseNumber(fd);
-    table_.Close(fd);
+    int32_t state = table_.Close(fd);
 #else
-    table_.Close(fd);
+    int32_t state = table_.Close(fd);
     CloseNumber(fd);
 #endif
+    if (state == kTaken) world_.known.fetch_add(1, std::memory_order_relaxed);
   }
 
   void Receive(const Note& note) {
     if (note.kind != kDrop) {
       if (!table_.IsInTransit(note.fd, note.generation)) Violation("descriptor %d is not in transit", note.fd);
       Adopt(note.fd, note.listener, static_cast<int64_t>(note.boundary), note.kind == kAccepted ? kFresh : kBetween);
+      // It was taken just before its last owner would have closed it.
+      if (connections_[note.fd].consumed == kBytes) End(note.fd);
       return;
     }
     const Connection& connection = connections_[note.fd];
@@ -256,6 +262,8 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, never) != 0) Violation("socketpair: %d", errno);
   int governor = kWorkers;
   MailboxWriter writers[] = {{&world->mailboxes, governor, 0}, {&world->mailboxes, governor, 1}};
+  int32_t places = 0;
+  int32_t lost = 0;
   while (!world->stopping.load(std::memory_order_relaxed)) {
     world->watch.Step(kWorkers);
     int victim = chance.Below(kWorkers);
@@ -266,7 +274,7 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     TakeResult result;
     Shared shared = {world->table.native(), world->mailboxes.native()};
     int error = max == 0 ? -EAGAIN
-                         : Take(id, victim, shared, never[0], max,
+                         : Take(id, victim, shared, never[0], max, {&places, INT32_MAX, max, &lost},
                                 chance.OneIn(8) ? 0 : 20000, chance.OneIn(2) ? 0 : -1, taken, &result);
     if (error != 0) {
       if (error == -ETIMEDOUT) counts->timeouts++;
@@ -292,6 +300,8 @@ void Govern(World* world, uint64_t seed, Counts* counts) {
     // Let the connections get somewhere in between.
     if (chance.OneIn(2)) poll(nullptr, 0, 1);
   }
+  if (places != counts->accepted) Violation("%d places for %lld accepted", places, (long long)counts->accepted);
+  if (lost != counts->moved) Violation("%d lost, %lld moved", lost, (long long)counts->moved);
   close(never[0]);
   close(never[1]);
   world->watch.End(kWorkers);
@@ -396,6 +406,7 @@ int Run(int count, char** values) {
          "%lld pauses given up\n",
          (long long)arguments.steps, (long long)counts.moved, (long long)counts.accepted,
          (long long)counts.recalled, (long long)counts.mismatches, (long long)counts.timeouts);
+  if (world.known != counts.moved) Violation("%lld of them known to their owners", (long long)world.known);
   if (cut != 0) Violation("%lld connections closed before their end", (long long)cut);
   if (counts.failures != 0) Violation("%lld system calls failed", (long long)counts.failures);
   if (counts.moved == 0 || counts.accepted == 0 || counts.recalled == 0) Violation("too few steps to show anything");

@@ -92,10 +92,18 @@ class ConnectionTable {
   }
   double BoundaryOf(int fd) const { return words_.GetDouble(fd * kEntryWords + kBoundary); }
   void Keep(int fd, int32_t state) { words_.Set(fd * kEntryWords + kState, state); }
-  void Close(int fd) {
+  // Returns the state that it had.
+  int32_t Close(int fd) {
     int at = fd * kEntryWords;
+#ifdef M_CLOSE_IN_TWO
+    int32_t state = words_.Get(at + kState);
+    sched_yield();
     words_.Set(at + kState, kUntracked);
+#else
+    int32_t state = words_.Exchange(at + kState, kUntracked);
+#endif
     words_.SetRacing(at + kOwner, 0);
+    return state;
   }
   // The owner only.
   int32_t StateOf(int fd) const { return words_.Get(fd * kEntryWords + kState); }

@@ -86,6 +86,18 @@ const NOT_OBJECTS = [null, 'text', 1, true, [], new Map(), new Date(), () => {}]
 /** No JSON, and nothing that String() takes. */
 const UNPRINTABLE = Object.assign(Object.create(null), { big: 1n });
 
+const LIMIT_VALUES = {
+  right: [
+    ...[undefined, 1, TIMER_MS_MAX, Infinity, {}, { total: 1, perWorker: Infinity }],
+    ...[{ total: undefined }, { perWorker: 1 }],
+  ],
+  wrong: [
+    ...[null, '2', true, [2], 2n, Symbol('two'), () => 2, Number.NaN],
+    ...[0, -1, 1.5, -Infinity, TIMER_MS_MAX + 1],
+    ...[...NOT_NUMBERS, 0, 1.5].flatMap((count) => [{ total: count }, { perWorker: count }]),
+  ],
+};
+
 /** Values of each option that are right, and those that are wrong by type or range. */
 const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] }> = {
   entry: {
@@ -192,6 +204,12 @@ const VALUES: Record<keyof RuntimeOptions, { right: unknown[]; wrong: unknown[] 
   blame: {
     right: [undefined, true, false],
     wrong: [null, 0, 1, '', 'true', {}],
+  },
+  maxConnections: LIMIT_VALUES,
+  maxOutstanding: LIMIT_VALUES,
+  overload: {
+    right: [undefined, 'wait', 'refuse'],
+    wrong: [null, true, '', 'drop', 1],
   },
   listeners: {
     right: [
@@ -306,6 +324,7 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { entry: NOWHERE, resourceLimits: { maxHeap: 16 } },
     { entry: NOWHERE, scheduler: { tick: 1 } },
     { entry: NOWHERE, admin: { listen: '80', tokens: '' } },
+    { entry: NOWHERE, maxConnections: { all: 1 } },
   ]) {
     t.equal(codeThrown(unknown), 'ERR_GYRE_OPTION_UNKNOWN');
   }
@@ -323,6 +342,8 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { admin: { listen: '127.0.0.1:80', public: true } },
     { admin: { listen: 'unix:a', public: true } },
     { admin: { listen: '127.0.0.1:80', mode: 0o600 } },
+    { workers: 'inline', maxConnections: 1 },
+    { workers: 'inline', maxOutstanding: { perWorker: 1 }, overload: 'wait' },
   ]) {
     t.equal(codeThrown({ entry: NOWHERE, ...pair }), 'ERR_GYRE_OPTION_CONFLICT');
   }
@@ -344,6 +365,8 @@ t.test('what is right is taken as it is, what is omitted gets its default', asyn
     ...{ entry: path.resolve('a.js'), args: [], env: {}, require: [], resourceLimits: undefined },
     listeners: new Map(),
     maxWorkers: null,
+    maxConnections: { total: Infinity, perWorker: Infinity },
+    maxOutstanding: { total: Infinity, perWorker: Infinity },
     jobs: {},
     jobPool: JOB_POOL_DEFAULTS,
     ...{ admin: null, agentCheck: null },

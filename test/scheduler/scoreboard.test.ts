@@ -14,6 +14,8 @@ import {
   NEWCOMERS_MAX,
   newcomersRow,
   PAUSE_BUCKETS,
+  PLACES,
+  placesRow,
   ROW_BYTES,
   ROW_WORDS,
   requestsRow,
@@ -36,6 +38,9 @@ const NO_TIMES = { sumNs: 0, byUs: new Array(TIME_BUCKETS).fill(0) };
 /** Every word of the layout for `workers` workers, with who writes it. */
 function* allWords(workers: number): Generator<{ word: number; writer: string; name: string }> {
   for (const [name, at] of Object.entries(HEADER)) yield { word: at, writer: 'main', name };
+  for (const [name, at] of Object.entries(PLACES)) {
+    yield { word: placesRow() + at, writer: `everybody, ${name}`, name: `places ${name}` };
+  }
   for (let index = 0; index < workers; index++) {
     for (const [name, at] of Object.entries(SUPERVISOR)) {
       yield { word: supervisorRow(index) + at, writer: 'main', name: `${name} ${index}` };
@@ -118,6 +123,7 @@ t.test('a new board says that no worker has started', async (t) => {
     ...{ loops: 0, heartbeatMs: 0, connections: 0, accepted: 0, received: 0, held: 0 },
     ...{ outstanding: 0, rounds: 0, given: 0, messages: 0, armed: false },
     ...{ rescued: 0, pauses: 0, pauseUs: 0, mismatches: 0, failures: 0, refused: 0 },
+    ...{ inFlight: 0, shed: 0, accepting: 'accepts' },
     pausesByUs: new Array(PAUSE_BUCKETS).fill(0),
     ...{ events: 0, iterations: NO_TIMES, requests: 0, requestTimes: NO_TIMES },
   });
@@ -136,7 +142,8 @@ t.test('what each writer writes is what readers read, and only in its own row', 
   supervisor.cpu(7);
   own.begin(4242);
   for (let i = 0; i < 5; i++) own.accepted();
-  own.closed();
+  for (let i = 0; i < 5; i++) own.connections(1);
+  own.connections(-1);
   t.match(board.read(1), { cpu: 7, tid: 4242, accepted: 5, connections: 4 });
   supervisor.cpu(0);
   t.equal(board.read(1).cpu, 0, 'CPU 0 is a CPU');
@@ -300,7 +307,7 @@ t.test('no count is lost when every row is written at once from its own thread',
   const body = `
     const { workerData: { file, words, index, times } } = require('node:worker_threads');
     const own = require(file).Scoreboard.attach(words).own(index);
-    for (let i = 0; i < times; i++) { own.accepted(); if (i % 2) own.closed(); }
+    for (let i = 0; i < times; i++) { own.accepted(); if (i % 2) own.connections(1); }
   `;
   const file = require.resolve('../../src/scheduler/scoreboard.js');
   const threads = Array.from({ length: workers }, (_, index) => {

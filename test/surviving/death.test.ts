@@ -162,7 +162,8 @@ t.test('too many deaths stop the runtime, with one clear error', async (t) => {
   const port = portOfRuntime(runtime);
   for (let death = 1; death <= 3; death++) {
     await t.rejects(get({ port, path: '/throw' }));
-    await until(runtime, () => ends.length >= death && runtime.addresses.length > 0);
+    // After the last it closes, and may have done so before anybody looks.
+    if (death < 3) await until(runtime, () => ends.length >= death);
   }
   await closed;
   t.equal(errors.filter((code) => code === 'ERR_GYRE_RESTARTS').length, 1);

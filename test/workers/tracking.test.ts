@@ -48,6 +48,7 @@ class World {
       held() {},
       opened() {},
       reached() {},
+      left() {},
       words: new Int32Array(1),
       messagesIndex: 0,
     };

@@ -1,0 +1,138 @@
+/**
+ * How many connections and requests there may be, and how many there are. Any thread. Lock-free:
+ * taking a place is retried when somebody else takes one in the same moment.
+ *
+ * ## A connection has one place
+ *
+ * PLACES.CONNECTIONS counts the connections of all workers together. Whoever is about to accept
+ * one takes a place first, so there are never more than the limit, not even for a moment. A
+ * connection that moves keeps its place, in mailboxes and main's hands, too, and whoever closes
+ * it gives that back.
+ *
+ * A thread may end at any instruction, and its connections with it. So each worker counts in its own
+ * row how many it has (CONNECTIONS), and main gives back so many when it has ended:
+ *
+ *     accepts                 place + 1, CONNECTIONS + 1, accept(2); both - 1 if there was none
+ *     is given one            CONNECTIONS + 1, when it is no longer in transit
+ *     gives one               CONNECTIONS - 1
+ *     one closes              CONNECTIONS - 1, place - 1
+ *     the governor takes one  TAKEN + 1, while the worker is paused; it never counts it any more
+ *     its thread has ended    places - (CONNECTIONS - TAKEN)
+ *
+ * TAKEN is a word of its own because the worker may end before it hears that a connection was taken.
+ * It is known by the state of its entry when its wrapper goes: `Tracking` tells.
+ *
+ * Requests are counted alike, and do not move.
+ *
+ * ## Limits of each worker
+ *
+ * A worker that has as many as it may have accepts no more. What is given to it comes on top: it
+ * would be lost otherwise. For that to have an end, all together never have more than the sum.
+ */
+import type { Scoreboard } from './scoreboard.js';
+
+/** Infinity: any number. */
+export interface Limit {
+  readonly total: number;
+  /** Of each worker. */
+  readonly perWorker: number;
+}
+
+export interface Limits {
+  readonly connections: Limit;
+  /** HTTP requests that have begun and are not answered. */
+  readonly outstanding: Limit;
+}
+
+export const NO_LIMIT: Limit = Object.freeze({
+  total: Number.POSITIVE_INFINITY,
+  perWorker: Number.POSITIVE_INFINITY,
+});
+
+/** Most places that the counting word has room for. */
+export const PLACES_MAX = 2 ** 31 - 1;
+
+/** Whether there is any. */
+export function isLimited({ total, perWorker }: Limit): boolean {
+  return total !== Number.POSITIVE_INFINITY || perWorker !== Number.POSITIVE_INFINITY;
+}
+
+export class Capacity {
+  readonly limits: Limits;
+  readonly #board: Scoreboard;
+  /** Workers; each has two rows. Those of spares come after them: src/runtime/slots.ts. */
+  readonly #workers: number;
+  readonly #limitsOutstanding: boolean;
+
+  /** @param accepting rows below this number are of workers that accept by themselves */
+  constructor(board: Scoreboard, accepting: number, limits: Limits) {
+    this.#board = board;
+    this.#workers = Math.ceil(accepting / 2);
+    this.limits = limits;
+    this.#limitsOutstanding = isLimited(limits.outstanding);
+  }
+
+  /** New connections that worker `index` may accept now. */
+  room(index: number): number {
+    // Whether another request could be answered, too, is all that is known of it.
+    if (!this.answersMore(index)) return 0;
+    const all = this.placesMax - this.#board.places('CONNECTIONS');
+    return Math.max(0, Math.min(this.ownRoom(index), all));
+  }
+
+  /** The same as far as only its own limit is concerned. */
+  ownRoom(index: number): number {
+    const { perWorker } = this.limits.connections;
+    return Math.max(0, perWorker - this.#board.connections(index));
+  }
+
+  /** Takes the place of a connection that is about to be accepted. False: there is none. */
+  takePlace(): boolean {
+    return this.#board.takePlace('CONNECTIONS', this.placesMax);
+  }
+
+  /** The same for a connection that is accepted already. */
+  forcePlace(): void {
+    this.#board.takePlace('CONNECTIONS', PLACES_MAX);
+  }
+
+  /** A connection has closed, or there was none. */
+  returnPlace(): void {
+    this.#board.returnPlaces('CONNECTIONS', 1);
+  }
+
+  /** Places of all workers together. */
+  get placesMax(): number {
+    const { total, perWorker } = this.limits.connections;
+    if (perWorker === Number.POSITIVE_INFINITY) return Math.min(total, PLACES_MAX);
+    let workers = 0;
+    for (let each = 0; each < this.#workers; each++) {
+      if (this.#board.lives(each) || this.#board.lives(each + this.#workers)) workers++;
+    }
+    return Math.min(total, perWorker * workers, PLACES_MAX);
+  }
+
+  /** Whether worker `index` could answer another request. */
+  answersMore(index: number): boolean {
+    if (!this.#limitsOutstanding) return true;
+    const { total, perWorker } = this.limits.outstanding;
+    return this.#board.inFlight(index) < perWorker && this.#board.places('REQUESTS') < total;
+  }
+
+  /**
+   * Takes the place of a request that has begun in worker `index`.
+   *
+   * @param force whether it is answered in any case; else false says that there is none
+   */
+  takeRequest(index: number, force: boolean): boolean {
+    const { total, perWorker } = this.limits.outstanding;
+    if (force) return this.#board.takePlace('REQUESTS', PLACES_MAX);
+    if (this.#board.inFlight(index) >= perWorker) return false;
+    return this.#board.takePlace('REQUESTS', Math.min(total, PLACES_MAX));
+  }
+
+  /** So many requests were answered, or will never be. */
+  returnRequests(count: number): void {
+    this.#board.returnPlaces('REQUESTS', count);
+  }
+}

@@ -1,0 +1,128 @@
+/**
+ * The HTTP/1 requests of this worker that have begun and are not answered: counted in its row of
+ * the scoreboard, and refused when there are too many, if that is asked for. Worker's thread
+ * only. Used only where there is a limit, because it costs a look into a Map per request.
+ *
+ * A request that is refused keeps its connection: to make the client connect again would cost
+ * more than the answer.
+ */
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
+import type { ServerResponse } from 'node:http';
+import type { Server, Socket } from 'node:net';
+import type { Capacity } from '../scheduler/limits.js';
+import type { WorkerWriter } from '../scheduler/scoreboard.js';
+import { RETRY_AFTER_S } from './refusal.js';
+
+const START = 'http.server.request.start';
+const FINISH = 'http.server.response.finish';
+
+/** How a server tells of a request; before each of them START is published. */
+const REQUESTS: ReadonlySet<unknown> = new Set(['request', 'checkContinue', 'checkExpectation']);
+
+interface Message {
+  readonly response: ServerResponse;
+  readonly socket: Socket;
+  readonly server: Server;
+}
+
+export class Outstanding {
+  readonly #slot: number;
+  readonly #row: WorkerWriter;
+  readonly #capacity: Capacity;
+  readonly #refuses: boolean;
+  readonly #eased: () => void;
+  /** Requests that are not answered, by connection. */
+  readonly #open = new Map<Socket, number>();
+  readonly #followed = new WeakSet<Socket>();
+  /** Responses to requests beyond the limit. */
+  readonly #beyond = new WeakSet<ServerResponse>();
+  readonly #guarded = new WeakSet<Server>();
+  readonly #closed: (this: Socket) => void;
+
+  /**
+   * @param refuses whether those beyond the limit are refused
+   * @param eased called when there is one less
+   */
+  constructor(
+    slot: number,
+    row: WorkerWriter,
+    capacity: Capacity,
+    refuses: boolean,
+    eased: () => void,
+  ) {
+    this.#slot = slot;
+    this.#row = row;
+    this.#capacity = capacity;
+    this.#refuses = refuses;
+    this.#eased = eased;
+    const self = this;
+    this.#closed = function () {
+      self.#less(this, self.#open.get(this) ?? 0);
+    };
+  }
+
+  install(): void {
+    subscribe(START, this.#onStart);
+    subscribe(FINISH, this.#onFinish);
+  }
+
+  uninstall(): void {
+    unsubscribe(START, this.#onStart);
+    unsubscribe(FINISH, this.#onFinish);
+  }
+
+  /** `server` is about to listen. */
+  guard(server: Server): void {
+    // Only those of HTTP have such a property.
+    if (!this.#refuses || this.#guarded.has(server) || !('requestTimeout' in server)) return;
+    this.#guarded.add(server);
+    const self = this;
+    const emit = server.emit as (this: Server, ...args: unknown[]) => boolean;
+    const guarded = function (this: Server, ...args: unknown[]) {
+      if (REQUESTS.has(args[0]) && self.#beyond.has(args[2] as ServerResponse)) {
+        self.#refuse(args[2] as ServerResponse);
+        return true;
+      }
+      return emit.apply(this, args);
+    };
+    Object.defineProperty(server, 'emit', {
+      ...{ value: guarded, writable: true, configurable: true, enumerable: false },
+    });
+  }
+
+  #onStart = (message: unknown): void => {
+    const { socket, response, server } = message as Message;
+    const force = !this.#guarded.has(server);
+    if (!this.#capacity.takeRequest(this.#slot, force)) {
+      this.#beyond.add(response);
+      return;
+    }
+    this.#row.inFlight(1);
+    this.#open.set(socket, (this.#open.get(socket) ?? 0) + 1);
+    if (this.#followed.has(socket)) return;
+    this.#followed.add(socket);
+    // A response whose connection closes before its end does not finish.
+    socket.once('close', this.#closed);
+  };
+
+  #onFinish = (message: unknown): void => {
+    const { response, socket } = message as Message;
+    if (!this.#beyond.has(response)) this.#less(socket, 1);
+  };
+
+  #less(socket: Socket, by: number): void {
+    const open = this.#open.get(socket);
+    if (open === undefined || by === 0) return;
+    if (open > by) this.#open.set(socket, open - by);
+    else this.#open.delete(socket);
+    this.#row.inFlight(-by);
+    this.#capacity.returnRequests(by);
+    this.#eased();
+  }
+
+  #refuse(response: ServerResponse): void {
+    this.#row.shed();
+    response.writeHead(503, { 'Retry-After': RETRY_AFTER_S, 'Content-Length': 0 });
+    response.end();
+  }
+}
