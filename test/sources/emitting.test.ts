@@ -22,13 +22,22 @@ t.test('from main: one worker handles it, and the caller hears of it', async (t)
   t.same(begun?.payload.list, payload.list);
   t.same(begun?.payload.date, payload.date);
   t.same(Buffer.from(begun?.payload.buffer), Buffer.of(1, 2));
-  const later = await Promise.all(Array.from({ length: 20 }, () => runtime.sources.emit('job')));
-  t.same(new Set(later.map((each) => each.worker)), new Set([0, 1]), 'everybody gets some');
-  await told.count(21, 'settled');
-  t.equal(told.of('begun').length, 21);
-  t.equal(new Set(told.of('begun').map(({ id }) => id)).size, 21, 'ids are unique');
+  // Everybody gets some; unless the system leaves one without CPU, which then stands still.
+  let fired = 1;
+  for (const workers = new Set<number>(); workers.size < 2; fired += 20) {
+    const more = Array.from({ length: 20 }, () => runtime.sources.emit('job'));
+    for (const { worker } of await Promise.all(more)) workers.add(worker);
+  }
+  await told.count(fired, 'settled');
+  t.equal(told.of('begun').length, fired);
+  t.equal(new Set(told.of('begun').map(({ id }) => id)).size, fired, 'ids are unique');
   t.match(runtime.sources.list(), [
-    { name: 'job', kind: 'emit', fired: 21, handled: 21, running: 0, waiting: 0, handlers: 2 },
+    {
+      ...{ name: 'job', kind: 'emit', fired, handled: fired },
+      running: 0,
+      waiting: 0,
+      handlers: 2,
+    },
   ]);
   t.same(runtime.snapshot().sources, runtime.sources.list());
   t.same(told.failures, []);

@@ -254,10 +254,11 @@ t.test('an idle process with a timer wakes up for that and nothing else', async 
   t.comment(
     [...after].map(([name, times]) => `${name} ${times - (before.get(name) ?? 0)}`).join(', '),
   );
-  // Main for the timer, and for what the handler says; a worker to handle it. One more each for
-  // what comes seldom, as a look at whether somebody hangs.
+  // Main for the timer, and for what the handler says; a worker to handle it, and once more where it
+  // wakes up before main has let go of the port's lock. Two more for what comes seldom, as a look at
+  // whether somebody hangs.
   t.ok(more(/^(node|MainThread)$/) <= 2 * ticks + 2, 'main');
-  t.ok(more(/^gyre-w\d$/) <= ticks + 2, 'workers');
+  t.ok(more(/^gyre-w\d$/) <= 2 * ticks + 2, 'workers');
 });
 
 t.test('a failed start has no sources that go on', async (t) => {
