@@ -61,7 +61,17 @@ t.test('a timer fires at multiples of its period, on whoever has time', async (t
   const { length } = told.of('begun');
   await sleep(200); // nothing is what is tested
   t.ok(told.of('begun').length - length <= 1, 'it fires no more');
-  runtime.sources.timer({ name: 'tick', everyMs: 1_000_000 });
+  const idle = { name: 'tick', everyMs: 1_000_000 };
+  for (const [more, placement, collaborates] of [
+    [{}, 'divergent', null],
+    [{ placement: 'divergent' }, 'divergent', null],
+    [{ placement: 'collaborative' }, 'collaborative', null],
+    [{ collaborates: 'k' }, 'collaborative', 'k'],
+  ] as const) {
+    const another = runtime.sources.timer({ ...idle, ...more });
+    t.match(another.info(), { placement, collaborates });
+    await another.close();
+  }
 });
 
 t.test('a timer that fires once, at a time of the clock', async (t) => {
