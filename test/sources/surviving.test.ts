@@ -14,7 +14,7 @@ import { events, refusal } from './told.js';
 
 const EVERY_MS = 10;
 /** How long nothing but a timer shall happen, in ms. */
-const IDLE_MS = 3_000;
+const IDLE_MS = 2_500;
 /** How often that is looked at, at most, until the machine was not busy with something else. */
 const WINDOWS = 5;
 
