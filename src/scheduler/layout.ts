@@ -34,7 +34,8 @@
  * | SUPERVISOR | PEER         | –          | 0        | what wakes its loop, 0: nothing|
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
- * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
+ * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last, or at  |
+ * |            |              |            |          | the thread's start; native     |
  * | WORKER     | CONNECTIONS  | count      | 0        | open accepted connections      |
  * | WORKER     | ACCEPTED     | count      | 0        | connections ever accepted      |
  * | WORKER     | OUTSTANDING  | events     | 0        | ready when it looked; native   |
@@ -48,6 +49,10 @@
  * | WORKER     | MESSAGES     | count      | 0        | HTTP messages that have begun  |
  * | WORKER     | ARMED        | –          | 0        | 1: it follows messages; native |
  * | WORKER     | FD_END       | –          | 0        | above its highest descriptor   |
+ * | WORKER     | HAND         | –          | 0        | descriptor of a connection that|
+ * |            |              |            |          | it has made and not yet passed |
+ * |            |              |            |          | on; <= 0: none. After its end  |
+ * |            |              |            |          | main's                         |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -130,6 +135,20 @@
  *
  * Other words of an entry, here and in a mailbox, are spare.
  *
+ * ## Hands of the governor
+ *
+ * What it has taken from a worker and not yet passed on. Written by the governor; after its end
+ * main's.
+ *
+ * | word            | unit  | at start | meaning                                          |
+ * |-----------------|-------|----------|--------------------------------------------------|
+ * | VICTIM          | index | 0        | of the worker that it was taken from             |
+ * | COUNT           | count | 0        | entries; <= 0: none                              |
+ * | entry           |       |          | as native/taking.h's Taken, in 8 words:          |
+ * |   KIND          | –     |          | one of {@link EntryKind}; NOTHING: passed on     |
+ * |   FD, OLD_FD    | –     |          | new descriptor; old one, below 0: there was none |
+ * |   LISTENER, GENERATION, BOUNDARY |  | as in a mailbox                               |
+ *
  * Counters (`count` and `entries` above, except WORKERS, CONNECTIONS, HELD, RINGS and CAPACITY)
  * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
  * {@link difference}.
@@ -162,6 +181,7 @@ export const WORKER = {
   MESSAGES: 13,
   ARMED: 14,
   FD_END: 15,
+  HAND: 16,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -335,6 +355,21 @@ export function entryWord(head: number, capacity: number, position: number): num
 /** Words that the mailboxes of `workers` workers need, header included. */
 export function mailboxWordsFor(workers: number, capacity: number): number {
   return headWord(workers, capacity, 0, workers);
+}
+
+export const HANDS = { VICTIM: 0, COUNT: 1, ENTRIES: 8 } as const;
+export const HANDS_ENTRY = {
+  KIND: 0,
+  FD: 1,
+  OLD_FD: 2,
+  LISTENER: 3,
+  GENERATION: 4,
+  BOUNDARY: 6,
+} as const;
+
+/** First word of entry `index` in the hands of the governor. */
+export function handsEntry(index: number): number {
+  return HANDS.ENTRIES + index * ENTRY_WORDS;
 }
 
 export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;

@@ -12,7 +12,7 @@
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, closeIfSame, cookieOf, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
 
 /** What this file uses of a libuv stream as node wraps it. */
@@ -171,9 +171,12 @@ export class Listening {
   adopt(grant: number, fd: number): void {
     const held = this.#held.get(grant);
     if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
+    const cookie = cookieOf(fd);
     const handle = this.#openHandle(fd, held.backlog);
     if (handle === null) {
-      closeFd(fd);
+      // If it was opened, and is no listening socket because main has withdrawn it, node has closed it.
+      if (cookie === null) closeFd(fd);
+      else closeIfSame(fd, cookie);
       this.#transport?.release(null, [fd]);
       return;
     }
