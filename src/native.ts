@@ -381,9 +381,13 @@ export function duplicate(fd: number): number {
   return helper().duplicate(fd);
 }
 
-/** Closes a descriptor that the helper opened or duplicated and nobody else has closed. */
+/**
+ * Closes a descriptor that the helper opened or duplicated and nobody else has closed. Calls nothing
+ * after that: src/workers/outbox.ts says why.
+ */
 export function close(fd: number): void {
-  checked('close', helper().close(fd));
+  const result = helper().close(fd);
+  if (result < 0) checked('close', result);
 }
 
 /** What `fd` is bound to; throws if it is not an internet or Unix socket. */

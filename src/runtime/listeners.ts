@@ -216,7 +216,7 @@ export class Listeners {
       close(fd);
     }
     const grant = this.#grants.get(grantId);
-    if (grant?.worker === worker) this.#revoke(grant);
+    if (grant?.worker === worker) this.#revoke(grant, this.#events.awaitsSuccessor());
   }
 
   /**
