@@ -30,6 +30,7 @@ interface Addon {
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
   dropHandshakes(fd: number): number;
+  stopListening(fd: number): number;
   duplicate(fd: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
@@ -374,6 +375,14 @@ function abstractName(name: string): string {
  */
 export function dropHandshakes(fd: number): boolean {
   return hasLinuxParts && helper().dropHandshakes(fd) === 0;
+}
+
+/**
+ * The listening socket `fd` listens no more, through whatever descriptor: who waits in its queue is
+ * reset, and who connects is refused. Returns whether that is so.
+ */
+export function stopListening(fd: number): boolean {
+  return helper().stopListening(fd) === 0;
 }
 
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */

@@ -717,7 +717,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     clearTimeout(timer);
     await this.#jobs.close();
     const lost = all.find((worker) => worker.lost);
-    // A duplicate that it has of a listening socket would keep the address in use.
+    // It accepts nothing when it goes on, and closes what is its own.
     for (const worker of all) if (worker.lost) this.#withdraw(worker);
     await this.#moving?.stop();
     await this.#blame?.close();
