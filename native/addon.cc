@@ -135,6 +135,9 @@ Value OpenUnixOf(const CallbackInfo& info) { return Result(info, OpenUnix(Text(i
 // dropHandshakes(fd): 0 | -errno
 Value DropHandshakesOf(const CallbackInfo& info) { return Result(info, DropHandshakes(Int(info, 0))); }
 
+// stopListening(fd): 0 | -errno
+Value StopListeningOf(const CallbackInfo& info) { return Result(info, StopListening(Int(info, 0))); }
+
 // duplicate(fd): fd | -errno
 Value DuplicateOf(const CallbackInfo& info) { return Result(info, Duplicate(Int(info, 0))); }
 // close(fd): 0 | -errno
@@ -509,6 +512,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"openTcp", OpenTcpOf},
       {"openUnix", OpenUnixOf},
       {"dropHandshakes", DropHandshakesOf},
+      {"stopListening", StopListeningOf},
       {"duplicate", DuplicateOf},
       {"close", CloseOf},
       {"nameOf", NameOfOf},

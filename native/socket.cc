@@ -179,6 +179,8 @@ int DropHandshakes(int fd) {
 #endif
 }
 
+int StopListening(int fd) { return shutdown(fd, SHUT_RDWR) == 0 ? 0 : -errno; }
+
 int Duplicate(int fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
   return copy >= 0 ? copy : -errno;

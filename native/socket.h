@@ -42,6 +42,10 @@ int AcceptOne(int listening_fd);
 // Cannot be undone, and holds for every descriptor of the socket. Linux only.
 int DropHandshakes(int fd);
 
+// The listening socket `fd` listens no more, through whatever descriptor: who waits in its queue is reset,
+// and who connects is refused.
+int StopListening(int fd);
+
 int Duplicate(int fd);
 int Close(int fd);
 

@@ -85,6 +85,9 @@ constexpr int kWaitsMax = 8;
 // Ticks in one while nobody follows messages: hardly anything could be moved then, and each
 // takes the CPU from a worker that has none to spare.
 constexpr int kSlowTicks = 10;
+// How long somebody must have stood still to be reported although nothing is ready for them: more
+// than what src/workers/governor.ts tells main of.
+constexpr int kAloneMs = 150;
 
 bool Follows(const Peer& peer) {
   return peer.armed == nullptr || __atomic_load_n(peer.armed, __ATOMIC_RELAXED) != 0;
@@ -202,9 +205,10 @@ void Watcher::Run() {
   all.push_back(control);
   int quiet = kIdleTicks;
   uint64_t sampled_ns = 0;
+  bool any_alone = false;
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
-      poll(all.data(), all.size(), -1);
+      poll(all.data(), all.size(), any_alone ? kAloneMs : -1);
       eventfd_t value;
       eventfd_read(control_, &value);
     } else {
@@ -214,7 +218,8 @@ void Watcher::Run() {
     }
     TakeChanges(all.data());
     bool any_ready = false;
-    bool any_stalled = Tick(all.data(), &any_ready);
+    any_alone = false;
+    bool any_stalled = Tick(all.data(), &any_ready, &any_alone);
     quiet = any_ready ? 0 : quiet + 1;
     uint64_t now_ns = uv_hrtime();
     if (sample_us_ > 0 && now_ns - sampled_ns >= static_cast<uint64_t>(sample_us_) * 1000) {
@@ -234,8 +239,9 @@ void Watcher::Run() {
   }
 }
 
-bool Watcher::Tick(pollfd* efds, bool* any_ready) {
+bool Watcher::Tick(pollfd* efds, bool* any_ready, bool* any_alone) {
   bool any_stalled = false;
+  auto now_ns = static_cast<int64_t>(uv_hrtime());
   follows_ = false;
   for (size_t i = 0; i < peers_.size(); i++) {
     still_[i] = 0;
@@ -264,14 +270,20 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
     *any_ready |= ready;
     follows_ |= Follows(*peer);
     int64_t cpu_ns = ThreadCpuNs(peer->tid);
-    if (progress != seen.progress || Sleeps(peer->loop)) {
+    bool moves_on = progress != seen.progress;
+    // While something is ready there is another tick in any case.
+    if (moves_on && !ready) *any_alone |= !Sleeps(peer->loop);
+    if (moves_on || Sleeps(peer->loop)) {
       seen.progress = progress;
       seen.cpu_ns = cpu_ns;
       seen.still_ticks = 0;
+      seen.since_ns = now_ns;
+      seen.told = false;
       continue;
     }
     still_[i] = 1;
     seen.still_ticks++;
+    if (seen.since_ns == 0) seen.since_ns = now_ns;
     int64_t burnt_ns = cpu_ns - seen.cpu_ns;
     int64_t enough_ns = Follows(*peer) ? tick_us_ * 500 : tick_us_ * 1000 * kWaitsMax;
     bool sleeps = burnt_ns < enough_ns && !WantsCpu(peer->tid);
@@ -279,7 +291,13 @@ bool Watcher::Tick(pollfd* efds, bool* any_ready) {
       peer->was_stuck.store(true, std::memory_order_relaxed);
     }
     bool stuck = burnt_ns >= enough_ns || sleeps || seen.still_ticks >= kWaitsMax;
-    if (!ready || !stuck) continue;
+    if (!ready && !seen.told) {
+      seen.told = stuck && now_ns - seen.since_ns >= kAloneMs * int64_t{1000000};
+      *any_alone |= !seen.told;
+      if (!seen.told) continue;
+    } else if (!ready || !stuck) {
+      continue;
+    }
     stalled_[i] = 1;
     any_stalled = true;
   }

@@ -32,7 +32,8 @@ namespace gyre {
 //
 // When something is ready for one that is stuck, the watcher calls `on_stall` on the
 // governor's own loop and waits until Continue(). What is ready is its efd, or a connection
-// that it has opened in this very iteration, of which its efd does not know yet.
+// that it has opened in this very iteration, of which its efd does not know yet. Of one that is
+// stuck for long it is told even if nothing is ready, once: it may never come back.
 //
 // While it ticks it also calls `on_sample`, there too, every `sample_us` (0: never), and does not
 // wait: so whoever looks at the workers now and then does it only while one has something to do.
@@ -60,7 +61,9 @@ class Watcher {
  private:
   Watcher() = default;
   void Run();
-  bool Tick(pollfd* efds, bool* any_ready);
+  // Returns whether there is something to report. `any_alone`: somebody does not sleep for whom
+  // nothing is ready, and who may come to stand still.
+  bool Tick(pollfd* efds, bool* any_ready, bool* any_alone);
   void TakeChanges(pollfd* efds);
   static void OnAsync(uv_async_t* async);
   static void OnClosed(uv_handle_t* handle);
@@ -76,6 +79,8 @@ class Watcher {
     int32_t opened = 0;       // connections when the loop counter last changed
     int64_t cpu_ns = 0;       // CPU time of the thread when it last made progress or slept
     int still_ticks = 0;      // since then
+    int64_t since_ns = 0;     // when that was
+    bool told = false;        // it was reported since then, although nothing was ready
   };
   std::vector<Seen> seen_;                      // watcher thread
   // Watcher thread; read by the governor between a report and Continue().

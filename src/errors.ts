@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   ERR_GYRE_WORKER_EXITED: 'A worker ended before it listened on anything.',
   ERR_GYRE_RESTARTS: 'Workers died more often than `restarts` allows; the runtime closes.',
   ERR_GYRE_HUNG: 'A worker did not return to its event loop for `hangMs` and was replaced.',
+  ERR_GYRE_STUCK:
+    'A thread was terminated and does not end, because it is in a system call that does not return.',
   ERR_GYRE_RELOAD:
     'A replacement did not start or did not listen; the worker that it was to replace goes on. `cause` is why.',
   ERR_GYRE_JOB_UNKNOWN: 'A job has no such name, or its file is not there.',

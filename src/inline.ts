@@ -32,6 +32,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly tid = threadId();
   listenError: Error | null = null;
   readonly wakeId = null; // nobody sends it anything
+  readonly lost = false; // whoever would notice is stuck with it
   readonly #agent: Agent;
   readonly #jobs: JobClient;
   readonly #supervisor;
@@ -135,9 +136,9 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
     this.send({ kind: 'stop' });
   }
 
-  ended(): Promise<WorkerExit> {
-    if (this.#exit !== null) return Promise.resolve(this.#exit);
-    return new Promise((resolve) => this.once('exit', resolve));
+  ended(): Promise<void> {
+    if (this.#exit !== null) return Promise.resolve();
+    return new Promise((resolve) => this.once('exit', () => resolve()));
   }
 
   #receive(message: FromWorker): void {

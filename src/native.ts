@@ -30,6 +30,7 @@ interface Addon {
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
   openUnix(path: string, backlog: number): number;
   dropHandshakes(fd: number): number;
+  stopListening(fd: number): number;
   duplicate(fd: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
@@ -414,14 +415,26 @@ export function dropHandshakes(fd: number): boolean {
   return hasLinuxParts && helper().dropHandshakes(fd) === 0;
 }
 
+/**
+ * The listening socket `fd` listens no more, through whatever descriptor: who waits in its queue is
+ * reset, and who connects is refused. Returns whether that is so.
+ */
+export function stopListening(fd: number): boolean {
+  return helper().stopListening(fd) === 0;
+}
+
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */
 export function duplicate(fd: number): number {
   return helper().duplicate(fd);
 }
 
-/** Closes a descriptor that the helper opened or duplicated and nobody else has closed. */
+/**
+ * Closes a descriptor that the helper opened or duplicated and nobody else has closed. Calls nothing
+ * after that: src/workers/outbox.ts says why.
+ */
 export function close(fd: number): void {
-  checked('close', helper().close(fd));
+  const result = helper().close(fd);
+  if (result < 0) checked('close', result);
 }
 
 /** What `fd` is bound to; throws if it is not an internet or Unix socket. */

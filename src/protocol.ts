@@ -393,6 +393,8 @@ export interface GovernorInit extends Omit<MovingInit, 'roundMs'> {
   readonly scoreboard: Int32Array<SharedArrayBuffer>;
   readonly limits: Limits;
   readonly tickMs: number;
+  /** What it has taken and not yet passed on: src/scheduler/layout.ts. */
+  readonly hands: Int32Array<SharedArrayBuffer>;
   /** From when on main hears that a worker stands still, in ms. */
   readonly stalledMs: number;
   /** Null where pins do not give way. */
@@ -428,7 +430,13 @@ export type FromGovernor =
   /** Every worker stands still, and so does every spare. */
   | { readonly kind: 'want-spare' }
   /** Events wait for `worker`, which has not returned to its loop for a while. */
-  | { readonly kind: 'stalled'; readonly worker: number; readonly heartbeat: number }
+  | {
+      readonly kind: 'stalled';
+      readonly worker: number;
+      readonly heartbeat: number;
+      /** Whether something is ready for it. */
+      readonly waits: boolean;
+    }
   | { readonly kind: 'evacuated'; readonly worker: number; readonly taken: number }
   /** It moved connections: where moves are traced. */
   | { readonly kind: 'moved'; readonly move: TracedMove }

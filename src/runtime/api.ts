@@ -255,8 +255,9 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
    * Calls of this and {@link resize} are carried out one after the other.
    *
    * @throws GyreError `ERR_GYRE_RELOAD` if a replacement does not start: the worker that it was to
-   *   replace goes on, and so do those that have not been replaced. `ERR_GYRE_ENTRY_MISSING`,
-   *   `ERR_GYRE_CLOSED`, `ERR_GYRE_OPTION_INVALID`
+   *   replace goes on, and so do those that have not been replaced. `ERR_GYRE_STUCK` if an earlier
+   *   thread of a worker does not end. `ERR_GYRE_ENTRY_MISSING`, `ERR_GYRE_CLOSED`,
+   *   `ERR_GYRE_OPTION_INVALID`
    */
   reload(options?: ReloadOptions): Promise<void>;
   /**
@@ -272,6 +273,10 @@ export interface Runtime extends EventEmitter<RuntimeEvents> {
    * Stops accepting, answers what is in flight, and ends every worker; after
    * `drainMs` whatever is left is cut off. Resolves when no thread, descriptor or
    * timer is left. Further calls return the same promise.
+   *
+   * @throws GyreError `ERR_GYRE_STUCK` if a thread has not ended 5 s after it was terminated, because it
+   *   is in a system call that does not return. Everything else is closed then. Node waits for all
+   *   threads when a process ends, so such a one ends by SIGKILL only.
    */
   close(options?: CloseOptions): Promise<void>;
 }

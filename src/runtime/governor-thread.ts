@@ -13,8 +13,8 @@ export interface GovernorEvents {
   left(worker: number): void;
   /** All workers stand still. */
   wantSpare(): void;
-  /** `worker` has not returned to its loop for a while, and events wait for it. */
-  stalled(worker: number, heartbeat: number): void;
+  /** `worker` has not returned to its loop for a while; `waits`: and something is ready for it. */
+  stalled(worker: number, heartbeat: number, waits: boolean): void;
   /** What could be taken from `worker`, as main asked, has been. */
   evacuated(worker: number): void;
   repinned(repinning: Repinning): void;
@@ -53,7 +53,7 @@ export class GovernorThread {
             events.wantSpare();
             break;
           case 'stalled':
-            events.stalled(message.worker, message.heartbeat);
+            events.stalled(message.worker, message.heartbeat, message.waits);
             break;
           case 'evacuated':
             events.evacuated(message.worker);

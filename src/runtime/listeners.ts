@@ -35,6 +35,7 @@ import {
   nameOf,
   openTcp,
   openUnix,
+  stopListening,
   TCP_IPV6ONLY,
   TCP_PROBE,
   TCP_REUSEPORT,
@@ -216,7 +217,7 @@ export class Listeners {
       close(fd);
     }
     const grant = this.#grants.get(grantId);
-    if (grant?.worker === worker) this.#revoke(grant);
+    if (grant?.worker === worker) this.#revoke(grant, this.#events.awaitsSuccessor());
   }
 
   /**
@@ -268,8 +269,9 @@ export class Listeners {
    * begun one can be accepted before they are closed. Returns whether there is any.
    */
   dropHandshakes(): boolean {
-    // A descriptor from outside may go on being used by whoever it came from.
-    const own = [...this.#listeners.values()].filter(({ key }) => key.startsWith('tcp'));
+    const own = [...this.#listeners.values()].filter(
+      (listener) => listener.address.family !== 'unix' && !isFromOutside(listener),
+    );
     const sockets = own.flatMap(({ sockets }) => sockets);
     return sockets.filter(({ fd }) => dropHandshakes(fd)).length > 0;
   }
@@ -534,8 +536,17 @@ export class Listeners {
     }
     // The file first: once the socket is closed, its inode number may be another's.
     if (listener.file !== null) removeFile(listener.file);
-    for (const { fd } of listener.sockets) close(fd);
+    for (const { fd } of listener.sockets) {
+      // A thread that was terminated and does not end has a duplicate for as long as it is there.
+      if (!isFromOutside(listener)) stopListening(fd);
+      close(fd);
+    }
   }
+}
+
+/** Whether its socket may go on being used by whoever it came from. */
+function isFromOutside({ key }: Listener): boolean {
+  return key.startsWith('fd:');
 }
 
 /** Removes a socket file if it is still the one that was made here. */

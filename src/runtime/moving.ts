@@ -6,8 +6,17 @@
 import { close, misalignmentOf, wake } from '../native.js';
 import type { GovernorInit, MovingInit, Repinning, SoftPinsInit, TracedMove } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
-import { EntryKind, mailboxWordsFor, WORD_BYTES } from '../scheduler/layout.js';
-import type { Limits } from '../scheduler/limits.js';
+import {
+  ConnectionState,
+  EntryKind,
+  HAND_PLACED,
+  HANDS,
+  HANDS_ENTRY,
+  handsEntry,
+  mailboxWordsFor,
+  WORD_BYTES,
+} from '../scheduler/layout.js';
+import { type Limits, PLACES_MAX } from '../scheduler/limits.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
@@ -68,8 +77,8 @@ export interface MovingEvents {
   workersOf(listener: number): readonly number[];
   /** Whether somebody is about to start who may accept for what nobody else accepts for. */
   awaitsSuccessor(): boolean;
-  /** `worker` has not returned to its loop since `heartbeat`, and events wait for it. */
-  stalled(worker: number, heartbeat: number): void;
+  /** `worker` has not returned to its loop since `heartbeat`; `waits`: and something is ready for it. */
+  stalled(worker: number, heartbeat: number, waits: boolean): void;
   /** All workers stand still: a spare would help. False if there is none to be had. */
   wantSpare(): boolean;
   /** A worker may run on more CPUs than before, or on fewer. */
@@ -87,6 +96,7 @@ export class Moving {
   readonly #events: MovingEvents;
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
+  readonly #hands: Int32Array<SharedArrayBuffer>;
   #governor: GovernorThread;
   /** Governors that have died one after the other, each soon after its start. */
   #governorsLost = 0;
@@ -95,8 +105,11 @@ export class Moving {
   /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
   readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
 
+  /** What nobody has room for and is tried again, and what becomes of it when all is over. */
+  readonly #kept = new Map<NodeJS.Timeout, () => void>();
+
   /** Who waits for a worker to be empty. */
-  readonly #evacuations = new Map<number, () => void>();
+  readonly #evacuations = new Map<number, { promise: Promise<void>; done(): void }>();
 
   constructor(options: MovingOptions, events: MovingEvents) {
     this.#options = options;
@@ -105,12 +118,13 @@ export class Moving {
     this.#table = ConnectionTable.create(options.descriptorsMax, misalignmentOf);
     const { name, scoreboard, tickMs, roundMs, chaos, trace, rings, batchMax, seed } = options;
     const { stalledMs, softPins, limits } = options;
+    this.#hands = new Int32Array(new SharedArrayBuffer(handsEntry(batchMax) * WORD_BYTES));
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos, trace };
     this.#governorInit = {
       ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, trace, stalledMs, softPins },
       limits,
-      scoreboard: scoreboard.words,
+      ...{ scoreboard: scoreboard.words, hands: this.#hands },
     };
     // Started before the workers: it checks the system while they load.
     this.#governor = this.#startGovernor();
@@ -120,7 +134,7 @@ export class Moving {
     const startedAt = performance.now();
     const governor: GovernorThread = new GovernorThread(this.#governorInit, {
       left: (worker) => this.left(worker),
-      stalled: (worker, heartbeat) => this.#events.stalled(worker, heartbeat),
+      stalled: (...of) => this.#events.stalled(...of),
       evacuated: (worker) => this.#evacuated(worker),
       repinned: (repinning) => this.#events.repinned(repinning),
       moved: (move) => this.#events.moved(move),
@@ -135,6 +149,7 @@ export class Moving {
   /** Nothing is rescued until there is another; workers go on giving by themselves. */
   #onGovernorDied(error: unknown, lived: number): void {
     for (const worker of [...this.#evacuations.keys()]) this.#evacuated(worker);
+    this.#clearHands();
     this.#lookAgain(this.#mailboxes.governor);
     if (!this.#started) return; // check() says why nothing moves
     this.#governorsLost = lived >= GOVERNOR_LIVED_MS ? 0 : this.#governorsLost + 1;
@@ -143,10 +158,17 @@ export class Moving {
         ? 0
         : Math.min(GOVERNOR_BACKOFF_MS * 2 ** this.#governorsLost, GOVERNOR_BACKOFF_MAX_MS);
     this.#events.died(error, delay);
-    this.#restart = setTimeout(async () => {
+    this.#restart = setTimeout(() => this.#restartGovernor(), delay);
+  }
+
+  async #restartGovernor(): Promise<void> {
+    try {
       this.#governor = this.#startGovernor();
-      if ((await this.#governor.checked) === null) this.#begin();
-    }, delay);
+    } catch (error) {
+      this.#onGovernorDied(error, 0); // no thread can be had now
+      return;
+    }
+    if ((await this.#governor.checked) === null) this.#begin();
   }
 
   /** Resolves to null if connections can move on this system, else to why not. */
@@ -178,8 +200,62 @@ export class Moving {
     this.#options.scoreboard.supervise(worker).peer(0);
     this.#announce(worker);
     this.#clear(worker);
+    this.#clearHand(this.#options.scoreboard.takeHand(worker));
     this.#table.forget(worker, this.#options.scoreboard.fdEnd(worker));
     this.#lookAgain(worker);
+  }
+
+  /** A giver has ended with `fd` in its hand: nobody else knows of it. */
+  #clearHand(hand: number): void {
+    if (hand <= 0) return;
+    const fd = hand & ~HAND_PLACED;
+    const { scoreboard } = this.#options;
+    const placed = (hand & HAND_PLACED) !== 0;
+    const { state, listener, generation, boundary } = this.#table.read(fd);
+    if (state === ConnectionState.IN_TRANSIT) {
+      // What it was a copy of has lost its place with the worker.
+      if (!placed) scoreboard.takePlace('CONNECTIONS', PLACES_MAX);
+      const kind = placed ? EntryKind.ACCEPTED : EntryKind.CONNECTION;
+      this.deliver({ kind, fd, listener, generation, boundary }, null);
+      return;
+    }
+    close(fd); // it had not come to say what it is
+    if (placed) scoreboard.returnPlaces('CONNECTIONS', 1);
+  }
+
+  /** The governor has ended with connections in its hands. */
+  #clearHands(): void {
+    const hands = this.#hands;
+    const victim = hands[HANDS.VICTIM] as number;
+    const floats = new Float64Array(hands.buffer);
+    for (let i = 0; i < (hands[HANDS.COUNT] as number); i++) {
+      const at = handsEntry(i);
+      const word = (which: number) => hands[at + which] as number;
+      const oldFd = word(HANDS_ENTRY.OLD_FD);
+      // Perhaps again: the second is void.
+      if (oldFd >= 0) this.#tellDropped(victim, oldFd, word(HANDS_ENTRY.GENERATION));
+      if (word(HANDS_ENTRY.KIND) === EntryKind.NOTHING) continue;
+      const fd = word(HANDS_ENTRY.FD);
+      const listener = word(HANDS_ENTRY.LISTENER);
+      const boundary = floats[(at + HANDS_ENTRY.BOUNDARY) / 2] as number;
+      const generation = this.#table.send(fd, listener, boundary);
+      const kind = word(HANDS_ENTRY.KIND) as EntryKind;
+      this.deliver({ kind, fd, listener, generation, boundary }, null);
+    }
+    hands[HANDS.COUNT] = 0;
+  }
+
+  /** The connection that `worker` had under `fd` was taken. */
+  #tellDropped(worker: number, fd: number, generation: number): void {
+    const drop = { kind: EntryKind.DROP, fd, generation, listener: 0, boundary: 0 };
+    if (this.#mailboxes.writer(this.#mailboxes.main, worker).put(drop) !== 'full') {
+      this.#wake(worker);
+      return;
+    }
+    this.#later(
+      () => this.#tellDropped(worker, fd, generation),
+      () => {},
+    );
   }
 
   /**
@@ -187,20 +263,25 @@ export class Moving {
    * done, or has taken too long.
    */
   evacuate(worker: number): Promise<void> {
-    return new Promise((resolve) => {
+    const going = this.#evacuations.get(worker);
+    if (going !== undefined) return going.promise;
+    let done = () => {};
+    const promise = new Promise<void>((resolve) => {
       const timer = setTimeout(() => this.#evacuated(worker), EVACUATION_MS);
-      this.#evacuations.set(worker, () => {
+      done = () => {
         clearTimeout(timer);
         resolve();
-      });
-      this.#governor.tell({ kind: 'evacuate', worker });
+      };
     });
+    this.#evacuations.set(worker, { promise, done });
+    this.#governor.tell({ kind: 'evacuate', worker });
+    return promise;
   }
 
   #evacuated(worker: number): void {
-    const resolve = this.#evacuations.get(worker);
+    const going = this.#evacuations.get(worker);
     this.#evacuations.delete(worker);
-    resolve?.();
+    going?.done();
   }
 
   /** Somebody has put something into the mailbox of `worker`, and then found it gone. */
@@ -257,20 +338,42 @@ export class Moving {
       return;
     }
     if (candidates.length > 0 || this.#events.awaitsSuccessor()) {
-      setTimeout(() => this.deliver(entry, full), RETRY_MS);
+      this.#later(
+        () => this.deliver(entry, full),
+        () => this.#drop(entry),
+      );
       return;
     }
     // Nobody listens there any more, as after server.close(), or everybody is full.
-    this.#sentBack.delete(entry.fd);
-    this.#table.close(entry.fd);
-    close(entry.fd);
-    scoreboard.returnPlaces('CONNECTIONS', 1);
+    this.#drop(entry);
   }
 
+  #drop({ fd }: Entry): void {
+    this.#sentBack.delete(fd);
+    this.#table.close(fd);
+    close(fd);
+    this.#options.scoreboard.returnPlaces('CONNECTIONS', 1);
+  }
+
+  /** After the last worker has ended. */
   async stop(): Promise<void> {
     this.#started = false;
     clearTimeout(this.#restart);
     await this.#governor.stop();
+    for (const worker of [...this.#evacuations.keys()]) this.#evacuated(worker);
+    for (const [timer, giveUp] of this.#kept) {
+      clearTimeout(timer);
+      giveUp();
+    }
+    this.#kept.clear();
+  }
+
+  #later(again: () => void, giveUp: () => void): void {
+    const timer = setTimeout(() => {
+      this.#kept.delete(timer);
+      again();
+    }, RETRY_MS);
+    this.#kept.set(timer, giveUp);
   }
 
   /** Everybody who has sent it back, `worker` among them. */

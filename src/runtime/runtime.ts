@@ -74,7 +74,7 @@ import type { SourceFailure, Sources } from './sources/api.js';
 import { RuntimeSources } from './sources/sources.js';
 import { Spares } from './spares.js';
 import { shown, stackOf } from './stack.js';
-import { closedError, endedEarly, Supervisor } from './supervisor.js';
+import { closedError, endedEarly, lostError, Supervisor } from './supervisor.js';
 import { readTopology } from './sysfs.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
@@ -127,8 +127,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   readonly #rings: readonly Rings[];
   /** How many workers are started; `resize()` changes it. */
   readonly #count: number;
-  /** What new workers run; `reload()` changes it. */
+  /** What new workers run; a `reload()` that has succeeded changes it. */
   #entry: string;
+  /** What those run that a reload has replaced, or is replacing: by their numbers. */
+  readonly #reloaded = new Map<number, string>();
   /** Whether connections move: the system was found fit. */
   #moves = false;
   #closing: Promise<void> | null = null;
@@ -194,9 +196,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#listeners.settle();
           this.#sources.settled();
         },
-        allEnded: () => {
-          this.#closing ??= this.#shutDown(0, null);
-        },
+        allEnded: () => this.#closeFor(null, 0),
       },
     );
     this.#blame = options.blame
@@ -337,7 +337,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       await this.#startMoving();
       if (this.#startError !== null) throw this.#startError;
     } catch (error) {
-      await this.close({ drainMs: 0 });
+      await this.close({ drainMs: 0 }).catch(() => {}); // the first error is the one to know
       throw error;
     }
     this.#state = 'serving';
@@ -419,11 +419,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
         workersOf: (listener) => this.#listeners.workersOf(listener),
         awaitsSuccessor: () => this.#awaitsSuccessor(),
         wantSpare: () => this.#wantSpare(),
-        stalled: (slot, heartbeat) => {
+        stalled: (slot, heartbeat, waits) => {
           const worker = this.#handle(slot);
           if (worker === null) return;
           this.#supervisor.stalled(worker);
-          this.#blame?.stalled(worker, heartbeat);
+          if (waits) this.#blame?.stalled(worker, heartbeat);
           this.#sources.stalled(worker);
         },
         repinned: (repinning) => this.#onRepinned(repinning),
@@ -507,21 +507,22 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   async #reload(entry: string | null, drainMs: number): Promise<void> {
-    const before = this.#entry;
-    this.#entry = entry ?? before;
     const ends: Promise<void>[] = [];
     try {
       for (let index = 0; index < this.#supervisor.count; index++) {
-        const { taken, ended } = this.#supervisor.replace(index, { drainMs });
+        const { taken, ended } = this.#supervisor.replace(index, {
+          drainMs,
+          // Not those that die before it is their turn: the program may not even start.
+          begins: () => this.#reloaded.set(index, entry ?? this.#entry),
+        });
         ends.push(ended);
         ended.catch(() => {}); // seen below
         await taken;
       }
+      this.#entry = entry ?? this.#entry;
       this.#spares.replace();
-    } catch (error) {
-      this.#entry = before;
-      throw error;
     } finally {
+      this.#reloaded.clear();
       await Promise.allSettled(ends);
     }
     this.emit('reload');
@@ -545,7 +546,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       const worker = new WorkerThread(
         {
           ...{ index, slot, cpu, accepting, args, name, resourceLimits },
-          ...{ count: this.#count, entry: this.#entry, inherited: this.#inherited },
+          ...{ count: this.#count, inherited: this.#inherited },
+          entry: this.#reloaded.get(index) ?? this.#entry,
           ...{ scoreboard: this.#scoreboard, sharesListeners: hasHelper },
           ...{ moving: this.#moving?.init ?? null, heapRatio: recycleAtHeapRatio },
           timed: isTimed(this.#options),
@@ -606,6 +608,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           this.#sources.heard(worker, message);
       }
     });
+    worker.on('lost', () => this.#report(lostError(worker.index)));
     if (this.#slots.isSpare(worker.slot)) {
       worker.on('exit', (exit) => {
         const closes = this.#closing !== null ? 'closed' : 'finished';
@@ -662,8 +665,8 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     this.#listeners.abandon(worker.slot);
     this.#jobs.abandon(worker);
     this.#own.delete(worker.slot);
-    for (const signal of Object.keys(os.constants.signals)) {
-      this.#onSignalInterest(signal as NodeJS.Signals);
+    for (const signal of Object.keys(os.constants.signals) as NodeJS.Signals[]) {
+      if (worker.handles(signal)) this.#onSignalInterest(signal);
     }
     this.#moving?.ended(worker.slot);
     this.#sources.ended(worker);
@@ -684,7 +687,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
 
   #giveUp(error: GyreError): void {
     this.#report(error);
-    this.#closing ??= this.#shutDown(this.#options.drainMs, null);
+    this.#closeFor(null);
   }
 
   #report(error: GyreError, cpu: number | null = null): void {
@@ -708,9 +711,14 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     );
   }
 
-  async #evacuate({ slot, wakeId }: WorkerHandle): Promise<void> {
+  async #evacuate(worker: WorkerHandle): Promise<void> {
+    this.#withdraw(worker);
+    await this.#moving?.evacuate(worker.slot);
+  }
+
+  /** `worker`, which does not answer, accepts nothing more. */
+  #withdraw({ slot, wakeId }: WorkerHandle): void {
     if (wakeId !== null) this.#listeners.withdraw(slot, wakeId);
-    await this.#moving?.evacuate(slot);
   }
 
   #recycle(worker: WorkerHandle, heapRatio: number): void {
@@ -746,7 +754,13 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     }
     // As a shell reports a process that the signal ended.
     if (this.#closing !== null) process.exit(128 + os.constants.signals[signal]);
-    this.#closing = this.#shutDown(this.#options.drainMs, signal);
+    this.#closeFor(signal);
+  }
+
+  /** Closes of its own accord, or for `signal`. */
+  #closeFor(signal: NodeJS.Signals | null, drainMs = this.#options.drainMs): void {
+    this.#closing ??= this.#shutDown(drainMs, signal);
+    this.#closing.catch(() => {}); // of a lost thread was told when it was lost
   }
 
   /**
@@ -778,6 +792,9 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     clearTimeout(timer);
     await this.#jobs.close();
     this.#sources.end();
+    const lost = all.find((worker) => worker.lost);
+    // It accepts nothing when it goes on, and closes what is its own.
+    for (const worker of all) if (worker.lost) this.#withdraw(worker);
     await this.#moving?.stop();
     await this.#blame?.close();
     this.#listeners.close();
@@ -785,6 +802,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     await this.#admin?.close();
     this.#state = 'closed';
     this.emit('close');
+    if (lost !== undefined) throw lostError(lost.index);
   }
 }
 

@@ -80,6 +80,7 @@ export class Spares {
 
   /** Retires `handle` when it was given nothing for a while and has nothing left. */
   #watch(handle: WorkerHandle, received: number): void {
+    if (this.#retired.has(handle)) return;
     const timer = setTimeout(() => {
       const now = this.#board.read(handle.slot);
       if (now.received !== received || now.connections > 0) {

@@ -18,6 +18,9 @@
  *               terminated.
  *
  * If current dies while next starts, next is its successor. If next does not start, current goes on.
+ *
+ * A thread that is *lost* was terminated and does not end. It keeps its slot, and as leaving nobody
+ * waits for it; the seat goes on with the other slot, but nothing can be replaced there.
  */
 import { GyreError, workerError } from '../errors.js';
 import { stuckMs } from '../native.js';
@@ -38,8 +41,6 @@ const HANG_LOOKS = 4;
 const HANG_LOOK_MAX_MS = 1_000;
 /** How long a worker that seems to hang is looked at again: the whole process may have stood still. */
 const HANG_SURE_MS = 100;
-/** How long a thread may take to be terminated; it may be in a system call. */
-const TERMINATE_MS = 5_000;
 
 export interface SupervisorOptions {
   readonly restarts: number;
@@ -91,13 +92,19 @@ interface Seat {
   startedAt: number;
   /** Settles when the last replacement has been made. */
   replacing: Promise<void>;
+  /** Settles when a replacement that starts has taken over, or has failed. */
+  taking: Promise<void>;
+  /** One starts of which that depends: if it fails, and its predecessor has died, another starts. */
+  takes: boolean;
 }
 
 export interface Replacement {
   /** How long what is left on the old thread may live on. */
   readonly drainMs: number;
-  /** The thread that does not answer; null: it does. If that is no longer the one there, it stays. */
-  readonly hangs?: WorkerHandle | null;
+  /** The thread to be replaced, which does not answer; void if another has its place by then. */
+  readonly hangs?: WorkerHandle;
+  /** Called just before the new thread starts. */
+  begins?(): void;
 }
 
 export class Supervisor {
@@ -108,8 +115,8 @@ export class Supervisor {
   #count = 0;
   readonly #deaths: number[] = [];
   readonly #suspects = new Map<WorkerHandle, NodeJS.Timeout>();
-  /** Threads that are being ended because they hang. */
-  readonly #hung = new WeakSet<WorkerHandle>();
+  /** Threads that hang and are being replaced. */
+  readonly #hung = new Set<WorkerHandle>();
   /** Those of them that are counted as dead. */
   readonly #condemned = new WeakSet<WorkerHandle>();
   /** Replacements that did not come to listen. */
@@ -124,7 +131,8 @@ export class Supervisor {
     this.#events = events;
     this.#seats = options.cpus.map((cpu, index) => ({
       ...{ index, cpu, current: null, next: null, leaving: null, timer: null },
-      ...{ quickDeaths: 0, servesSince: null, startedAt: 0, replacing: Promise.resolve() },
+      ...{ quickDeaths: 0, servesSince: null, startedAt: 0, takes: false },
+      ...{ replacing: Promise.resolve(), taking: Promise.resolve() },
     }));
   }
 
@@ -164,7 +172,12 @@ export class Supervisor {
     const since = performance.now() - this.#options.startMs;
     const loads = ({ current, startedAt }: Seat) =>
       this.#mends && current?.state === 'starting' && startedAt > since;
-    return this.#seats.some((seat) => seat.timer !== null || seat.next !== null || loads(seat));
+    // Before mend() nobody is started again, but will be.
+    const died = ({ current }: Seat) =>
+      !this.#mends && current !== null && hasEnded(current) && !current.endIsExpected;
+    return this.#seats.some(
+      (seat) => seat.timer !== null || seat.takes || loads(seat) || died(seat),
+    );
   }
 
   /** Starts worker `index` for the first time. @throws GyreError */
@@ -189,7 +202,7 @@ export class Supervisor {
   /** Looks for workers that hang by itself, where nobody calls {@link stalled}. */
   watchForHangs(): void {
     const { hangMs } = this.#options;
-    if (hangMs === 0) return;
+    if (hangMs === 0 || this.#over) return;
     const every = Math.min(hangMs / HANG_LOOKS, HANG_LOOK_MAX_MS);
     const look = () => {
       for (const worker of this.workers) if (this.stuckMs(worker) >= every) this.stalled(worker);
@@ -211,35 +224,50 @@ export class Supervisor {
 
   /** For how long `worker` has not returned to its loop; 0 while it sleeps there. */
   stuckMs({ state, wakeId }: WorkerHandle): number {
-    if (wakeId === null || (state !== 'serving' && state !== 'draining')) return 0;
+    if (wakeId === null || state === 'exited') return 0;
     return stuckMs(wakeId);
   }
 
   /** `worker` stands still; if it does so for `hangMs`, it is replaced. */
   stalled(worker: WorkerHandle): void {
-    const { hangMs } = this.#options;
-    if (hangMs === 0 || this.#over) return;
+    const limit = this.#hangMsOf(worker);
+    if (limit === null || this.#over || hasEnded(worker) || worker.lost) return;
     if (this.#suspects.has(worker) || this.#hung.has(worker)) return;
     // Timers cut fractions off, and nobody tells of the same stall a second time.
-    const wait = Math.max(Math.ceil(hangMs - this.stuckMs(worker)) + 1, 0);
+    const wait = Math.max(Math.ceil(limit - this.stuckMs(worker)) + 1, 0);
     const look = () => {
       this.#suspects.delete(worker);
-      const stuckMs = this.stuckMs(worker);
-      if (stuckMs < hangMs) {
-        // It has gone on, and stands still again: nobody tells of that a second time.
-        if (stuckMs > 0) this.stalled(worker);
-        return;
-      }
+      if (!this.#hangs(worker)) return;
       this.#suspects.set(
         worker,
         setTimeout(() => {
           this.#suspects.delete(worker);
-          const stuck = this.stuckMs(worker);
-          if (stuck >= hangMs && !this.#over) this.#onHang(worker, stuck);
+          if (!this.#hangs(worker)) return;
+          this.#onHang(worker, this.stuckMs(worker));
         }, HANG_SURE_MS),
       );
     };
     this.#suspects.set(worker, setTimeout(look, wait).unref());
+  }
+
+  /** One that loads its program may take as long as it may to listen. Null: for ever. */
+  #hangMsOf({ state }: WorkerHandle): number | null {
+    const { hangMs, startMs } = this.#options;
+    if (hangMs === 0 || (state === 'starting' && startMs === Number.POSITIVE_INFINITY)) return null;
+    return state === 'starting' ? Math.max(hangMs, startMs) : hangMs;
+  }
+
+  /**
+   * Whether `worker` hangs. If it stands still in something else by now, of which nobody tells
+   * while it is suspected of the first, that is looked at in its turn.
+   */
+  #hangs(worker: WorkerHandle): boolean {
+    const stuck = this.stuckMs(worker);
+    const limit = this.#hangMsOf(worker);
+    if (stuck === 0 || limit === null || this.#over) return false;
+    if (stuck >= limit) return true;
+    this.stalled(worker);
+    return false;
   }
 
   /**
@@ -250,14 +278,18 @@ export class Supervisor {
    */
   replace(index: number, how: Replacement): { taken: Promise<void>; ended: Promise<void> } {
     const seat = this.#seats[index] as Seat;
-    const begun = seat.replacing.then(() => this.#takeOver(seat, how.hangs ?? null));
+    const begun = seat.replacing.then(() => {
+      const taking = this.#takeOver(seat, how);
+      seat.taking = settled(taking);
+      return taking;
+    });
     const left = begun.then((old) => ({
       ended: old === null ? null : this.#leave(seat, old, how),
     }));
     const ended = left.then(async (leaving) => {
       await leaving.ended;
     });
-    seat.replacing = ended.catch(() => {});
+    seat.replacing = settled(ended);
     const taken = left.then(() => {});
     taken.catch(() => {}); // it rejects as `ended` does, and most callers wait for that one only
     return { taken, ended };
@@ -277,17 +309,31 @@ export class Supervisor {
         await this.#freed(seat);
         if (this.#over) throw closedError();
         const worker = this.#spawn(seat);
-        seat.current = worker;
+        this.#succeed(seat, worker);
         this.#follow(seat, worker);
-        started.push(this.#listens(worker, false));
+        const listens = this.#listens(worker, null);
+        listens.catch(() => {}); // seen below, unless the next one cannot even start
+        started.push(listens);
       }
       await Promise.all(started);
     } catch (error) {
       this.#count = before;
-      await Promise.all(added.map((seat) => this.#empty(seat, 0)));
+      await Promise.all(added.map((seat) => this.#vacate(seat, 0)));
       throw error;
     }
-    await Promise.all(this.#seats.slice(count, before).map((seat) => this.#empty(seat, drainMs)));
+    await Promise.all(this.#seats.slice(count, before).map((seat) => this.#vacate(seat, drainMs)));
+  }
+
+  /** Ends whoever has `seat`, and whoever is to have it. */
+  #vacate(seat: Seat, drainMs: number): Promise<void> {
+    const vacated = seat.replacing.then(() => this.#empty(seat, drainMs));
+    seat.replacing = settled(vacated);
+    return vacated;
+  }
+
+  /** Whether somebody is to have `seat`. */
+  #isFilled({ index }: Seat): boolean {
+    return index < this.#count && !this.#over;
   }
 
   #filled(): Seat[] {
@@ -296,11 +342,11 @@ export class Supervisor {
 
   #spawn(seat: Seat): WorkerHandle {
     const slots = this.#options.slots.of(seat.index);
-    const taken = [seat.current, seat.leaving]
+    const taken = [seat.current, seat.next, seat.leaving]
       .filter((thread) => thread !== null && thread.state !== 'exited')
       .map((thread) => thread?.slot);
     const free = slots.find((slot) => !taken.includes(slot));
-    if (free === undefined) throw new RangeError(`worker ${seat.index} has no free slot`);
+    if (free === undefined) throw lostError(seat.index);
     seat.startedAt = performance.now();
     return this.#events.spawn(seat.index, free, seat.cpu);
   }
@@ -327,10 +373,12 @@ export class Supervisor {
       // It had a replacement already, which has the other slot.
       this.#promote(seat);
       restartInMs = 0;
-      limit = this.#countDeath(worker, exit);
-    } else if (why === 'died' && seat.current === worker && this.#mends) {
-      if (!this.#condemned.has(worker)) limit = this.#countDeath(worker, exit);
-      if (limit === null) restartInMs = this.#mendDeath(seat);
+      if (why === 'died') limit = this.#countDeath(worker, exit);
+    } else if (seat.current === worker && this.#mends && this.#isFilled(seat)) {
+      if (why === 'died') limit = this.#countDeath(worker, exit);
+      // One that did not start has nobody to go back to if it was a successor.
+      const again = why === 'died' || why === 'not-started';
+      if (again && limit === null) restartInMs = this.#mendDeath(seat);
     }
     this.#events.ended(worker, exit, why, restartInMs);
     if (limit !== null) this.#events.gaveUp(limit);
@@ -361,6 +409,7 @@ export class Supervisor {
         ? 0
         : Math.min(BACKOFF_MS * 2 ** (seat.quickDeaths - 1), BACKOFF_MAX_MS) *
           (1 + JITTER * (2 * this.#options.random() - 1));
+    if (seat.timer !== null) clearTimeout(seat.timer);
     seat.timer = setTimeout(() => this.#restart(seat), delay);
     return Math.round(delay);
   }
@@ -369,7 +418,7 @@ export class Supervisor {
     seat.timer = null;
     try {
       const worker = this.#spawn(seat);
-      seat.current = worker;
+      this.#succeed(seat, worker);
       this.#follow(seat, worker);
     } catch (error) {
       this.#mendDeath(seat);
@@ -377,9 +426,18 @@ export class Supervisor {
     }
   }
 
+  /** `worker` has the place of one that has ended, or is lost. */
+  #succeed(seat: Seat, worker: WorkerHandle): void {
+    if (seat.timer !== null) clearTimeout(seat.timer);
+    seat.timer = null;
+    if (seat.current?.lost) seat.leaving = seat.current;
+    seat.current = worker;
+  }
+
   /** Null, or the error that says that there were too many deaths. */
   #countDeath(worker: WorkerHandle, exit: WorkerExit): GyreError | null {
     const { restarts, restartsWithinMs } = this.#options;
+    if (this.#condemned.has(worker)) return null; // when it was
     const now = performance.now();
     this.#deaths.push(now);
     while ((this.#deaths[0] as number) < now - restartsWithinMs) this.#deaths.shift();
@@ -401,32 +459,43 @@ export class Supervisor {
   }
 
   /** Puts another thread in the place of the one that serves. Null: that had died by itself. */
-  async #takeOver(seat: Seat, hangs: WorkerHandle | null): Promise<WorkerHandle | null> {
+  async #takeOver(seat: Seat, { hangs, begins }: Replacement): Promise<WorkerHandle | null> {
     await this.#freed(seat);
     const old = seat.current;
     if (this.#over || old === null) throw closedError();
-    if (old.state === 'exited') return null; // it is being started again, with what is new
-    if (hangs !== null && old !== hangs) return null; // it was replaced while this one waited
+    if (hangs !== undefined && old !== hangs) return null; // it was replaced while this one waited
+    const dead = hasEnded(old) || old.lost;
+    if (dead && seat.timer === null) return null; // nobody starts it again
+    // A program that has not listened for so long never will; its successor need not either.
+    const since = performance.now() - this.#options.startMs;
+    const neverListens = !dead && old.state === 'starting' && seat.startedAt < since;
+    begins?.();
     const next = this.#spawn(seat);
-    seat.next = next;
+    if (dead) this.#succeed(seat, next);
+    else seat.next = next;
+    seat.takes = true;
     this.#follow(seat, next);
     try {
-      await this.#listens(next, old.state === 'starting');
+      await this.#listens(next, neverListens ? old : null);
+      if (hasEnded(next)) throw new Error('it ended as soon as it listened');
     } catch (cause) {
-      // If the old one has died meanwhile it is no replacement any more, and mended as any other.
-      if (seat.current !== next) {
-        if (seat.next === next) seat.next = null;
-        if (next.state !== 'exited') seat.leaving = next; // it has the other slot for a moment more
-        this.#failed.add(next);
-        next.stop();
-        await next.ended();
+      if (seat.next === next) {
+        seat.next = null;
+        if (!hasEnded(next)) seat.leaving = next; // it has the other slot for a moment more
       }
+      this.#failed.add(next);
+      next.stop();
+      await next.ended();
+      seat.takes = false;
+      this.#settle();
       throw new GyreError(
         'ERR_GYRE_RELOAD',
         `the replacement of worker ${seat.index} did not start: ${(cause as Error).message}`,
         { worker: seat.index, cause },
       );
     }
+    seat.takes = false;
+    this.#settle();
     if (seat.next !== next) return null; // the old one has died meanwhile
     seat.leaving = old;
     this.#promote(seat);
@@ -434,15 +503,16 @@ export class Supervisor {
     return old;
   }
 
-  #leave(seat: Seat, old: WorkerHandle, { drainMs, hangs = null }: Replacement): Promise<void> {
-    if (hangs !== null) return this.#terminate(old);
+  #leave(seat: Seat, old: WorkerHandle, { drainMs, hangs }: Replacement): Promise<void> {
+    if (hangs !== undefined) return this.#terminate(old);
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
   }
 
   async #terminate(worker: WorkerHandle): Promise<void> {
+    if (hasEnded(worker)) return; // and somebody else may have its slot
     await this.#events.evacuate(worker);
     worker.terminate();
-    await within(worker.ended(), TERMINATE_MS);
+    await worker.ended();
   }
 
   async #retire(worker: WorkerHandle, heir: number | null, drainMs: number): Promise<void> {
@@ -452,20 +522,20 @@ export class Supervisor {
     clearTimeout(timer);
   }
 
-  /** Resolves when nobody is leaving `seat`, so that a slot is free. */
+  /** Resolves when nobody is leaving `seat` who will ever have left, so that a slot is free. */
   async #freed({ leaving }: Seat): Promise<void> {
     if (leaving !== null) await leaving.ended();
   }
 
-  /** Resolves when `worker` listens; or, with `merelyRuns`, when its thread runs. */
-  #listens(worker: WorkerHandle, merelyRuns: boolean): Promise<void> {
+  /** Resolves when `worker` listens; or when its thread runs, if `old` still does not listen then. */
+  #listens(worker: WorkerHandle, old: WorkerHandle | null): Promise<void> {
     const { startMs } = this.#options;
     return new Promise((resolve, reject) => {
       const timer = Number.isFinite(startMs)
         ? setTimeout(() => reject(notListening(worker, startMs)), startMs)
         : undefined;
       worker.on('message', ({ kind }) => {
-        if (kind !== 'ready' && !(merelyRuns && kind === 'up')) return;
+        if (kind !== 'ready' && !(kind === 'up' && old?.state === 'starting')) return;
         clearTimeout(timer);
         resolve();
       });
@@ -477,7 +547,6 @@ export class Supervisor {
   }
 
   async #empty(seat: Seat, drainMs: number): Promise<void> {
-    await seat.replacing;
     if (seat.timer !== null) clearTimeout(seat.timer);
     seat.timer = null;
     const worker = seat.current;
@@ -492,25 +561,48 @@ export class Supervisor {
 
   async #onHang(worker: WorkerHandle, stuck: number): Promise<void> {
     this.#hung.add(worker);
+    await this.#replaceHung(worker, stuck);
+    this.#hung.delete(worker);
+  }
+
+  async #replaceHung(worker: WorkerHandle, stuck: number): Promise<void> {
     await this.#events.hung(worker, stuck);
-    if (this.#over || worker.state === 'exited') return;
-    if (this.#options.slots.isSpare(worker.slot) || worker.state === 'draining') {
+    if (this.#over || hasEnded(worker)) return;
+    if (this.#options.slots.isSpare(worker.slot)) {
       await this.#terminate(worker);
       return;
     }
-    this.#condemned.add(worker);
+    const seat = this.#seats[worker.index] as Seat;
+    await seat.taking; // another one may be about to take over
+    if (this.#over || hasEnded(worker)) return;
+    if (seat.current !== worker || worker.state === 'draining') {
+      await this.#terminate(worker);
+      return;
+    }
     const limit = this.#countDeath(worker, { code: 1, error: undefined });
+    this.#condemned.add(worker);
     if (limit !== null) {
       this.#events.gaveUp(limit);
       return;
     }
     try {
-      await this.replace(worker.index, { drainMs: 0, hangs: worker }).ended;
+      // Somebody who leaves may have the other slot for long, and then this one must end first.
+      if (seat.leaving === null) {
+        await this.replace(worker.index, { drainMs: 0, hangs: worker }).ended;
+      }
     } catch {
       // Nothing can be started. After the thread's end it is tried again and again.
     }
-    // Or it had been replaced for another reason, and has not ended by that.
-    if (!this.#over) await this.#terminate(worker);
+    // Or it was replaced for another reason, and has not ended by that.
+    if (this.#hangs(worker)) await this.#terminate(worker);
+    if (!worker.lost) this.#condemned.delete(worker);
+    else if (seat.current !== worker || !this.#isFilled(seat)) return;
+    else if (seat.next === null) this.#mendDeath(seat);
+    else {
+      // As after its death.
+      seat.leaving = worker;
+      this.#promote(seat);
+    }
   }
 
   #settle(): void {
@@ -518,14 +610,26 @@ export class Supervisor {
   }
 }
 
-function within(what: Promise<unknown>, ms: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    what.then(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
+/** Said of one that may have ended since it was last asked. */
+function hasEnded({ state }: WorkerHandle): boolean {
+  return state === 'exited';
+}
+
+/** Resolves when `what` has settled, however. */
+function settled(what: Promise<unknown>): Promise<void> {
+  return what.then(
+    () => {},
+    () => {},
+  );
+}
+
+/** Of worker `index` a thread is lost. */
+export function lostError(index: number): GyreError {
+  return new GyreError(
+    'ERR_GYRE_STUCK',
+    `worker ${index} was terminated and does not end: it is in a system call that does not return`,
+    { worker: index },
+  );
 }
 
 export function closedError(): GyreError {

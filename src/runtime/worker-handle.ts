@@ -15,6 +15,8 @@ export interface WorkerExit {
 export interface WorkerHandleEvents {
   message: [FromWorker];
   exit: [WorkerExit];
+  /** It was terminated and does not end; it may yet. */
+  lost: [];
 }
 
 export interface WorkerHandle {
@@ -67,6 +69,8 @@ export interface WorkerHandle {
   heapSnapshot(): Promise<Readable>;
   /** Ends its thread, which does not answer. */
   terminate(): void;
-  /** Resolves when it has ended. */
-  ended(): Promise<WorkerExit>;
+  /** It was terminated, and has not ended for so long that nobody waits for it. */
+  readonly lost: boolean;
+  /** Resolves when it has ended, or is lost. */
+  ended(): Promise<void>;
 }

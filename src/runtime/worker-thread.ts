@@ -47,6 +47,12 @@ const STOP_GRACE_MS = 1_000;
 const RETRY_MS = 100;
 const RESPONSE_TIMEOUT_US = 5_000;
 
+/**
+ * How long a thread may take to end once it is terminated. V8 interrupts JavaScript within
+ * milliseconds, but nothing interrupts a system call. No evidence for more or less.
+ */
+const TERMINATE_MS = 5_000;
+
 export interface WorkerPlan {
   readonly index: number;
   readonly slot: number;
@@ -108,6 +114,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   #exit: WorkerExit | null = null;
   #error: unknown;
   #stopTimer: NodeJS.Timeout | undefined;
+  #lostTimer: NodeJS.Timeout | undefined;
+  #lost = false;
   /** It was told to end. */
   #told = false;
   /** The application has called process.exit(). */
@@ -176,6 +184,7 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     });
     this.#thread.on('exit', (code) => {
       clearTimeout(this.#stopTimer);
+      clearTimeout(this.#lostTimer);
       // What it sent last may not have been delivered, a connection among it.
       let last = receiveMessageOnPort(this.#control);
       for (; last !== undefined; last = receiveMessageOnPort(this.#control)) {
@@ -231,7 +240,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   /** Politely first, so that its exit handlers run. */
   stop(graceMs = STOP_GRACE_MS): void {
     this.#told = true;
-    if (this.#exit !== null || (this.#stopTimer !== undefined && graceMs > 0)) return;
+    if (this.#exit !== null || this.#lost) return;
+    if (this.#stopTimer !== undefined && graceMs > 0) return;
     this.send({ kind: 'stop' });
     clearTimeout(this.#stopTimer);
     if (graceMs === 0) this.#terminate();
@@ -257,6 +267,10 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   /** @param answeredAt when its thread was last seen to run; null: not, when it was looked at last */
   #terminate(answeredAt: number | null = null): void {
+    this.#lostTimer ??= setTimeout(() => {
+      this.#lost = true;
+      this.emit('lost');
+    }, TERMINATE_MS);
     const { wakeId } = this;
     // Without a loop that can be seen, or before it has a connection.
     const blindly = wakeId === null || this.#state === 'starting';
@@ -267,9 +281,16 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     else this.#stopTimer = setTimeout(() => this.#terminate(answers ? now : null), RETRY_MS);
   }
 
-  ended(): Promise<WorkerExit> {
-    if (this.#exit !== null) return Promise.resolve(this.#exit);
-    return new Promise((resolve) => this.once('exit', resolve));
+  get lost(): boolean {
+    return this.#lost && this.#exit === null;
+  }
+
+  ended(): Promise<void> {
+    if (this.#exit !== null || this.#lost) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.once('exit', () => resolve());
+      this.once('lost', resolve);
+    });
   }
 
   #receive(message: FromWorker): void {

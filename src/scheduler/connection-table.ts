@@ -19,7 +19,7 @@
  *     FRESH, BETWEEN       | TAKEN, IN_MESSAGE     | governor, while the owner is paused
  *     FRESH, BETWEEN       | GIVING                | tryGive: owner
  *     GIVING               | FRESH .. IN_MESSAGE   | keep: owner
- *     any                  | UNTRACKED             | close: owner; main after its end
+ *     any                  | UNTRACKED             | close: owner
  *
  * From TAKEN only close() leads on: the number refers to a socket on which nothing
  * happens until the owner has dropped its wrapper.
@@ -57,6 +57,9 @@
  * - open(): OWNER is written last, and a connection without owner is not looked at.
  * - close(): STATE is written first, and read in the same instant: whether the governor took the
  *   connection before decides who counts it.
+ *
+ * The entries of a thread that was terminated still name it as their owner, although their numbers
+ * are free. Main takes that name away when it has heard of the end ({@link ConnectionTable.forget}).
  */
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, DESCRIPTORS_MAX } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
@@ -249,7 +252,8 @@ export class ConnectionTable {
   /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */
   forget(worker: number, end = this.descriptorsMax): void {
     for (let fd = 0; fd < Math.min(end, this.descriptorsMax); fd++) {
-      // Somebody may have been given the number by now, and be writing the entry.
+      // The end of the thread has closed the number: somebody may have been given it by now, and be
+      // writing the entry.
       Atomics.compareExchange(this.words, fd * CONNECTION_WORDS + CONNECTION.OWNER, worker + 1, 0);
     }
   }

@@ -42,7 +42,8 @@
  * | SUPERVISOR | WAKER        | –          | 0        | the same where nothing moves   |
  * | WORKER     | TID          | –          | 0        | kernel thread id, 0: unknown   |
  * | WORKER     | LOOPS        | count      | 0        | loop iterations; native        |
- * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last; native |
+ * | WORKER     | HEARTBEAT_MS | ms         | 0        | loop clock at the last, or at  |
+ * |            |              |            |          | the thread's start; native     |
  * | WORKER     | CONNECTIONS  | count      | 0        | connections that it has, and   |
  * |            |              |            |          | those that were taken from it  |
  * | WORKER     | ACCEPTED     | count      | 0        | connections ever accepted      |
@@ -60,6 +61,10 @@
  * | WORKER     | IN_FLIGHT    | count      | 0        | HTTP requests it has to answer |
  * | WORKER     | SHED         | count      | 0        | what it refused for overload   |
  * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
+ * | WORKER     | HAND         | –          | 0        | descriptor of a connection that|
+ * |            |              |            |          | it has made and not yet passed |
+ * |            |              |            |          | on; <= 0: none. After its end  |
+ * |            |              |            |          | main's                         |
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -147,6 +152,20 @@
  *
  * Other words of an entry, here and in a mailbox, are spare.
  *
+ * ## Hands of the governor
+ *
+ * What it has taken from a worker and not yet passed on. Written by the governor; after its end
+ * main's.
+ *
+ * | word            | unit  | at start | meaning                                          |
+ * |-----------------|-------|----------|--------------------------------------------------|
+ * | VICTIM          | index | 0        | of the worker that it was taken from             |
+ * | COUNT           | count | 0        | entries; <= 0: none                              |
+ * | entry           |       |          | as native/taking.h's Taken, in 8 words:          |
+ * |   KIND          | –     |          | one of {@link EntryKind}; NOTHING: passed on     |
+ * |   FD, OLD_FD    | –     |          | new descriptor; old one, below 0: there was none |
+ * |   LISTENER, GENERATION, BOUNDARY |  | as in a mailbox                               |
+ *
  * ## Offers
  *
  * Firings that main has posted to a worker, and whether their handlers have begun: one word for
@@ -209,6 +228,7 @@ export const WORKER = {
   IN_FLIGHT: 16,
   SHED: 17,
   ACCEPTING: 18,
+  HAND: 19,
 } as const;
 export const GOVERNOR = {
   RESCUED: 0,
@@ -400,6 +420,23 @@ export function entryWord(head: number, capacity: number, position: number): num
 /** Words that the mailboxes of `workers` workers need, header included. */
 export function mailboxWordsFor(workers: number, capacity: number): number {
   return headWord(workers, capacity, 0, workers);
+}
+
+/** In WORKER.HAND beside the descriptor: it has a place (PLACES) that no worker's row counts. */
+export const HAND_PLACED = 1 << 30;
+export const HANDS = { VICTIM: 0, COUNT: 1, ENTRIES: 8 } as const;
+export const HANDS_ENTRY = {
+  KIND: 0,
+  FD: 1,
+  OLD_FD: 2,
+  LISTENER: 3,
+  GENERATION: 4,
+  BOUNDARY: 6,
+} as const;
+
+/** First word of entry `index` in the hands of the governor. */
+export function handsEntry(index: number): number {
+  return HANDS.ENTRIES + index * ENTRY_WORDS;
 }
 
 export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;

@@ -286,6 +286,11 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.FD_END);
   }
 
+  /** The descriptor that worker `index`, which has ended, had in its hand; <= 0: none. It is the caller's now. */
+  takeHand(index: number): number {
+    return Atomics.exchange(this.words, workerRow(index) + WORKER.HAND, 0);
+  }
+
   /** What wakes the loop of worker `index`; 0 if it has none now. */
   peer(index: number): number {
     return Atomics.load(this.words, supervisorRow(index) + SUPERVISOR.PEER);
@@ -369,6 +374,11 @@ export function addCounts(row: WorkerRow, other: WorkerRow): WorkerRow {
     iterations: addTimes(row.iterations, other.iterations),
     requestTimes: addTimes(row.requestTimes, other.requestTimes),
   };
+}
+
+/** libuv's clock, which the native check handle writes down, is the one of hrtime; in ms. */
+function loopClock(): number {
+  return Number(process.hrtime.bigint() / 1_000_000n) | 0;
 }
 
 /** Index of the bucket that counts a pause of `us` µs. */
@@ -562,6 +572,11 @@ export class WorkerWriter {
     return this.#row + WORKER.ARMED;
   }
 
+  /** Where it notes what it has in its hand: src/workers/outbox.ts. */
+  get handIndex(): number {
+    return this.#row + WORKER.HAND;
+  }
+
   /** Whether messages are to be followed. */
   get armed(): boolean {
     return Atomics.load(this.#words, this.armedIndex) !== 0;
@@ -580,6 +595,8 @@ export class WorkerWriter {
     for (const word of OF_ONE_THREAD) Atomics.store(this.#words, this.#row + word, 0);
     const taken = Atomics.load(this.#words, this.#at.taken);
     Atomics.store(this.#words, this.#row + WORKER.CONNECTIONS, taken);
+    // The last thread's would look as if it still stood still there.
+    Atomics.store(this.#words, this.heartbeatIndex, loopClock());
     Atomics.store(this.#words, this.#row + WORKER.TID, tid);
   }
 

@@ -246,9 +246,8 @@ export class Accepting {
     if (recipient !== null && listener !== null && this.#connections.expect()) {
       const fd = this.#take(door);
       if (fd >= 0) {
-        door.accepted[0] = -1;
         this.#connections.sent();
-        this.#overflow?.give(fd, listener, recipient);
+        this.#overflow?.give(fd, door.accepted, listener, recipient);
       }
       this.#connections.settle();
       return;

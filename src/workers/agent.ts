@@ -162,9 +162,8 @@ export class Agent {
       ...([mailboxes.reader(slot), this.#listening, tracking, this.#connections] as const),
       (entry, full) => send({ kind: 'undeliverable', entry, full }),
     );
-    const outbox = new Outbox(mailboxes, slot, board, table, (worker) =>
-      send({ kind: 'left', worker }),
-    );
+    const left = (worker: number) => send({ kind: 'left', worker });
+    const outbox = new Outbox(mailboxes, slot, board, table, left, row.words);
     const settings = {
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },
@@ -173,8 +172,9 @@ export class Agent {
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
     };
     const rounds = new Rounds(settings, board, row, table, tracking, outbox, capacity);
-    this.#accepting.overflow = new Overflow({ slot, accepting }, board, capacity, outbox);
-    const departure = new Departure({ slot, accepting }, board, table, tracking, outbox, send);
+    const who = { slot, accepting, hand: row.handIndex };
+    this.#accepting.overflow = new Overflow(who, board, capacity, outbox);
+    const departure = new Departure(who, board, table, tracking, outbox, send);
     return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
 

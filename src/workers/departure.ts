@@ -6,7 +6,7 @@
  * one) or to whoever has fewest connections. Where there is nobody, main keeps them until
  * there is: see `Moving.deliver`.
  */
-import { close, duplicate } from '../native.js';
+import { duplicate } from '../native.js';
 import type { FromWorker } from '../protocol.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { EntryKind } from '../scheduler/layout.js';
@@ -18,6 +18,8 @@ export class Departure {
   readonly #slot: number;
   /** Slots below this number accept by themselves. */
   readonly #accepting: number;
+  /** Word of its hand: src/workers/outbox.ts. */
+  readonly #hand: number;
   readonly #board: Scoreboard;
   readonly #table: ConnectionTable;
   readonly #tracking: Tracking;
@@ -25,7 +27,7 @@ export class Departure {
   readonly #send: (message: FromWorker) => void;
 
   constructor(
-    who: { readonly slot: number; readonly accepting: number },
+    who: { readonly slot: number; readonly accepting: number; readonly hand: number },
     board: Scoreboard,
     table: ConnectionTable,
     tracking: Tracking,
@@ -34,6 +36,7 @@ export class Departure {
   ) {
     this.#slot = who.slot;
     this.#accepting = who.accepting;
+    this.#hand = who.hand;
     this.#board = board;
     this.#table = table;
     this.#tracking = tracking;
@@ -59,7 +62,7 @@ export class Departure {
     for (const fd of descriptors) {
       const recipient = this.#least(recipients, load);
       if (recipient === null && !last) break;
-      this.#tracking.give(fd, (giving) => this.#hand(fd, giving, recipient));
+      this.#tracking.give(fd, (giving) => this.#pass(fd, giving, recipient));
       if (recipient === null) continue;
       given.add(recipient);
       load.set(recipient, (load.get(recipient) ?? 0) + 1);
@@ -67,20 +70,21 @@ export class Departure {
     for (const recipient of given) this.#outbox.deliver(recipient);
   }
 
-  #hand(fd: number, { listener, boundary }: Giving, recipient: number | null): boolean {
-    const copy = duplicate(fd);
+  #pass(fd: number, { listener, boundary }: Giving, recipient: number | null): boolean {
+    const hand = this.#hand;
+    const copy = this.#outbox.make(hand, () => duplicate(fd));
     if (copy < 0) return false;
     if (copy >= this.#table.movableMax) {
-      close(copy);
+      this.#outbox.discard(hand);
       return false;
     }
     if (recipient !== null) {
-      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary);
+      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary, hand);
       return true;
     }
-    const generation = this.#table.send(copy, listener, boundary);
-    const entry = { kind: EntryKind.CONNECTION, fd: copy, listener, generation, boundary };
-    this.#send({ kind: 'undeliverable', entry, full: false });
+    this.#outbox.toMain(copy, listener, boundary, hand, (entry) =>
+      this.#send({ kind: 'undeliverable', entry, full: false }),
+    );
     return true;
   }
 

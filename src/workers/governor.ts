@@ -29,6 +29,7 @@ import {
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { HANDS, HANDS_ENTRY, handsEntry } from '../scheduler/layout.js';
 import { Capacity, PLACES_MAX } from '../scheduler/limits.js';
 import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove, type Move } from '../scheduler/move.js';
@@ -39,8 +40,6 @@ import { SAMPLE_MS } from '../scheduler/widening.js';
 import { Outbox, type Sent } from './outbox.js';
 import { selfCheck } from './self-check.js';
 import { SoftPins } from './soft-pins.js';
-
-const WORDS_TAKEN = 8;
 
 /**
  * How long a worker may take to reach its handler before the governor gives up. It takes
@@ -93,6 +92,8 @@ class Governor {
   readonly #capacity: Capacity;
   /** Null where pins do not give way. */
   readonly #pins: SoftPins | null;
+  readonly #hands: Int32Array<SharedArrayBuffer>;
+  /** What a pause takes, in the hands. */
   readonly #taken: Int32Array;
   readonly #boundaries: Float64Array;
   readonly #stats = new Float64Array(3);
@@ -113,8 +114,14 @@ class Governor {
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
     this.#capacity = new Capacity(this.#board, init.rings.length, init.limits);
-    this.#outbox = new Outbox(mailboxes, mailboxes.governor, this.#board, connections, (worker) =>
-      send({ kind: 'left', worker }),
+    this.#hands = init.hands;
+    this.#outbox = new Outbox(
+      mailboxes,
+      mailboxes.governor,
+      this.#board,
+      connections,
+      (worker) => send({ kind: 'left', worker }),
+      this.#hands,
     );
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({
@@ -122,8 +129,12 @@ class Governor {
       ...{ rest: 0, backoff: 1, told: -1 },
     }));
     this.#random = seededRandom(init.seed);
-    this.#taken = new Int32Array(init.batchMax * WORDS_TAKEN);
-    this.#boundaries = new Float64Array(this.#taken.buffer);
+    this.#taken = this.#hands.subarray(handsEntry(0), handsEntry(init.batchMax));
+    this.#boundaries = new Float64Array(
+      this.#hands.buffer,
+      this.#hands.byteOffset,
+      this.#hands.length / 2,
+    );
     installSafepoint();
     this.#pins =
       init.softPins === null
@@ -171,7 +182,9 @@ class Governor {
     const stuck = stuckMs(this.#board.peer(worker));
     if (heartbeat === victim.told || stuck < this.#init.stalledMs) return;
     victim.told = heartbeat;
-    this.#send({ kind: 'stalled', worker, heartbeat });
+    const { movable = 0, queued = 0, mail = 0, other = 0 } = this.#look(worker) ?? {};
+    const waits = movable + queued + mail + other > 0;
+    this.#send({ kind: 'stalled', worker, heartbeat, waits });
   }
 
   /**
@@ -296,21 +309,7 @@ class Governor {
     const { batchMax } = this.#init;
     const room = Math.min(this.#outbox.room(recipient), this.#outbox.room(victim));
     const max = Math.min(wanted, batchMax, room);
-    const taken =
-      max === 0
-        ? -1
-        : take(
-            this.#board.peer(victim),
-            victim,
-            this.#shared,
-            this.#watcher.neverFd,
-            max,
-            this.#quota(victim, recipient),
-            PAUSE_TIMEOUT_US,
-            idleFrom,
-            this.#taken,
-            this.#stats,
-          );
+    const taken = max === 0 ? -1 : this.#take(victim, recipient, max, idleFrom);
     if (taken < 0) {
       row.refused();
       return -1;
@@ -319,23 +318,22 @@ class Governor {
     row.paused(recipient, taken, mismatches, failures, pauseNs / 1000);
     let connections = 0;
     for (let i = 0; i < taken; i++) {
-      const at = i * WORDS_TAKEN;
-      const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] = this.#taken.subarray(
-        at,
-        at + WORDS_TAKEN,
-      );
-      const boundary = this.#boundaries[at / 2 + 3] as number;
+      const at = handsEntry(i);
+      const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] =
+        this.#hands.subarray(at);
+      const boundary = this.#boundaries[(at + HANDS_ENTRY.BOUNDARY) / 2] as number;
       // There is room: it was checked above, and nobody else puts into these rings.
       if (oldFd === FROM_MAIL) {
         const entry = { kind: kind as EntryKind, fd, listener, generation, boundary };
-        this.#outbox.forward(recipient, entry);
+        this.#outbox.forward(recipient, entry, at);
         continue;
       }
-      this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary);
+      this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary, at);
       if (oldFd === FROM_QUEUE) continue;
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }
+    this.#hands[HANDS.COUNT] = 0;
     if (taken === 0) return 0;
     this.#outbox.deliver(recipient);
     if (connections > 0) this.#outbox.deliver(victim);
@@ -351,6 +349,26 @@ class Governor {
       placesMax: this.#capacity.placesMax,
       acceptMax: Math.min(this.#capacity.room(recipient), PLACES_MAX),
     };
+  }
+
+  /** From the moment in which they are taken on they are in its hands: src/workers/outbox.ts. */
+  #take(victim: number, recipient: number, max: number, idleFrom: number): number {
+    const peer = this.#board.peer(victim);
+    this.#hands[HANDS.VICTIM] = victim;
+    const count = take(
+      peer,
+      victim,
+      this.#shared,
+      this.#watcher.neverFd,
+      max,
+      this.#quota(victim, recipient),
+      PAUSE_TIMEOUT_US,
+      idleFrom,
+      this.#taken,
+      this.#stats,
+    );
+    this.#hands[HANDS.COUNT] = count;
+    return count;
   }
 
   #look(worker: number): Ready | null {

@@ -9,10 +9,18 @@
  * says that it has none, and then takes out. Both are sequentially consistent, so either main
  * sees the entry or the giver sees that nobody reads it, and asks main to look again. A giver
  * that dies in between leaves that to main, which looks again after every death.
+ *
+ * ## The giver may be ended
+ *
+ * A descriptor that it has made for a connection is no handle's, so the end of its thread does not close
+ * it. So it is noted in shared memory, in the giver's *hand*, from before anything else happens until it is
+ * somebody else's: main sees to what it finds there after a giver's end. V8 ends a thread at the entry of a
+ * function or at the turn of a loop and nowhere else, and so neither may come between a system call, or
+ * the store that publishes an entry, and the store in the hand.
  */
-import { wake } from '../native.js';
+import { close, wake } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
-import { EntryKind } from '../scheduler/layout.js';
+import { EntryKind, HAND_PLACED } from '../scheduler/layout.js';
 import type { Entry, Mailboxes, MailboxWriter } from '../scheduler/mailbox.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 
@@ -24,10 +32,13 @@ export class Outbox {
   readonly #board: Scoreboard;
   readonly #table: ConnectionTable;
   readonly #left: (recipient: number) => void;
+  /** With the giver's hand. */
+  readonly #words: Int32Array;
 
   /**
    * @param giver its number among the givers of `mailboxes`
    * @param left asks main to take out what is in the mailbox of `recipient`, which is gone
+   * @param words in which the giver's hand is
    */
   constructor(
     mailboxes: Mailboxes,
@@ -35,6 +46,7 @@ export class Outbox {
     board: Scoreboard,
     table: ConnectionTable,
     left: (recipient: number) => void,
+    words: Int32Array,
   ) {
     this.#writers = Array.from({ length: mailboxes.workers }, (_, recipient) =>
       mailboxes.writer(giver, recipient),
@@ -42,6 +54,39 @@ export class Outbox {
     this.#board = board;
     this.#table = table;
     this.#left = left;
+    this.#words = words;
+  }
+
+  /**
+   * Calls `make`, which returns another descriptor of a connection that this giver has, or -errno, and
+   * puts that into the hand at word `hand`.
+   */
+  make(hand: number, make: () => number): number {
+    const fd = make();
+    this.#words[hand] = fd;
+    return fd;
+  }
+
+  /** The same for one that accepts a connection, for which a place was taken. */
+  accept(hand: number, accept: () => number): number {
+    const fd = accept();
+    this.#words[hand] = fd < 0 ? 0 : fd | HAND_PLACED;
+    return fd;
+  }
+
+  /**
+   * Puts `fd` into the hand, for which a place was taken, out of `accepted`, whose owner would close it when
+   * the thread ends.
+   */
+  receive(hand: number, fd: number, accepted: Int32Array): void {
+    this.#words[hand] = fd | HAND_PLACED;
+    accepted[0] = -1;
+  }
+
+  /** Closes what {@link make} has put into the hand. */
+  discard(hand: number): void {
+    close(this.#words[hand] as number);
+    this.#words[hand] = 0;
   }
 
   /** How many entries there is room for. */
@@ -49,15 +94,36 @@ export class Outbox {
     return this.#writer(recipient).free();
   }
 
-  /** Sends `fd`, which the caller has just made. There must be {@link room}. */
-  connection(recipient: number, kind: Sent, fd: number, listener: number, boundary: number): void {
+  /** Sends `fd`, which is in the hand. There must be {@link room}. */
+  connection(
+    recipient: number,
+    kind: Sent,
+    fd: number,
+    listener: number,
+    boundary: number,
+    hand: number,
+  ): void {
     const generation = this.#table.send(fd, listener, boundary);
-    this.#writer(recipient).put({ kind, fd, listener, generation, boundary });
+    this.forward(recipient, { kind, fd, listener, generation, boundary }, hand);
   }
 
-  /** Sends on what was taken out of another mailbox. There must be {@link room}. */
-  forward(recipient: number, entry: Entry): void {
+  /** Sends on what was taken out of another mailbox and is in the hand. There must be {@link room}. */
+  forward(recipient: number, entry: Entry, hand: number): void {
     this.#writer(recipient).put(entry);
+    this.#words[hand] = 0;
+  }
+
+  /** Gives `fd`, which is in the hand, to main: `send` posts the entry. */
+  toMain(
+    fd: number,
+    listener: number,
+    boundary: number,
+    hand: number,
+    send: (entry: Entry) => void,
+  ): void {
+    const generation = this.#table.send(fd, listener, boundary);
+    send({ kind: EntryKind.CONNECTION, fd, listener, generation, boundary });
+    this.#words[hand] = 0;
   }
 
   /** Tells `recipient` that its connection `fd` was taken. There must be {@link room}. */

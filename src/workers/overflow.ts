@@ -13,18 +13,21 @@ export class Overflow {
   readonly #slot: number;
   /** Slots below this number accept by themselves. */
   readonly #accepting: number;
+  /** Word of its hand: src/workers/outbox.ts. */
+  readonly #hand: number;
   readonly #board: Scoreboard;
   readonly #capacity: Capacity;
   readonly #outbox: Outbox;
 
   constructor(
-    who: { readonly slot: number; readonly accepting: number },
+    who: { readonly slot: number; readonly accepting: number; readonly hand: number },
     board: Scoreboard,
     capacity: Capacity,
     outbox: Outbox,
   ) {
     this.#slot = who.slot;
     this.#accepting = who.accepting;
+    this.#hand = who.hand;
     this.#board = board;
     this.#capacity = capacity;
     this.#outbox = outbox;
@@ -44,9 +47,13 @@ export class Overflow {
     return best;
   }
 
-  /** Gives the connection `fd`, which nobody has read, to `recipient`. */
-  give(fd: number, listener: number, recipient: number): void {
-    this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0);
+  /**
+   * Gives the connection `fd`, which nobody has read, to `recipient`.
+   * @param accepted where it is noted that it was accepted
+   */
+  give(fd: number, accepted: Int32Array, listener: number, recipient: number): void {
+    this.#outbox.receive(this.#hand, fd, accepted);
+    this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0, this.#hand);
     this.#outbox.deliver(recipient);
   }
 }

@@ -13,7 +13,6 @@
  */
 import {
   acceptOne,
-  close,
   duplicate,
   idleMs,
   inPoll,
@@ -175,13 +174,14 @@ export class Rounds {
   #give(fd: number, recipient: number): 'given' | 'failed' | 'stays' {
     let failed = false;
     const result = this.#tracking.give(fd, ({ listener, boundary }) => {
-      const copy = duplicate(fd);
+      const hand = this.#row.handIndex;
+      const copy = this.#outbox.make(hand, () => duplicate(fd));
       failed = copy < 0 || copy >= this.#table.movableMax;
       if (failed) {
-        if (copy >= 0) close(copy);
+        if (copy >= 0) this.#outbox.discard(hand);
         return false;
       }
-      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary);
+      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary, hand);
       return true;
     });
     if (result === 'mismatch') this.#row.mismatched();
@@ -192,18 +192,19 @@ export class Rounds {
 
   #giveAccepted(recipient: number, max: number): number {
     const [, , , connections = 0, listeners = 0] = this.#waiting;
+    const hand = this.#row.handIndex;
     let given = 0;
     for (let i = 0; i < listeners && given < max; i++) {
       const listening = this.#waiting[COUNTS + connections + i] as number;
       const { listener } = this.#table.read(listening);
       // A connection that moves is none more; one that nobody has accepted is.
       while (given < max && this.#capacity.room(recipient) > 0 && this.#capacity.takePlace()) {
-        const fd = acceptOne(listening);
+        const fd = this.#outbox.accept(hand, () => acceptOne(listening));
         if (fd < 0) {
           this.#capacity.returnPlace();
           break; // the queue is empty; or EMFILE, which is seen by who accepts for itself
         }
-        this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0);
+        this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0, hand);
         given++;
         if (fd >= this.#table.movableMax) return given;
       }

@@ -185,10 +185,17 @@ export class Host {
   /**
    * Closes the runtime, and checks that its process is what it was before, and ends.
    * @param errors those of its workers that the test has caused
+   * @param refused why the runtime could not close by itself, if the test has caused that
    */
-  async close(t: Test, drainMs: number | null = null, errors: readonly string[] = []) {
+  async close(
+    t: Test,
+    drainMs: number | null = null,
+    errors: readonly string[] = [],
+    refused: string | null = null,
+  ) {
     const bare = this.#bare as Facts;
     let last = await this.#ask({ ask: 'close', drainMs });
+    t.equal(last.refused, refused, 'the runtime has closed');
     // The kernel lists a thread a moment longer than it runs.
     if (last.threads.length > bare.threads.length) {
       last = await this.factsWhen(({ threads }) => threads.length <= bare.threads.length);
@@ -221,6 +228,11 @@ export class Host {
   /** Whether its process has ended. */
   get over(): boolean {
     return this.#over;
+  }
+
+  /** Resolves when the runtime has closed, or with why it could not. */
+  tryToClose(drainMs: number): Promise<Facts> {
+    return this.#ask({ ask: 'close', drainMs });
   }
 
   /** Resolves when every worker was replaced, or with why not. */
@@ -292,12 +304,12 @@ async function serve(options: RuntimeOptions): Promise<void> {
       process.disconnect();
       return;
     }
-    if (question.ask === 'close') {
-      const { drainMs } = question;
-      await runtime.close(drainMs === null ? {} : { drainMs });
-    }
     let refused: string | null = null;
     try {
+      if (question.ask === 'close') {
+        const { drainMs } = question;
+        await runtime.close(drainMs === null ? {} : { drainMs });
+      }
       if (question.ask === 'reload') await runtime.reload({ drainMs: question.drainMs });
       if (question.ask === 'resize') await runtime.resize(question.workers);
     } catch (error) {

@@ -1,7 +1,8 @@
 /**
  * A worker that does not return to its event loop is replaced, and what could move has moved.
  */
-import { writeFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { closeSync, constants, openSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { type Facts, Host } from '../moving/host.js';
@@ -34,7 +35,6 @@ for (const [workers, move] of [
     const killer = new KeptAlive(to);
     const looping = killer.ask('/loop');
     looping.catch(() => {}); // seen below
-    // Without anything that waits for it nobody would know.
     const lanes = move ? new Lanes(t, first, LANES, 1) : null;
     const seen = await host.factsWhen((facts) => hangs(facts).length > 0);
     const [hang] = hangs(seen);
@@ -74,6 +74,79 @@ t.test('an endless loop soon after a short stall', async (t) => {
   t.equal(seen.length, 1, JSON.stringify(seen));
   await lanes.stop();
   await host.close(t, null, (await host.facts()).errors);
+});
+
+t.test('a worker for which nothing waits is found to hang, too', async (t) => {
+  const host = await Host.start(t, {
+    ...{ entry: app('survivor.js'), workers: 2, spares: 0, hangMs: HANG_MS },
+  });
+  const killer = new KeptAlive({ host: HOST, port: portOf(await host.facts()) });
+  const looping = killer.ask('/loop');
+  looping.catch(() => {}); // seen below
+  const seen = await host.factsWhen((facts) => hangs(facts).length > 0);
+  t.equal(hangs(seen).length, 1);
+  await t.rejects(looping, 'the request is lost');
+  killer.close();
+  const { errors } = await host.facts();
+  await host.close(t, null, errors);
+});
+
+t.test('a worker that hangs while it loads its program', async (t) => {
+  const program = path.join(folder(t), 'program');
+  writeFileSync(program, '1');
+  const host = await Host.start(
+    t,
+    {
+      ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, restarts: 1_000 },
+      startMs: 4_000,
+    },
+    { env: { PROGRAM: program } },
+  );
+  const to = { host: HOST, port: portOf(await host.facts()) };
+  const killer = new KeptAlive(to);
+  t.teardown(() => killer.close());
+  writeFileSync(program, 'endless');
+  await t.rejects(killer.ask('/exit'));
+  await host.until((events) => events.some(({ name }) => name === 'hang'));
+  writeFileSync(program, '2');
+  const { workers, errors } = await host.factsWhen(
+    ({ workers: [worker] }) => worker?.state === 'serving',
+  );
+  t.equal(workers[0]?.state, 'serving', 'is replaced');
+  const connection = new KeptAlive(to);
+  t.equal((await served(connection)).program, '2');
+  connection.close();
+  await host.close(t, null, errors);
+});
+
+t.test('a thread in a system call that does not return keeps nobody waiting', async (t) => {
+  const host = await Host.start(t, {
+    ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS },
+  });
+  const to = { host: HOST, port: portOf(await host.facts()) };
+  const killer = new KeptAlive(to);
+  t.teardown(() => killer.close());
+  const fifo = path.join(folder(t), 'fifo');
+  execFileSync('mkfifo', [fifo]);
+  const reading = killer.ask(`/read?file=${fifo}`);
+  reading.catch(() => {}); // seen below
+  await host.until((events) => events.some(({ name }) => name === 'hang'));
+  const connection = new KeptAlive(to);
+  t.ok(await served(connection), 'another thread serves');
+  const stuck = /^ERR_GYRE_STUCK: worker 0 /;
+  t.match((await host.reload(0)).refused, stuck, 'and cannot be replaced meanwhile');
+  t.ok(await served(connection), 'but goes on');
+  connection.close();
+  const { refused } = await host.tryToClose(0);
+  t.match(refused, stuck);
+  const free = new KeptAlive(to);
+  t.teardown(() => free.close());
+  await t.rejects(free.ask('/'), { code: 'ECONNREFUSED' }, 'nobody listens any more');
+  closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)); // it returns
+  await t.rejects(reading, 'the request is lost');
+  const { errors } = await host.facts();
+  t.match(errors, [/has not returned/, /does not end/]);
+  await host.close(t, 0, errors, refused);
 });
 
 t.test('a process that stood still as a whole does not hang', async (t) => {

@@ -228,8 +228,9 @@ export class Dispatcher {
     for (const { worker } of this.#recipients.values()) worker.send({ kind: 'no-more-events' });
   }
 
-  /** Every thread has ended. */
+  /** Every thread has ended, or is lost: nobody waits for what such a one has. */
   end(): void {
+    for (const worker of [...this.#recipients.keys()]) this.ended(worker);
     this.#alarm.close();
   }
 

@@ -183,7 +183,7 @@ export class RuntimeSources implements Sources {
     this.#dispatcher.close();
   }
 
-  /** Every thread has ended. */
+  /** Every thread has ended, or is lost; such a one keeps the sockets that it was lent. */
   end(): void {
     this.stop();
     this.#dispatcher.end();
