@@ -168,7 +168,7 @@ t.test('what waits behind a worker that stands still goes to one that does not',
     // Behind these nothing is left that either worker could still begin.
     const last: number[] = [];
     while (new Set(last).size < 2) {
-      last.push((await runtime.sources.emit('job', { last: true })).worker);
+      last.push((await runtime.sources.emit('job', { last: true, wait: 5 })).worker);
     }
     await told.until(
       () => told.of('begun').filter(({ payload }) => payload.last).length >= last.length,
