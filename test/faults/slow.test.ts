@@ -22,7 +22,7 @@ const LANES = 16;
 const PER_SECOND = 200;
 /** Slow connections at a time, and for how long, in s. */
 const SLOW = scaled(600, 10_000);
-const SECONDS = scaled(4, 60);
+const SECONDS = scaled(3, 60);
 /** Connections of a flood, one wave after the other. */
 const WAVE = 250;
 const WAVES = scaled(8, 400);
