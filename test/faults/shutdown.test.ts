@@ -13,7 +13,7 @@ import { Newcomers, Steady } from './steady.js';
 
 const seed = testSeed();
 
-const TIMES = scaled(3, 30);
+const TIMES = scaled(2, 30);
 const LANES = 64;
 const PER_SECOND = SCALED ? 2_000 : 500;
 const DELAY_MS = 50;
