@@ -11,7 +11,7 @@ import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
 /** Deaths of each kind. */
-const DEATHS = Number(process.env.GYRE_TEST_DEATHS ?? 5);
+const DEATHS = Number(process.env.GYRE_TEST_DEATHS ?? 3);
 
 t.setTimeout(280_000); // of all tests in this file together
 
