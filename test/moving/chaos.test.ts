@@ -76,7 +76,7 @@ t.test('nor while spares come and give back', async (t) => {
     const given = snapshot.spares.reduce((sum, row) => sum + row.given, 0);
     return given >= MOVES / 100 || traffic.report.wrong.length > 0;
   };
-  const facts = await host.factsWhen(wanted, 1_000);
+  const facts = await host.factsWhen(wanted, Math.max(1_000, MOVES / 500));
   const report = await traffic.stop();
   for (const { index, received, given, rescued } of facts.snapshot.spares) {
     t.comment(JSON.stringify({ index, received, given, rescued }));
