@@ -15,20 +15,18 @@
  * The operating system places the threads, so two that count may share a CPU for a while.
  */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import os from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { type ArenaHandle, arena, attach, type Counter, counter, handleOf } from '../src/arena.js';
 import { adviseHuge, misalignmentOf } from '../src/native.js';
 import { allocate, COLOUR_BYTES, layOut } from '../src/scheduler/arena.js';
 import { ROW_BYTES } from '../src/scheduler/layout.js';
 import { seededRandom } from '../src/scheduler/random.js';
+import { addUntilStopped, BATCH, measureAdding } from './adding.js';
 import { CannotRun, run } from './harness.js';
 
 const ADDERS = 2;
-const BATCH = 10_000;
 const WARMUP_MS = 100;
 const ROAM_BYTES = 64 * 2 ** 20;
 const HUGE_BYTES = 2 * 2 ** 20;
@@ -45,9 +43,6 @@ const ADDS = ['add, one word', 'add, neighbours', 'add, counter()'] as const;
 const ROAMS = ['roam, pages', 'roam, huge pages'] as const;
 
 /** States of the one flag word. */
-const WARMING = 0;
-const MEASURING = 1;
-const STOPPED = 2;
 
 interface AddTask {
   /** Word that this thread adds to; null: it has a counter. */
@@ -69,21 +64,7 @@ function batchOf({ word, words, handle }: AddTask): () => void {
   };
 }
 
-/** In a worker thread: adds until told to stop; posts ns per addition while measuring. */
-function adds(task: AddTask): void {
-  const batch = batchOf(task);
-  parentPort?.postMessage('running');
-  while (Atomics.load(task.flag, 0) === WARMING) batch();
-  let additions = 0;
-  const startedAt = performance.now();
-  while (Atomics.load(task.flag, 0) === MEASURING) {
-    batch();
-    additions += BATCH;
-  }
-  parentPort?.postMessage(((performance.now() - startedAt) * 1e6) / additions);
-}
-
-async function measureAdding(variant: (typeof ADDS)[number], ms: number): Promise<number> {
+async function measureCounting(variant: (typeof ADDS)[number], ms: number): Promise<number> {
   const { buffer, originBytes } = allocate(ROW_BYTES, COLOUR_BYTES, misalignmentOf);
   const words = new BigInt64Array(buffer, originBytes, ROW_BYTES / 8);
   const handle = handleOf(arena('bench', { hits: counter() }));
@@ -92,14 +73,7 @@ async function measureAdding(variant: (typeof ADDS)[number], ms: number): Promis
     const word = variant === 'add, counter()' ? null : variant === 'add, one word' ? 0 : index;
     return new Worker(__filename, { workerData: { word, words, handle, flag } satisfies AddTask });
   });
-  await Promise.all(running.map((thread) => once(thread, 'message')));
-  await sleep(WARMUP_MS);
-  Atomics.store(flag, 0, MEASURING);
-  await sleep(ms);
-  const results = Promise.all(running.map((thread) => once(thread, 'message')));
-  Atomics.store(flag, 0, STOPPED);
-  const nanoseconds = (await results).map(([value]) => value as number);
-  return nanoseconds.reduce((sum, value) => sum + value, 0) / nanoseconds.length;
+  return measureAdding(running, flag, ms);
 }
 
 /** Makes a ring of the words at `offsets`, in random order. Returns the first. */
@@ -157,7 +131,7 @@ function measureRoam(variant: (typeof ROAMS)[number], ms: number): number {
 }
 
 async function measureHere(variant: string, ms: number): Promise<number> {
-  if (variant.startsWith('add')) return measureAdding(variant as (typeof ADDS)[number], ms);
+  if (variant.startsWith('add')) return measureCounting(variant as (typeof ADDS)[number], ms);
   if (variant.startsWith('roam')) return measureRoam(variant as (typeof ROAMS)[number], ms);
   return measureWalk(variant as keyof typeof WALKS, ms);
 }
@@ -169,7 +143,8 @@ async function measureInProcess(variant: string, ms: number): Promise<number> {
 }
 
 if (!isMainThread) {
-  adds(workerData as AddTask);
+  const task = workerData as AddTask;
+  addUntilStopped(batchOf(task), task.flag);
 } else if (process.argv[2] === '--measure') {
   const [variant = '', ms] = process.argv.slice(3);
   measureHere(variant, Number(ms)).then((ns) => process.stdout.write(String(ns)));

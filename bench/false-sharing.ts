@@ -13,24 +13,19 @@
  * may fetch together, and 128 bytes apart are two pairs.
  */
 import { execFile } from 'node:child_process';
-import { once } from 'node:events';
 import os from 'node:os';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
-import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
+import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { misalignmentOf } from '../src/native.js';
 import { ROW_WORDS, WORD_BYTES, WORKER, workerRow } from '../src/scheduler/layout.js';
 import { allocateWords } from '../src/scheduler/memory.js';
 import { Scoreboard, WorkerWriter } from '../src/scheduler/scoreboard.js';
+import { addUntilStopped, BATCH, measureAdding } from './adding.js';
 import { CannotRun, run } from './harness.js';
 
 const WRITERS = 2;
 /** Words that an accepted connection writes: CONNECTIONS and ACCEPTED, neighbours. */
 const WRITTEN_WORDS = Math.abs(WORKER.ACCEPTED - WORKER.CONNECTIONS) + 1;
-/** Between two looks at the clock's flag: enough to make them free, few enough to stop soon. */
-const BATCH = 10_000;
-/** Time for the just-in-time compiler before the clock starts. */
-const WARMUP_MS = 100;
 
 /** How many bytes the threads' words are apart; null: where the scoreboard has them. */
 const VARIANTS = {
@@ -46,9 +41,6 @@ const VARIANTS = {
 type VariantName = keyof typeof VARIANTS;
 
 /** States of the one flag word. */
-const WARMING = 0;
-const MEASURING = 1;
-const STOPPED = 2;
 
 interface Task {
   readonly store: 'plain' | 'atomic' | 'row';
@@ -89,20 +81,6 @@ function batchOf({ store, words, at }: Task): () => void {
   };
 }
 
-/** In a worker thread: adds until told to stop; posts ns per addition while measuring. */
-function write(task: Task): void {
-  const batch = batchOf(task);
-  parentPort?.postMessage('running');
-  while (Atomics.load(task.flag, 0) === WARMING) batch();
-  let additions = 0;
-  const startedAt = performance.now();
-  while (Atomics.load(task.flag, 0) === MEASURING) {
-    batch();
-    additions += BATCH;
-  }
-  parentPort?.postMessage(((performance.now() - startedAt) * 1e6) / additions);
-}
-
 /** In a process of its own: mean ns per addition of the threads. */
 async function measureHere(name: VariantName, ms: number): Promise<number> {
   const { distanceBytes, store } = VARIANTS[name];
@@ -116,14 +94,7 @@ async function measureHere(name: VariantName, ms: number): Promise<number> {
     const task: Task = { store, words, at, flag };
     return new Worker(__filename, { workerData: task });
   });
-  await Promise.all(threads.map((thread) => once(thread, 'message')));
-  await sleep(WARMUP_MS);
-  Atomics.store(flag, 0, MEASURING);
-  await sleep(ms);
-  const results = Promise.all(threads.map((thread) => once(thread, 'message')));
-  Atomics.store(flag, 0, STOPPED);
-  const nanoseconds = (await results).map(([value]) => value as number);
-  return nanoseconds.reduce((sum, value) => sum + value, 0) / nanoseconds.length;
+  return measureAdding(threads, flag, ms);
 }
 
 async function measureInProcess(variant: string, ms: number): Promise<number> {
@@ -133,7 +104,8 @@ async function measureInProcess(variant: string, ms: number): Promise<number> {
 }
 
 if (!isMainThread) {
-  write(workerData as Task);
+  const task = workerData as Task;
+  addUntilStopped(batchOf(task), task.flag);
 } else if (process.argv[2] === '--measure') {
   const [variant, ms] = process.argv.slice(3);
   measureHere(variant as VariantName, Number(ms)).then((ns) => process.stdout.write(String(ns)));
