@@ -27,9 +27,15 @@ export interface ArenaRequest {
 
 /** Everything that another thread needs to use an arena. Can be sent with `postMessage()`. */
 export interface ArenaHandle {
+  /** As it was asked for by. */
   readonly name: string;
+  /** All memory of the arena. */
   readonly buffer: SharedArrayBuffer;
-  /** Offsets are from the beginning of the buffer. */
+  /**
+   * Offsets are from the beginning of the buffer.
+   *
+   * @internal
+   */
   readonly places: Places;
   /** Bytes from the first place to the end of the last. */
   readonly bytes: number;

@@ -8,6 +8,7 @@ export {
   counter,
   type Field,
   type FieldOf,
+  type Fields,
   type FieldType,
   handleOf,
   type IntegerField,

@@ -77,7 +77,9 @@ export class Counter {
 
 /** One field of all records. Everything but a `float64`'s is one atomic operation. */
 export interface Field<Value> {
+  /** The value of one record, from 0 on. @throws RangeError if there is no such record */
   get(record: number): Value;
+  /** Replaces it. @throws RangeError if there is no such record */
   set(record: number, value: Value): void;
 }
 
@@ -91,6 +93,7 @@ export interface IntegerField<Value> extends Field<Value> {
   compareExchange(record: number, expected: Value, value: Value): Value;
 }
 
+/** What a field of this type can do: an `int64` has bigints, and a `float64` is for one writer. */
 export type FieldOf<Type extends FieldType> = Type extends 'int64'
   ? IntegerField<bigint>
   : Type extends 'float64'
@@ -213,10 +216,12 @@ function fieldOf(
   }
 }
 
-type Fields = Readonly<Record<string, FieldType>>;
+/** Fields by name, and their types. */
+export type Fields = Readonly<Record<string, FieldType>>;
 
 /** Equal records, numbered from 0. */
 export class Records<F extends Fields = Fields> {
+  /** How many there are. */
   readonly count: number;
   /** By name. */
   readonly fields: { readonly [Name in keyof F]: FieldOf<F[Name]> };
@@ -264,6 +269,7 @@ export function counter(): CounterSpec {
   return { kind: 'counter' };
 }
 
+/** Options of {@link records}. */
 export interface RecordsOptions {
   /**
    * Whether records follow each other closely. Else each has 128 bytes, or a multiple, to itself:
@@ -314,6 +320,7 @@ function checked(what: string, options: object, known: readonly string[]): Recor
   );
 }
 
+/** Options of {@link arena}. */
 export interface ArenaOptions {
   /**
    * Whether to ask for huge pages, which spare the processor looking up addresses where records are

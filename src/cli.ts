@@ -2,7 +2,7 @@
 /**
  * The `gyre` command.
  *
- * Exit codes, also in the README:
+ * Exit codes, also in docs/options.md:
  *   0    drained after SIGTERM or SIGINT, or every worker ended by itself with code 0
  *   1    the entry failed, or workers died more often than is put up with
  *   2    the command line or an option was wrong; nothing was started

@@ -8,8 +8,7 @@
 
 import { inspect } from 'node:util';
 
-/** Every code that starts with `ERR_GYRE_`, and when it occurs. */
-export const ERROR_CODES = {
+const CODES = {
   ERR_GYRE_OPTION_UNKNOWN: 'An options object has a key that gyre does not know.',
   ERR_GYRE_OPTION_INVALID: 'An option has the wrong type or is out of its range.',
   ERR_GYRE_OPTION_CONFLICT: 'Two options, each valid, cannot be used together.',
@@ -49,12 +48,21 @@ export const ERROR_CODES = {
   ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
 } as const;
 
-export type ErrorCode = keyof typeof ERROR_CODES;
+/** A code of {@link ERROR_CODES}. */
+export type ErrorCode = keyof typeof CODES;
 
+/** Every code that starts with `ERR_GYRE_`, and when it occurs. */
+export const ERROR_CODES: Readonly<Record<ErrorCode, string>> = CODES;
+
+/** What is known of an error besides its code. */
 export interface GyreErrorDetails {
+  /** The error beneath. */
   cause?: unknown;
+  /** Name of the system call that failed. */
   syscall?: string;
+  /** Negative errno, as in Node's own system errors. */
   errno?: number;
+  /** Index of the worker concerned. */
   worker?: number;
 }
 
@@ -66,6 +74,7 @@ export interface GyreErrorDetails {
  * `errno` beside it, so that existing handlers keep working.
  */
 export class GyreError extends Error {
+  /** What callers decide by. */
   readonly code: ErrorCode | (string & {});
   /** Name of the failed system call, where there is one. */
   readonly syscall?: string;

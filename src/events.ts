@@ -6,10 +6,12 @@ import { GyreError } from './errors.js';
 import type { Placement } from './scheduler/placement.js';
 
 export const EVENT_KINDS = ['timer', 'signal', 'path', 'fd', 'datagram', 'emit'] as const;
+/** What a source fires for. */
 export type EventKind = (typeof EVENT_KINDS)[number];
 
 /** One firing, as its handler sees it. */
 export interface EventOf<Kind extends EventKind, Payload> {
+  /** What fired. */
   readonly kind: Kind;
   /** Of the source, or what was emitted. */
   readonly name: string;
@@ -17,6 +19,7 @@ export interface EventOf<Kind extends EventKind, Payload> {
   readonly id: number;
   /** 1, and one more after each worker that died while it handled this firing. */
   readonly attempt: number;
+  /** What it tells: of each kind something else. */
   readonly payload: Payload;
   /** Aborted when `timeoutMs` are over: the firing counts as timed out whatever comes now. */
   readonly signal: AbortSignal;
@@ -24,6 +27,7 @@ export interface EventOf<Kind extends EventKind, Payload> {
   close(): void;
 }
 
+/** A timer is due. */
 export interface TimerFiring {
   /** The how manieth multiple of `everyMs` this is, from 1; those that were skipped count. */
   readonly n: number;
@@ -33,12 +37,15 @@ export interface TimerFiring {
   readonly skipped: number;
 }
 
+/** The process received a signal. */
 export interface SignalFiring {
+  /** Which one. */
   readonly signal: NodeJS.Signals;
   /** How many came since the last firing, this one included: as far as the kernel tells. */
   readonly times: number;
 }
 
+/** What happened to a path. */
 export interface PathChange {
   /** `rename`: it appeared or vanished; `change`: its contents did. As fs.watch() has it. */
   readonly type: 'rename' | 'change';
@@ -46,7 +53,9 @@ export interface PathChange {
   readonly file: string | null;
 }
 
+/** What is at a path has changed. */
 export interface PathFiring {
+  /** Of the source. */
   readonly path: string;
   /** What was seen since the last firing, in this order, without repeats in a row. */
   readonly changes: readonly PathChange[];
@@ -54,35 +63,50 @@ export interface PathFiring {
   readonly more: number;
 }
 
+/** A descriptor is ready. */
 export interface FdFiring {
   /**
    * The runtime's own duplicate of the source's descriptor, non-blocking and good until the
    * source is closed. Read from it or write to it; do not close it.
    */
   readonly fd: number;
+  /** Whether it can be read from. */
   readonly readable: boolean;
+  /** Whether it can be written to. */
   readonly writable: boolean;
   /** The other end has hung up, or it has failed. Once nothing is left to be read, that is the end of the source. */
   readonly hangup: boolean;
 }
 
+/** The other end of a datagram. */
 export interface DatagramPeer {
+  /** Numeric. */
   readonly address: string;
+  /** 1 to 65,535. */
   readonly port: number;
+  /** Of `address`. */
   readonly family: 'IPv4' | 'IPv6';
 }
 
+/** A datagram that has come. */
 export interface Datagram {
+  /** All of it; it may be empty. */
   readonly data: Buffer;
   /** Who sent it. */
   readonly from: DatagramPeer;
 }
 
+/** A firing of a timer. */
 export type TimerEvent = EventOf<'timer', TimerFiring>;
+/** A firing of a signal. */
 export type SignalEvent = EventOf<'signal', SignalFiring>;
+/** A firing of a path. */
 export type PathEvent = EventOf<'path', PathFiring>;
+/** A firing of a descriptor. */
 export type FdEvent = EventOf<'fd', FdFiring>;
+/** What was emitted. */
 export type EmittedEvent<Payload = unknown> = EventOf<'emit', Payload>;
+/** A firing of a source of datagrams. */
 export interface DatagramEvent extends EventOf<'datagram', Datagram> {
   /**
    * Sends `data` to whoever sent the datagram, from the socket that it came to. False if the
@@ -90,6 +114,7 @@ export interface DatagramEvent extends EventOf<'datagram', Datagram> {
    */
   reply(data: Uint8Array | string): boolean;
 }
+/** Any firing. */
 export type SourceEvent =
   | TimerEvent
   | SignalEvent

@@ -15,14 +15,15 @@ export type {
   HeapStatus,
   Histogram,
   ListenerStatus,
+  ProcessStatus,
   Status,
   WorkerStatus,
 } from './admin/status.js';
-export { ERROR_CODES, type ErrorCode, GyreError } from './errors.js';
+export { ERROR_CODES, type ErrorCode, GyreError, type GyreErrorDetails } from './errors.js';
 export type { EventKind, Handled, HandlingOptions } from './events.js';
 export type { RunOptions } from './job-request.js';
 export type { ListenerOptions } from './listener-options.js';
-export type { ListenAddress } from './protocol.js';
+export type { ListenAddress, MoveReason, TracedMove } from './protocol.js';
 export type {
   AdminAddresses,
   CloseOptions,
@@ -60,9 +61,22 @@ export type {
   Sources,
   TimerOptions,
 } from './runtime/sources/api.js';
-export type { WorkerStateName } from './scheduler/layout.js';
+export type { Processor, ProcessorCache, Tlb } from './scheduler/cpuid.js';
+export type { Level, Shape } from './scheduler/groups.js';
+export type { AcceptingState, WorkerStateName } from './scheduler/layout.js';
+export type { Placement } from './scheduler/placement.js';
 export type { Times, WorkerRow } from './scheduler/scoreboard.js';
-export type { Topology } from './scheduler/topology.js';
+export type {
+  Cache,
+  CacheType,
+  Cpu,
+  CpuType,
+  HugePages,
+  MemoryNode,
+  Midr,
+  Part,
+  Topology,
+} from './scheduler/topology.js';
 
 /**
  * Starts `options.entry` in worker threads and resolves when every one of them

@@ -18,6 +18,7 @@ export interface JobRef {
 /** The option `jobs`, resolved. */
 export type JobNames = Readonly<Record<string, JobRef>>;
 
+/** Options of `run()`. */
 export interface RunOptions {
   /**
    * Cancels the job: the promise rejects at once with an `AbortError` whose `cause` is the

@@ -4,6 +4,7 @@
  */
 import { GyreError } from './errors.js';
 
+/** What is different at one address. */
 export interface ListenerOptions {
   /**
    * Whether its connections may move to another worker. Default true, where connections

@@ -22,6 +22,7 @@ import { seededRandom } from './scheduler/random.js';
 
 export type { PoolThread };
 
+/** Options of {@link paretoBalancer}. */
 export interface ParetoBalancerOptions {
   /** As the pool's option `maxThreads`, or more; 1 to 1,023. Default 256. */
   maxThreads?: number;
@@ -77,6 +78,7 @@ export function paretoBalancer(
   return (task, workers) => balancer.choose(task.isAbortable, workers);
 }
 
+/** Options of {@link pinnedWorker}. */
 export interface PinOptions {
   /** CPUs to choose from. Default: all that the thread may use. */
   cpus?: readonly number[];
@@ -94,6 +96,7 @@ let settled = false;
  *
  * On the main thread it binds nothing. Where there is no pinning, it says so on stderr.
  *
+ * @typeParam Handler what the pool's file exports
  * @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID`, `ERR_GYRE_CPUS` if the thread may
  *   use none of `cpus`
  */

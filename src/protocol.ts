@@ -102,8 +102,20 @@ export type ListenRequest =
 
 /** Where a server listens, as `server.address()` would say it. */
 export type ListenAddress =
-  | { readonly family: 'IPv4' | 'IPv6'; readonly address: string; readonly port: number }
-  | { readonly family: 'unix'; readonly path: string };
+  | {
+      /** Of `address`. */
+      readonly family: 'IPv4' | 'IPv6';
+      /** Numeric; `0.0.0.0` and `::` are every address of the machine. */
+      readonly address: string;
+      /** 1 to 65,535. */
+      readonly port: number;
+    }
+  | {
+      /** A Unix socket. */
+      readonly family: 'unix';
+      /** As it was named; an abstract name begins with NUL. */
+      readonly path: string;
+    };
 
 export type Request =
   | { readonly kind: 'open'; readonly listen: ListenRequest }
@@ -190,8 +202,11 @@ export type FromWorker =
 
 /** One move, and why it was made: where `scheduler.trace` is on. Workers are slots. */
 export interface TracedMove {
+  /** Who had them. */
   readonly from: number;
+  /** Who got them. */
   readonly to: number;
+  /** What made the giver give. */
   readonly reason: MoveReason;
   /** Events that the giver had, the one that it stood still in included. */
   readonly events: number;
@@ -202,8 +217,11 @@ export interface TracedMove {
    * of these were given something.
    */
   readonly outstanding: number;
+  /** Rounds since the giver last gave to the recipient. */
   readonly roundsSinceGave: number;
+  /** Neighbours that would not have been worse off than the giver. */
   readonly candidates: number;
+  /** Those of them that no other was better than: one was drawn. */
   readonly best: number;
   /** For how long the giver was paused, in µs; 0: it made the move itself. */
   readonly pauseUs: number;

@@ -5,6 +5,7 @@ export {
   type EmittedEvent,
   type EventHandler,
   type EventKind,
+  type EventOf,
   emit,
   exposeMetrics,
   type FdEvent,

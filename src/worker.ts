@@ -31,6 +31,7 @@ export type {
   EmittedEvent,
   EventHandler,
   EventKind,
+  EventOf,
   FdEvent,
   FdFiring,
   Handled,

@@ -5,6 +5,7 @@ import net from 'node:net';
 import path from 'node:path';
 import { GyreError } from '../errors.js';
 
+/** The option `admin` of `createRuntime`. */
 export interface AdminOptions {
   /**
    * Where the endpoint listens: `'unix:PATH'`; `'HOST:PORT'` with a numeric host, IPv6 in

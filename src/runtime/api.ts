@@ -14,6 +14,10 @@ import type { SourceFailure, SourceInfo, Sources } from './sources/api.js';
 
 /** A worker as `runtime.workers` lists it. */
 export interface WorkerInfo {
+  /**
+   * 0 to the number of workers less 1; a spare has a number behind those. Its successor has the
+   * same.
+   */
   readonly index: number;
   /** CPU it is pinned to, or null. A soft pin may give way for a while: see the event `widen`. */
   readonly cpu: number | null;
@@ -21,6 +25,7 @@ export interface WorkerInfo {
   readonly threadId: number;
   /** Kernel thread id, as top shows it; null before it runs and where there is none. */
   readonly tid: number | null;
+  /** `starting` until it listens, then `serving`; `draining` when it is to end; `exited`. */
   readonly state: WorkerStateName;
   /** Whether it is a spare. */
   readonly spare: boolean;
@@ -39,6 +44,7 @@ export interface JobThreadInfo {
   readonly tid: number | null;
   /** CPU that it is bound to, or null. */
   readonly cpu: number | null;
+  /** Whether it has a job. */
   readonly busy: boolean;
 }
 
@@ -60,6 +66,7 @@ export interface JobsSnapshot {
   readonly waiting: number;
   /** Jobs that were handed to a thread, and are not over. */
   readonly running: number;
+  /** Threads that run now. */
   readonly threads: readonly JobThreadInfo[];
   /**
    * How many jobs waited how long for a thread: `[0]` counts those of less than 1 ms, `[i]` those
@@ -74,6 +81,7 @@ export interface JobsSnapshot {
 export interface Snapshot {
   /** `performance.now()` of the main thread, in ms. */
   readonly takenAtMs: number;
+  /** Workers, by their number. */
   readonly workers: readonly WorkerRow[];
   /** Spares that run. */
   readonly spares: readonly WorkerRow[];
@@ -81,6 +89,7 @@ export interface Snapshot {
   readonly moves: readonly MoveCount[];
   /** Functions that workers stood still in, with the option `blame`; the most frequent first. */
   readonly blamed: readonly Blamed[];
+  /** The job pool. */
   readonly jobs: JobsSnapshot;
   /** `runtime.sources.list()`. */
   readonly sources: readonly SourceInfo[];
@@ -99,11 +108,13 @@ export type EndReason = 'died' | 'finished' | 'replaced' | 'not-started' | 'clos
 
 /** A worker that has ended. */
 export interface WorkerEnd {
+  /** Who has ended. */
   readonly worker: WorkerInfo;
   /** Exit code: of `process.exit()` in it, 1 after an uncaught error. */
   readonly code: number;
   /** The uncaught error as {@link GyreError} with the original as `cause`, or null. */
   readonly error: GyreError | null;
+  /** Why. */
   readonly reason: EndReason;
   /** After how many ms another thread is started in its place; null: none is. */
   readonly restartInMs: number | null;
@@ -111,7 +122,9 @@ export interface WorkerEnd {
 
 /** A worker that did not return to its event loop for `hangMs`. */
 export interface WorkerHang {
+  /** Who hangs. */
   readonly worker: WorkerInfo;
+  /** For how long it has not returned to its event loop, in ms. */
   readonly stuckMs: number;
   /** What it was executing, innermost first, as `function (url:line)`; null: could not be seen. */
   readonly stack: readonly string[] | null;
@@ -119,6 +132,7 @@ export interface WorkerHang {
 
 /** A worker that stood still while others waited for it, with the option `blame`. */
 export interface WorkerStall {
+  /** Who stood still. */
   readonly worker: WorkerInfo;
   /** What it was executing, innermost first, as `function (url:line)`. */
   readonly stack: readonly string[];
@@ -126,6 +140,7 @@ export interface WorkerStall {
 
 /** A worker whose heap is nearly full. */
 export interface WorkerRecycling {
+  /** Who is replaced. */
   readonly worker: WorkerInfo;
   /** Share of its heap limit that was in use. */
   readonly heapRatio: number;
@@ -133,6 +148,7 @@ export interface WorkerRecycling {
 
 /** A worker that may run on other CPUs than before, with `pin: 'soft'`. */
 export interface WorkerRepinning {
+  /** Whose pin it is. */
   readonly worker: WorkerInfo;
   /** Rings of CPUs around its own on which it may run; 0: it is back on its own. */
   readonly rings: number;
@@ -151,6 +167,7 @@ export interface WorkerMove extends TracedMove {
   readonly ring: number | null;
 }
 
+/** Events of a {@link Runtime}, and what their listeners are given. */
 export interface RuntimeEvents {
   /** A worker's thread runs. */
   worker: [worker: WorkerInfo];
@@ -187,6 +204,7 @@ export interface RuntimeEvents {
   close: [];
 }
 
+/** Options of {@link Runtime.close}. */
 export interface CloseOptions {
   /**
    * How long to wait for what is in flight, in ms. 0: not at all; Infinity: as long as
@@ -195,6 +213,7 @@ export interface CloseOptions {
   drainMs?: number;
 }
 
+/** Options of {@link Runtime.reload}. */
 export interface ReloadOptions {
   /** The program that the new workers run, and every later one. Default: as before. */
   entry?: string | URL;
@@ -220,13 +239,17 @@ export type RuntimeState = 'starting' | 'serving' | 'closing' | 'closed';
 export interface Runtime extends EventEmitter<RuntimeEvents> {
   /** Where the workers listen now. */
   readonly addresses: readonly ListenAddress[];
+  /** Workers, by their number. Spares are not among them. */
   readonly workers: readonly WorkerInfo[];
   /** Standby workers that run now; see the option `spares`. */
   readonly spares: readonly WorkerInfo[];
+  /** What this system can do, and, of what it cannot, why. */
   readonly capabilities: Capabilities;
+  /** Where the admin endpoint and the agent check listen. */
   readonly admin: AdminAddresses;
   /** Timers, signals, paths, descriptors, datagrams, and what is emitted. */
   readonly sources: Sources;
+  /** `serving` from when `createRuntime` resolves until `close()` or a signal. */
   readonly state: RuntimeState;
   /** Signals that the application listens for, in any worker. */
   readonly handledSignals: readonly NodeJS.Signals[];

@@ -7,7 +7,9 @@ import { readFileSync } from 'node:fs';
 import { GyreError } from '../errors.js';
 import { affinity, hasHelper, hasLinuxParts, missingReason } from '../native.js';
 
+/** Whether something can be done here, and why not. */
 export interface Capability {
+  /** Whether this system has it. */
   readonly available: boolean;
   /** Why not. Absent when available. */
   readonly reason?: string;
@@ -29,7 +31,14 @@ export const CAPABILITIES = {
   move: 'connections move between workers',
 } as const;
 
+/**
+ * `'native'`: the native helper; without it there is one worker, which opens its own sockets.
+ * `'pin'`: workers are bound to CPUs. `'widen'`: soft pins give way to other processes.
+ * `'reusePort'`: a listening socket for each worker; without it all accept from one.
+ * `'counters'`: iterations of loops are counted. `'move'`: connections move between workers.
+ */
 export type CapabilityName = keyof typeof CAPABILITIES;
+/** What this system can do, by name. */
 export type Capabilities = Readonly<Record<CapabilityName, Capability>>;
 export const CAPABILITY_NAMES = Object.freeze(
   Object.keys(CAPABILITIES),

@@ -20,6 +20,7 @@ import {
 } from './options.js';
 import type { Machine } from './plan.js';
 
+/** The option `jobPool` of `createRuntime`. */
 export interface JobPoolOptions {
   /**
    * Most threads that run jobs, each one at a time. They start when they are needed. 1 to 512.

@@ -7,7 +7,9 @@ import type { Slots } from './slots.js';
 
 /** Connections that went from one worker, or spare, to another since the start. */
 export interface MoveCount {
+  /** Number of the worker that had them. */
   readonly from: number;
+  /** Number of the one that got them. */
   readonly to: number;
   /** Which of the rings around `from`, the nearest being 1, has `to`; null: one of them is a spare. */
   readonly ring: number | null;

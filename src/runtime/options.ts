@@ -22,6 +22,7 @@ import type { Placement } from '../scheduler/placement.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 import { type JobPoolOptions, resolveJobPool, resolveJobs } from './job-options.js';
 
+/** Options of `createRuntime`. Unknown keys and values out of range are errors at the call. */
 export interface RuntimeOptions {
   /**
    * The program that every worker runs, ES module or CommonJS, unchanged: a path
@@ -212,6 +213,7 @@ export interface LimitOptions {
   perWorker?: number;
 }
 
+/** The option `scheduler` of `createRuntime`. */
 export interface SchedulerOptions {
   /**
    * Whether live connections move: half of what waits for a worker to a neighbour with less

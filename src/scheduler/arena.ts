@@ -105,6 +105,7 @@ export function allocate(
 
 /** Bytes of each type of field. */
 export const FIELD_BYTES = { int32: 4, uint32: 4, int64: 8, float64: 8 } as const;
+/** `'int32'`, `'uint32'`, `'int64'`, a bigint, or `'float64'`. */
 export type FieldType = keyof typeof FIELD_BYTES;
 
 /** Where the fields of equal records are. */
@@ -169,16 +170,23 @@ export interface CounterPlace {
 /** What an arena has, by name. */
 export type Schema = Readonly<Record<string, CounterSpec | RecordsSpec>>;
 
+/** A counter in a schema: what `counter()` returns. */
 export interface CounterSpec {
+  /** What it is. */
   readonly kind: 'counter';
 }
 
+/** Records in a schema: what `records()` returns. */
 export interface RecordsSpec<
   Fields extends Readonly<Record<string, FieldType>> = Readonly<Record<string, FieldType>>,
 > {
+  /** What it is. */
   readonly kind: 'records';
+  /** How many records. */
   readonly count: number;
+  /** Types of their fields, by name. */
   readonly fields: Fields;
+  /** Whether they follow each other closely. */
   readonly packed: boolean;
 }
 

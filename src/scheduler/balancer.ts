@@ -19,11 +19,15 @@ import { Scoreboard, type WorkerWriter } from './scoreboard.js';
 
 /** A thread as Piscina shows it to its load balancer. */
 export interface PoolThread {
+  /** Its number. */
   readonly id: number;
   /** Jobs that it has; Infinity if it has one that may be aborted. */
   readonly currentUsage: number;
+  /** Whether its task may be aborted: then it gets no other. */
   readonly isRunningAbortableTask: boolean;
+  /** Whether it is to end. */
   readonly terminating: boolean;
+  /** Whether it has ended. */
   readonly destroyed: boolean;
 }
 

@@ -14,12 +14,15 @@ export type Registers = readonly [number, number, number, number];
 /** Answers CPUID for a leaf and subleaf, or null where there is no answer. */
 export type Query = (leaf: number, subleaf: number) => Registers | null;
 
+/** A buffer of translated addresses. */
 export interface Tlb {
   /** 1 is nearest to the core; null where leaf 2 does not say. */
   readonly level: number | null;
+  /** What it translates for. */
   readonly type: 'data' | 'instruction' | 'unified' | 'load' | 'store';
   /** Sizes of pages that it translates, as bytes. */
   readonly pagesBytes: readonly number[];
+  /** How many translations it holds. */
   readonly entries: number;
   /** 0: fully associative; null: not said. */
   readonly ways: number | null;
@@ -27,26 +30,37 @@ export interface Tlb {
 
 /** A cache as the processor describes it: without saying which CPUs share it. */
 export interface ProcessorCache {
+  /** 1 is nearest to the core. */
   readonly level: number;
+  /** What it holds. */
   readonly type: 'data' | 'instruction' | 'unified';
+  /** All of it. */
   readonly sizeBytes: number;
+  /** A line of it. */
   readonly lineBytes: number;
   /** 0: fully associative. */
   readonly ways: number;
+  /** Sets of lines. */
   readonly sets: number;
 }
 
+/** What an x86 processor says of itself (CPUID). */
 export interface Processor {
   /** `GenuineIntel`, `AuthenticAMD`, … */
   readonly vendor: string;
   /** As the processor prints it; empty if it does not. */
   readonly brand: string;
+  /** As the vendor counts, extension included. */
   readonly family: number;
+  /** As the vendor counts, extension included. */
   readonly model: number;
+  /** 0 to 15. */
   readonly stepping: number;
   /** What the hypervisor calls itself; null on bare metal. */
   readonly hypervisor: string | null;
+  /** Nearest first. */
   readonly tlbs: readonly Tlb[];
+  /** Nearest first; also where the system hides them. */
   readonly caches: readonly ProcessorCache[];
   /** Whether devices may write straight into its caches (Intel's DCA). */
   readonly directCacheAccess: boolean;

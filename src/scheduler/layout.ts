@@ -267,6 +267,10 @@ export const PAUSE_BUCKETS = 16;
  * - exited: its thread has ended
  */
 export const WORKER_STATES = ['empty', 'starting', 'serving', 'draining', 'exited'] as const;
+/**
+ * What a worker is at: `empty` (there was none yet), `starting`, `serving` (it listens),
+ * `draining` (it was told to stop, and finishes what is in flight) or `exited`.
+ */
 export type WorkerStateName = (typeof WORKER_STATES)[number];
 
 /**
@@ -277,6 +281,11 @@ export type WorkerStateName = (typeof WORKER_STATES)[number];
  * - no-descriptors: they wait, because descriptors or the kernel's memory run out
  */
 export const ACCEPTING_STATES = ['accepts', 'at-limit', 'no-descriptors'] as const;
+/**
+ * `'accepts'`: new connections are accepted as they come. `'at-limit'`: they wait in the kernel,
+ * because there are as many as there may be. `'no-descriptors'`: they wait, because descriptors
+ * or the kernel's memory run out.
+ */
 export type AcceptingState = (typeof ACCEPTING_STATES)[number];
 
 /** Rows of one worker with a word per recipient, padded to whole rows. */

@@ -50,7 +50,9 @@ export interface Times {
 
 /** One worker's row as plain numbers. Words may be from slightly different moments. */
 export interface WorkerRow {
+  /** Number of the worker. */
   readonly index: number;
+  /** What it is at. */
   readonly state: WorkerStateName;
   /** CPU it is pinned to, or null. */
   readonly cpu: number | null;
@@ -85,8 +87,9 @@ export interface WorkerRow {
   readonly held: number;
   /** Connections that the governor took from it while it stood still. */
   readonly rescued: number;
-  /** Times the governor paused it, and for how many µs in total. */
+  /** Times the governor paused it. */
   readonly pauses: number;
+  /** For how many µs in total. */
   readonly pauseUs: number;
   /**
    * How many pauses took how long: `[i]` counts those of less than `2 ** (i + 3)` µs, and not
@@ -99,8 +102,9 @@ export interface WorkerRow {
   readonly failures: number;
   /** Moves that were decided on and not made: a full mailbox, a thread that could not be paused. */
   readonly refused: number;
-  /** Times it got another ring of CPUs, and times it lost one. */
+  /** Times it got another ring of CPUs. */
   readonly widened: number;
+  /** Times it lost one. */
   readonly narrowed: number;
   /** Events that its loop handled. With the next three zero unless `admin` is on. */
   readonly events: number;

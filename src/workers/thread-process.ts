@@ -2,7 +2,8 @@
  * Makes a worker thread look to its program like the process that `node app.js`
  * would be: arguments, terminal, signals, CPU count, and pins that do not leak
  * to children and threads of the application. Worker's thread only, before any
- * user code. What cannot be made alike is listed in the README.
+ * user code. What cannot be made alike is listed in
+ * docs/limits.md.
  */
 import { syncBuiltinESMExports } from 'node:module';
 import os from 'node:os';

@@ -96,6 +96,7 @@ export interface SourceCounts {
    * that when the runtime was closed.
    */
   readonly lost: number;
+  /** Whose handler took longer than `timeoutMs`. */
   readonly timedOut: number;
   /** For which no worker had a handler. */
   readonly unhandled: number;
@@ -115,11 +116,15 @@ export interface SourceCounts {
 }
 
 export interface SourceInfo extends SourceCounts {
+  /** What workers call it in `onEvent()`. */
   readonly name: string;
+  /** What it fires for. */
   readonly kind: EventKind;
+  /** The option of this name. */
   readonly concurrent: boolean;
   /** Tries that a firing gets at most; Infinity: as many as it takes. */
   readonly tries: number;
+  /** The option of this name. */
   readonly placement: Placement;
   /** Its key, if it has one. */
   readonly collaborates: string | null;
@@ -131,11 +136,15 @@ export interface SourceInfo extends SourceCounts {
   readonly handlers: number;
 }
 
+/** A source that is open, or was. */
 export interface Source {
+  /** What workers call it in `onEvent()`. */
   readonly name: string;
+  /** What it fires for. */
   readonly kind: EventKind;
   /** It fires no more: it was closed, a one-shot timer has fired, or its descriptor has ended. */
   readonly closed: boolean;
+  /** Its options and counts now. */
   info(): SourceInfo;
   /**
    * Fires no more, and takes back what nobody has begun; what is to be tried again still is. Its
@@ -144,18 +153,24 @@ export interface Source {
   close(): Promise<void>;
 }
 
+/** A source of datagrams. */
 export interface DatagramSource extends Source {
   /** What it is bound to. */
   readonly address: {
+    /** Numeric; the unspecified one is every address of the machine. */
     readonly address: string;
+    /** 1 to 65,535. */
     readonly port: number;
+    /** Of `address`. */
     readonly family: 'IPv4' | 'IPv6';
   };
 }
 
 /** A firing that was not handled as it should. */
 export interface SourceFailure {
+  /** Of the source, or what was emitted. */
   readonly name: string;
+  /** What it was fired for. */
   readonly kind: EventKind;
   /** Id of the firing, as its handler sees it; null: several datagrams, of which `times` tells. */
   readonly id: number | null;
@@ -171,6 +186,7 @@ export interface SourceFailure {
   readonly payload: unknown;
 }
 
+/** `runtime.sources`: what is an event and no connection. */
 export interface Sources {
   /**
    * Fires every so often, or once.
