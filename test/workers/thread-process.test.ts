@@ -401,7 +401,7 @@ t.test('a second SIGTERM ends the process at once, with code 143', async (t) => 
   t.equal(await failure, 'ECONNRESET', 'the request in flight was never answered');
 });
 
-t.test('what cannot be the same in a thread is what the README lists', async (t) => {
+t.test('what cannot be the same in a thread is what docs/limits.md lists', async (t) => {
   const pair = both(t, app('limits.js'), { env: { TELL: '1', TZ: 'UTC' } });
   for (const { child } of [pair.node, pair.gyre]) child.stdin?.end('typed');
   const [node, gyre] = await Promise.all([factsOf(pair.node), factsOf(pair.gyre)]);
