@@ -2,7 +2,7 @@
  * What tests share: fixtures by name, runtimes that end with their test, the CLI as
  * a real process, and a look at this process from outside.
  */
-import { type ChildProcess, type StdioOptions, spawn } from 'node:child_process';
+import { type ChildProcess, type StdioOptions, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import http from 'node:http';
@@ -99,6 +99,14 @@ export async function getFromEach(
     answers.set(worker(answer), answer);
   }
   return answers;
+}
+
+/** Lengths of the accept queues of the sockets that listen on `port`; null without ss. */
+export function backlogs(port: number): number[] | null {
+  const { status, stdout } = spawnSync('ss', ['-Hltn', `sport = :${port}`], { encoding: 'utf8' });
+  if (status !== 0) return null;
+  const lines = stdout.trim().split('\n');
+  return lines.map((line) => Number(line.split(/\s+/)[2]));
 }
 
 /** Descriptors that this process has open, with what they refer to. */

@@ -14,7 +14,17 @@ import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
 import { createRuntime, type GyreError, type RuntimeOptions } from '../../src/index.js';
 import { close, openTcp, openUnix } from '../../src/native.js';
-import { app, CLI, get, getFromEach, gyre, portOf, Running, start } from '../support/app.js';
+import {
+  app,
+  backlogs,
+  CLI,
+  get,
+  getFromEach,
+  gyre,
+  portOf,
+  Running,
+  start,
+} from '../support/app.js';
 
 /** Runs a command as a user who may do little. */
 const NOBODY = ['setpriv', '--reuid=65534', '--clear-groups', '--'];
@@ -341,14 +351,6 @@ t.test('a server that listens on the handle of another is no further address', a
   t.equal(runtime.addresses.length, 1);
   t.equal((await get(portOf(runtime))).status, 200);
 });
-
-/** Lengths of the accept queues of the sockets that listen on `port`; null without ss. */
-function backlogs(port: number): number[] | null {
-  const { status, stdout } = spawnSync('ss', ['-Hltn', `sport = :${port}`], { encoding: 'utf8' });
-  if (status !== 0) return null;
-  const lines = stdout.trim().split('\n');
-  return lines.map((line) => Number(line.split(/\s+/)[2]));
-}
 
 t.test('the option backlog is for a listen() that names none', async (t) => {
   const runtime = await start(t, app('http.js'), { workers: 2, backlog: 77 });
