@@ -233,7 +233,10 @@ async function deaths(t: Test, world: World, workers: Obedient[]): Promise<void>
       t.equal(await answer, 'ECONNRESET', 'what was in flight is lost');
       t.same(await whoAnswers(shared), new Set([b.id]), 'the other serves');
       if (world.kind === 'cluster') await closed;
-      else t.equal((await get({ port: shared, agent })).body, b.id, 'an idle connection lives on');
+      else {
+        t.equal((await get({ port: shared, agent })).body, b.id, 'an idle connection lives on');
+        t.notOk(socket.destroyed, 'and is the same');
+      }
       const successor = await world.workers.next();
       t.not(successor.id, a.id);
       workers.splice(0, 1, successor);
