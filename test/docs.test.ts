@@ -94,50 +94,62 @@ function withFreePorts(text: string): string {
     .replaceAll(/'946[45]'/g, "'0'");
 }
 
-/** A block is a program that embeds gyre, goes on from one that does, or is one of its workers. */
-async function runJavaScript(t: Test, folder: string, { text, where }: Block): Promise<void> {
-  const name = where.replaceAll(/[^\w]/g, '-');
-  const common = text.includes('module.exports') || text.includes('require(');
-  const file = path.join(folder, `${name}.${common ? 'cjs' : 'mjs'}`);
-  const program = withFreePorts(text);
-  if (text.includes('cluster.fork(')) {
-    const first = `import cluster from 'node:cluster';
+/** Before a block that goes on from one which made a runtime. */
+const GIVEN = `import { createRuntime } from 'gyre';
+const runtime = await createRuntime({ entry: './server.js', workers: 1 });
+`;
+const KEPT = '\nexport const started = typeof runtime === "undefined" ? null : runtime;\n';
+
+/** A program that embeds gyre, or makes no server at all: in this process. */
+async function runHere(t: Test, file: string, text: string): Promise<void> {
+  const given = text.includes('createRuntime(') ? '' : GIVEN;
+  writeFileSync(file, file.endsWith('.cjs') ? text : `${given}${text}${KEPT}`);
+  const { started = null } = (await import(pathToFileURL(file).href)) as {
+    started?: Runtime | null;
+  };
+  process.removeAllListeners('SIGHUP');
+  if (started === null) return;
+  t.equal(started.state, 'serving');
+  await started.close({ drainMs: 0 });
+}
+
+/** A program that forks: in a process of its own, until one of its workers listens. */
+async function runCluster(t: Test, file: string, text: string): Promise<void> {
+  writeFileSync(file, text);
+  const around = file.replace('.mjs', '-until-it-listens.mjs');
+  writeFileSync(
+    around,
+    `import cluster from 'node:cluster';
 if (cluster.isPrimary) cluster.once('listening', () => process.exit());
 await import('./${path.basename(file)}');
-`;
-    writeFileSync(file, program);
-    const run = path.join(folder, `${name}-run.mjs`);
-    writeFileSync(run, first);
-    const { code } = await new Running(t, process.execPath, [run]).ended();
-    t.equal(code, 0, 'it listens');
-    return;
-  }
-  if (/\bcreateRuntime\(|\bruntime\b/.test(text) || common) {
-    const given = text.includes('createRuntime(')
-      ? ''
-      : "import { createRuntime } from 'gyre';\nconst runtime = await createRuntime({ entry: './server.js', workers: 1 });\n";
-    const kept = common
-      ? ''
-      : '\nexport const started = typeof runtime === "undefined" ? null : runtime;\n';
-    writeFileSync(file, `${common ? '' : given}${program}${kept}`);
-    const { started = null } = (await import(pathToFileURL(file).href)) as {
-      started?: Runtime | null;
-    };
-    if (started === null) return;
-    t.equal(started.state, 'serving');
-    await started.close({ drainMs: 0 });
-    return;
-  }
-  writeFileSync(file, program);
-  const entry = path.join(folder, `${name}-entry.mjs`);
-  const around = `import http from 'node:http';
+`,
+  );
+  const { code } = await new Running(t, process.execPath, [around]).ended();
+  t.equal(code, 0, 'it listens');
+}
+
+/** A server, or a part of one: in a worker, which listens when the block is through. */
+async function runInWorker(t: Test, file: string, text: string): Promise<void> {
+  writeFileSync(file, text);
+  const entry = file.replace('.mjs', '-and-then-listen.mjs');
+  writeFileSync(
+    entry,
+    `import http from 'node:http';
 await import('./${path.basename(file)}');
 http.createServer().listen(0, '127.0.0.1');
-`;
-  writeFileSync(entry, around);
+`,
+  );
   const runtime = await createRuntime({ entry, workers: 1, startMs: Number.POSITIVE_INFINITY });
   t.equal(runtime.workers[0]?.state, 'serving');
   await runtime.close({ drainMs: 0 });
+}
+
+function runJavaScript(t: Test, folder: string, { text, where }: Block): Promise<void> {
+  const common = text.includes('module.exports');
+  const name = `${where.replaceAll(/[^\w]/g, '-')}.${common ? 'cjs' : 'mjs'}`;
+  const embeds = common || /\bcreateRuntime\(|\bruntime\b/.test(text);
+  const run = embeds ? runHere : text.includes('cluster.fork(') ? runCluster : runInWorker;
+  return run(t, path.join(folder, name), withFreePorts(text));
 }
 
 const SCRIPTS = JSON.parse(read('package.json')).scripts as Record<string, string>;
@@ -185,7 +197,6 @@ t.test('blocks of js run', async (t) => {
   for (const block of blocks) {
     if (block.reason !== null) continue;
     await t.test(block.where, (t) => runJavaScript(t, folder, block));
-    process.removeAllListeners('SIGHUP');
   }
 });
 
