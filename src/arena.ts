@@ -12,7 +12,7 @@
  * thread and waits for the answer. It lives as long as the process, through reloads and restarts,
  * and so does what is in it.
  *
- * @module
+ * @module gyre/arena
  */
 import { threadId } from 'node:worker_threads';
 import { type ArenaHandle, type ArenaRequest, arenaSource } from './arena-registry.js';

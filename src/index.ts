@@ -1,7 +1,7 @@
 /**
  * `gyre`: serves an unchanged Node server on every CPU, in one process.
  *
- * @module
+ * @module gyre
  */
 import { inline } from './inline.js';
 import type { Runtime } from './runtime/api.js';

@@ -2,7 +2,7 @@
  * `gyre/piscina`: gyre's load balancer and pinning for a Piscina pool of one's own. Needs no
  * runtime.
  *
- * @module
+ * @module gyre/piscina
  */
 import { access } from 'node:fs';
 import { isMainThread } from 'node:worker_threads';

@@ -1,7 +1,7 @@
 /**
  * `gyre/worker`: what a server may ask about the worker it runs in.
  *
- * @module
+ * @module gyre/worker
  */
 import type { Socket } from 'node:net';
 import { GyreError } from './errors.js';

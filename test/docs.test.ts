@@ -246,6 +246,14 @@ t.test('links lead somewhere', async (t) => {
   }
 });
 
+t.test('scripts that are named exist', async (t) => {
+  for (const file of TEXTS) {
+    for (const [, name = ''] of read(file).matchAll(/npm run ([\w:-]+)/g)) {
+      t.ok(Object.hasOwn(SCRIPTS, name), `${file}: ${name}`);
+    }
+  }
+});
+
 t.test('every page is in the index', async (t) => {
   const index = read('docs/README.md');
   for (const page of PAGES) {
