@@ -55,6 +55,15 @@ export interface Status {
   readonly listeners: readonly ListenerStatus[];
   /** The process as a whole. */
   readonly process: ProcessStatus;
+  /** Which CPUs share what, from each by itself to all together; empty where that cannot be read. */
+  readonly levels: readonly LevelStatus[];
+}
+
+/** One level of scheduling groups: see docs/topology.md. */
+export interface LevelStatus {
+  /** What the CPUs of one group share. */
+  readonly kinds: readonly string[];
+  readonly groups: readonly (readonly number[])[];
 }
 
 /** A worker, or a spare that runs. */
