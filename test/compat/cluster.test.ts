@@ -11,6 +11,7 @@ import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { backlogs, get, getFromEach } from '../support/app.js';
+import { freePort } from '../support/ports.js';
 import { type Obedient, underCluster, underGyre, type World } from './worlds.js';
 
 type Failed = { readonly code: string; readonly port?: number };
@@ -19,23 +20,6 @@ type Listened = AddressInfo & Failed;
 const HOST = '127.0.0.1';
 /** Requests that show who answers: by chance one of two is left out by one in 2^19. */
 const ENOUGH = 20;
-
-/** A port that nobody has, and that the kernel gives to nobody who asks for any. */
-let lastPort = 21_000 + Math.floor(Math.random() * 4_000);
-async function freePort(): Promise<number> {
-  for (;;) {
-    const port = ++lastPort;
-    const server = net.createServer().listen({ port, exclusive: true });
-    const free = await Promise.race([
-      once(server, 'listening').then(() => true),
-      once(server, 'error').then(() => false),
-    ]).catch(() => false);
-    if (!free) continue;
-    server.close();
-    await once(server, 'close');
-    return port;
-  }
-}
 
 /** Why nobody answers at an address; null: somebody does. */
 async function refusal(where: http.RequestOptions): Promise<string | null> {
@@ -95,7 +79,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('a port of one worker, of both, of the other, and of nobody', async (t) => {
-    const port = await freePort();
+    const port = freePort();
     const options = { port, host: HOST };
     await a.tell('listen', 's', options);
     t.same(await whoAnswers(port), new Set([a.id]), 'only who listens is asked');
@@ -113,7 +97,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('the same port twice in one worker is EADDRINUSE', async (t) => {
-    const options = { port: await freePort(), host: HOST };
+    const options = { port: freePort(), host: HOST };
     await a.tell('listen', 's', options);
     t.match(await a.tell('listen', 'again', options), { code: 'EADDRINUSE', port: options.port });
     t.same(await whoAnswers(options.port), new Set([a.id]), 'the first is as before');
@@ -135,7 +119,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('an exclusive port is that of one worker', async (t) => {
-    const options = { port: await freePort(), host: HOST, exclusive: true };
+    const options = { port: freePort(), host: HOST, exclusive: true };
     t.equal((await a.tell<Listened>('listen', 's', options)).port, options.port);
     t.match(await b.tell('listen', 's', options), { code: 'EADDRINUSE', port: options.port });
     t.same(await whoAnswers(options.port), new Set([a.id]));
@@ -161,7 +145,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('a backlog is that of the kernel', async (t) => {
-    const port = await freePort();
+    const port = freePort();
     await listenAll(workers, 's', { port, host: HOST, backlog: 7 });
     const lengths = backlogs(port);
     if (lengths === null) t.pass('backlog', { skip: 'ss is not here' });
@@ -170,7 +154,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('ipv6Only leaves IPv4 out', async (t) => {
-    const port = await freePort();
+    const port = freePort();
     await listenAll(workers, 's', { port, host: '::', ipv6Only: true });
     await bothAnswer(t, { port, host: '::1' }, workers);
     t.equal(await refusal({ port, host: HOST }), 'ECONNREFUSED');
@@ -197,7 +181,7 @@ async function keptAlive(
 
 /** A request that `worker` holds, on a port of its own: who answers it, or why nobody does. */
 async function heldBy(worker: Obedient): Promise<{ answer: Promise<string> }> {
-  const port = await freePort();
+  const port = freePort();
   await worker.tell('listen', `held ${port}`, { port, host: HOST });
   const answer = get({ port, path: '/held' }).then(
     ({ body }) => body,
@@ -208,7 +192,7 @@ async function heldBy(worker: Obedient): Promise<{ answer: Promise<string> }> {
 }
 
 async function deaths(t: Test, world: World, workers: Obedient[]): Promise<void> {
-  const shared = await freePort();
+  const shared = freePort();
   const other = net.createServer().listen({ port: 0, host: HOST, exclusive: true });
   await once(other, 'listening');
   t.teardown(() => other.close());
@@ -260,7 +244,7 @@ async function differences(t: Test, world: World, workers: readonly Obedient[]):
     t.equal(pids.size, isCluster ? 2 : 1, 'processes');
   });
   t.test('a UDP port', async (t) => {
-    const port = await freePort();
+    const port = freePort();
     t.match(await a.tell('bind', port), { port });
     t.match(await b.tell('bind', port), isCluster ? { port } : { code: 'EADDRINUSE' });
     for (const worker of workers) await worker.tell('unbind');
@@ -268,7 +252,7 @@ async function differences(t: Test, world: World, workers: readonly Obedient[]):
 }
 
 async function ends(t: Test, world: World, workers: readonly Obedient[]): Promise<void> {
-  const port = await freePort();
+  const port = freePort();
   await listenAll(workers, 's', { port, host: HOST });
   const gone = world.chosen(workers);
   const stays = workers.find((worker) => worker !== gone) as Obedient;
@@ -307,7 +291,7 @@ for (const enter of [underCluster, underGyre]) {
 
     t.test('it tells who listens where', async (t) => {
       t.equal(await world.ports.next(), await world.ports.next(), 'the port of both');
-      const port = await freePort();
+      const port = freePort();
       await workers[1]?.tell('listen', 'told', { port, host: HOST });
       t.equal(await world.ports.next(), port);
       await workers[1]?.tell('close', 'told');
