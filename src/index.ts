@@ -14,6 +14,7 @@ export type { AdminOptions } from './admin/options.js';
 export type {
   HeapStatus,
   Histogram,
+  LevelStatus,
   ListenerStatus,
   ProcessStatus,
   Status,

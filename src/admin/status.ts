@@ -63,6 +63,7 @@ export interface Status {
 export interface LevelStatus {
   /** What the CPUs of one group share. */
   readonly kinds: readonly string[];
+  /** Ids of the CPUs of each group, ascending. */
   readonly groups: readonly (readonly number[])[];
 }
 
