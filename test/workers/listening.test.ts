@@ -15,6 +15,7 @@ import t, { type Test } from 'tap';
 import { createRuntime, type GyreError, type RuntimeOptions } from '../../src/index.js';
 import { close, openTcp, openUnix } from '../../src/native.js';
 import { app, CLI, get, getFromEach, gyre, portOf, Running, start } from '../support/app.js';
+import { freePort } from '../support/ports.js';
 
 /** Runs a command as a user who may do little. */
 const NOBODY = ['setpriv', '--reuid=65534', '--clear-groups', '--'];
@@ -41,22 +42,6 @@ function temporary(t: Test): string {
   chmodSync(directory, 0o777);
   t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
-}
-
-let nextPort = 12_000 + 2 * Math.floor(Math.random() * 8_000);
-
-/**
- * A port, and one above it, that nobody has, that the kernel gives to nobody for port 0,
- * and that no other scenario gets.
- */
-function freePort(): number {
-  for (;;) {
-    const port = nextPort;
-    nextPort += 2;
-    const fds = [port, port + 1].map((each) => openTcp('::', each, 6, 0, 1));
-    for (const fd of fds) if (fd >= 0) close(fd);
-    if (fds.every((fd) => fd >= 0)) return port;
-  }
 }
 
 /** Keeps the copies of a program in step and collects what they report. */
