@@ -1,8 +1,8 @@
-/** What examples/ promises. */
+/** The examples of what only gyre has. */
 import dgram from 'node:dgram';
 import path from 'node:path';
 import t from 'tap';
-import { get, portOf, ROOT, Running, start } from './support/app.js';
+import { get, portOf, ROOT, Running, start } from '../support/app.js';
 
 const example = (name: string) => path.join(ROOT, 'examples', name);
 const env = { PORT: '0' };

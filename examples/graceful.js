@@ -1,0 +1,36 @@
+// Shutdown, reload and resize without a lost answer, and without a line for it: gyre stops accepting, lets
+// what is in flight be answered, and tells keep-alive clients to go. On a reload they stay connected.
+// What is left to a program is what it keeps in memory: here, log lines that wait to be written.
+//
+//     npx gyre run examples/graceful.js --drain-ms 20000
+//     curl 'localhost:3000/?ms=5000' &  kill -TERM PID        (or -HUP, which reloads)
+//
+// 'exit' handlers are synchronous. A program that must wait for something at its end (a pool of
+// connections to a database) listens for SIGTERM and shuts itself down, as under node: see ws.js. gyre
+// then only watches the time.
+const { appendFileSync } = require('node:fs');
+const http = require('node:http');
+const { setTimeout: sleep } = require('node:timers/promises');
+
+const { LOG = 'access.log', PORT = 3000 } = process.env;
+const FLUSH_MS = 60_000;
+
+let lines = [];
+
+function flush() {
+  if (lines.length > 0) appendFileSync(LOG, lines.join('')); // one write, and workers do not mix lines
+  lines = [];
+}
+
+setInterval(flush, FLUSH_MS).unref();
+process.on('exit', flush); // of this worker, whatever it ends for
+
+http
+  .createServer(async (request, response) => {
+    const { searchParams } = new URL(request.url, 'http://localhost');
+    response.write('waiting\n');
+    await sleep(Number(searchParams.get('ms') ?? 0));
+    lines.push(`${request.method} ${request.url}\n`);
+    response.end('done\n');
+  })
+  .listen(Number(PORT));
