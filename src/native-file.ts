@@ -1,0 +1,41 @@
+/**
+ * Where builds of the native helper are, and which of them is for this process. Any thread may
+ * import it; it loads none of them.
+ */
+import path from 'node:path';
+import { familySync } from 'detect-libc';
+
+/** The package's folder, from this file's place in dist/src. */
+export const ROOT = path.join(__dirname, '..', '..');
+
+/** What was built on this machine: by `gyre build`, or in a checkout. */
+export const BUILT_FILE = path.join(ROOT, 'build', 'Release', 'gyre.node');
+
+/**
+ * What a build must fit: platform, architecture and, on Linux, the C library, say
+ * `linux-x64-glibc`. Node's version does not matter (Node-API 8).
+ *
+ * The C library is asked for, and not found out by loading: with a compatibility layer on musl
+ * a build for glibc may load, and be wrong about the layout of what the system fills in.
+ */
+export function target(): string {
+  const libc = familySync();
+  return `${process.platform}-${process.arch}${libc === null ? '' : `-${libc}`}`;
+}
+
+/** Where the package brings the build for {@link target}, if it brings one. */
+export function prebuiltFile(): string {
+  return path.join(ROOT, 'prebuilds', target(), 'gyre.node');
+}
+
+/** What may be loaded, best first. A build of this machine's own knows why it is there. */
+export function* candidates(): Generator<string> {
+  yield BUILT_FILE;
+  yield prebuiltFile();
+}
+
+/** What to do where none of them is there, or none loads. */
+export function advice(): string {
+  // The helper needs POSIX sockets.
+  return process.platform === 'win32' ? '' : '; `npx gyre build` makes one (docs/installing.md)';
+}
