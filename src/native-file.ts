@@ -3,13 +3,16 @@
  * import it; it loads none of them.
  */
 import path from 'node:path';
-import { familySync } from 'detect-libc';
+import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 
 /** The package's folder, from this file's place in dist/src. */
 export const ROOT = path.join(__dirname, '..', '..');
 
 /** What was built on this machine: by `gyre build`, or in a checkout. */
 export const BUILT_FILE = path.join(ROOT, 'build', 'Release', 'gyre.node');
+
+/** Under which threads inherit what the first one found out. */
+const TARGET = 'gyre.target';
 
 /**
  * What a build must fit: platform, architecture and, on Linux, the C library, say
@@ -19,8 +22,14 @@ export const BUILT_FILE = path.join(ROOT, 'build', 'Release', 'gyre.node');
  * a build for glibc may load, and be wrong about the layout of what the system fills in.
  */
 export function target(): string {
+  const known = getEnvironmentData(TARGET);
+  if (typeof known === 'string') return known;
+  // Not at the top: it loads child_process, which takes a thread 3 ms.
+  const { familySync } = require('detect-libc') as typeof import('detect-libc');
   const libc = familySync();
-  return `${process.platform}-${process.arch}${libc === null ? '' : `-${libc}`}`;
+  const found = `${process.platform}-${process.arch}${libc === null ? '' : `-${libc}`}`;
+  setEnvironmentData(TARGET, found);
+  return found;
 }
 
 /** Where the package brings the build for {@link target}, if it brings one. */
