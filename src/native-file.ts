@@ -46,5 +46,5 @@ export function* candidates(): Generator<string> {
 /** What to do where none of them is there, or none loads. */
 export function advice(): string {
   // The helper needs POSIX sockets.
-  return process.platform === 'win32' ? '' : '; `npx gyre build` makes one (docs/installing.md)';
+  return process.platform === 'win32' ? '' : '; `npx gyre build` makes one';
 }

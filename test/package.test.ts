@@ -2,7 +2,7 @@
  * The package that npm publishes: what is in it, and that it installs without scripts and serves
  * in an empty folder, on every Node line that is here.
  */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -19,7 +19,7 @@ import { affinity } from '../src/native.js';
 import { target } from '../src/native-file.js';
 import { autoWorkers, cpuQuota } from '../src/runtime/machine.js';
 import { getFromEach, ROOT, Running } from './support/app.js';
-import { filesBelow, install, installed, pack, sizes } from './support/packed.js';
+import { command, filesBelow, install, installed, pack, sizes } from './support/packed.js';
 
 /** The supported lines; .ci/run installs those that are not this one. */
 const LINES = [20, 22, 24, 26];
@@ -186,7 +186,7 @@ t.test('publint and attw find nothing', (t) => {
     ['attw', '--no-emoji'],
   ]) {
     const bin = path.join(ROOT, 'node_modules', '.bin', tool as string);
-    const { status, stdout, stderr } = spawnSync(bin, [...flags, tarball], { encoding: 'utf8' });
+    const { status, stdout, stderr } = command(bin, [...flags, tarball], ROOT);
     t.equal(status, 0, `${tool}\n${stdout}${stderr}`);
   }
   t.end();
@@ -209,7 +209,7 @@ t.test('a program that uses its types compiles, as ES module and as CommonJS', {
     '--noEmit --strict --module nodenext --target es2022 --types node --skipLibCheck false';
   const typeRoots = path.join(ROOT, 'node_modules', '@types');
   const args = [...flags.split(' '), '--typeRoots', typeRoots, 'index.mts', 'index.cts'];
-  const { status, stdout } = spawnSync(tsc, args, { cwd: own, encoding: 'utf8' });
+  const { status, stdout } = command(tsc, args, own);
   t.equal(status, 0, stdout);
   t.end();
 });
@@ -234,13 +234,13 @@ t.test('without a build that fits it serves, and says what makes one', { skip },
   const native = path.join(GYRE, 'dist', 'src', 'native.js');
   const reason = () => {
     const code = 'process.stdout.write(require(process.argv[1]).missingReason)';
-    return execFileSync(process.execPath, ['-e', code, native], { encoding: 'utf8' });
+    return command(process.execPath, ['-e', code, native], folder).stdout;
   };
   const prebuild = path.join(GYRE, 'prebuilds', target(), 'gyre.node');
   writeFileSync(prebuild, 'for another system');
   t.match(reason(), /^the native helper does not load: .*`npx gyre build`/);
   rmSync(prebuild);
-  t.match(reason(), new RegExp(`^no native helper for ${target()}; \`npx gyre build\``));
+  t.match(reason(), new RegExp(`^no native helper for ${target()}; \`npx gyre build\` makes one$`));
 
   const run = npx(t, process.execPath, ['run', '--json', path.join(cjs, 'server.js')]);
   const { pid, workers, capabilities } = await serving(t, run, 'stderr');

@@ -1,5 +1,5 @@
 /** The package as npm publishes it, installed in a folder that knows nothing of this checkout. */
-import { execFileSync, spawnSync } from 'node:child_process';
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 
@@ -10,6 +10,12 @@ const ROOT = path.join(__dirname, '..', '..', '..');
 const UNREACHED =
   /\b(?:ENOTFOUND|EAI_AGAIN|ECONNREFUSED|ECONNRESET|ETIMEDOUT|ENETUNREACH|EHOSTUNREACH|ENOTCACHED)\b/;
 
+/** Runs a command to its end. */
+export function command(name: string, args: readonly string[], cwd: string) {
+  // tap preloads modules into whatever Node a test starts, which takes compilers three times as long.
+  return spawnSync('env', ['-u', 'NODE_OPTIONS', name, ...args], { cwd, encoding: 'utf8' });
+}
+
 export interface Packed {
   readonly tarball: string;
   readonly bytes: number;
@@ -17,10 +23,13 @@ export interface Packed {
 
 /** Packs what is built, with the addon for this platform, into `folder`. */
 export function pack(folder: string): Packed {
-  execFileSync(process.execPath, [path.join(ROOT, '.ci', 'prebuild.js')], { cwd: ROOT });
   const args = ['pack', '--ignore-scripts', '--silent', '--pack-destination', folder];
-  const name = execFileSync('npm', args, { cwd: ROOT, encoding: 'utf8' }).trim();
-  const tarball = path.join(folder, name);
+  const prebuilt = command(process.execPath, [path.join(ROOT, '.ci', 'prebuild.js')], ROOT);
+  const packed = command('npm', args, ROOT);
+  for (const { status, stderr } of [prebuilt, packed]) {
+    if (status !== 0) throw new Error(`it is not packed:\n${stderr}`);
+  }
+  const tarball = path.join(folder, packed.stdout.trim());
   return { tarball, bytes: statSync(tarball).size };
 }
 
@@ -28,7 +37,7 @@ export function pack(folder: string): Packed {
 export function install(tarball: string, folder: string): string | null {
   const quick = ['--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=1'];
   const args = ['install', '--prefix', folder, '--ignore-scripts', ...quick, tarball];
-  const { status, stderr } = spawnSync('npm', args, { cwd: folder, encoding: 'utf8' });
+  const { status, stderr } = command('npm', args, folder);
   if (status === 0) return null;
   if (UNREACHED.test(stderr)) return 'the npm registry is not reached';
   throw new Error(`npm install ended with ${status}:\n${stderr}`);
