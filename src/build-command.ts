@@ -7,6 +7,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import {
+  copyFileSync,
   cpSync,
   mkdirSync,
   mkdtempSync,
@@ -19,7 +20,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import type { Command } from 'commander';
 import { GyreError } from './errors.js';
-import { BUILT_FILE, ROOT, target } from './native-file.js';
+import { prebuiltFile, ROOT, target } from './native-file.js';
 
 const EXIT_FAILED = 1;
 
@@ -67,10 +68,11 @@ function compile(folder: string): string {
 
 /** Puts `file` where it is looked for, at once: servers that run have the old one mapped. */
 function install(file: string): void {
-  mkdirSync(path.dirname(BUILT_FILE), { recursive: true });
-  const beside = `${BUILT_FILE}.${process.pid}`;
-  cpSync(file, beside);
-  renameSync(beside, BUILT_FILE);
+  const place = prebuiltFile();
+  mkdirSync(path.dirname(place), { recursive: true });
+  const beside = `${place}.${process.pid}`;
+  copyFileSync(file, beside);
+  renameSync(beside, place);
 }
 
 function build(): void {
@@ -85,7 +87,7 @@ function build(): void {
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }
-  process.stdout.write(`built for ${target()}: ${BUILT_FILE}\n`);
+  process.stdout.write(`built for ${target()}: ${prebuiltFile()}\n`);
 }
 
 /** Adds the command to `program`. */

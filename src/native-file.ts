@@ -8,7 +8,7 @@ import { getEnvironmentData, setEnvironmentData } from 'node:worker_threads';
 /** The package's folder, from this file's place in dist/src. */
 export const ROOT = path.join(__dirname, '..', '..');
 
-/** What was built on this machine: by `gyre build`, or in a checkout. */
+/** What a checkout builds. A package has none. */
 export const BUILT_FILE = path.join(ROOT, 'build', 'Release', 'gyre.node');
 
 /** Under which threads inherit what the first one found out. */
@@ -32,12 +32,12 @@ export function target(): string {
   return found;
 }
 
-/** Where the package brings the build for {@link target}, if it brings one. */
+/** Where the build for {@link target} is, if the package brought one or `gyre build` made one. */
 export function prebuiltFile(): string {
   return path.join(ROOT, 'prebuilds', target(), 'gyre.node');
 }
 
-/** What may be loaded, best first. A build of this machine's own knows why it is there. */
+/** What may be loaded, best first. */
 export function* candidates(): Generator<string> {
   yield BUILT_FILE;
   yield prebuiltFile();

@@ -32,7 +32,7 @@ const INSTALLED_MAX_BYTES = 12e6;
 const folder = mkdtempSync(path.join(tmpdir(), 'gyre-package-'));
 t.teardown(() => rmSync(folder, { recursive: true }));
 const GYRE = path.join(folder, 'node_modules', 'gyre');
-const BUILT = path.join(GYRE, 'build', 'Release', 'gyre.node');
+const ADDON = path.join(GYRE, 'prebuilds', target(), 'gyre.node');
 const { tarball } = pack(folder);
 const skip = install(tarball, folder) ?? false;
 
@@ -236,10 +236,9 @@ t.test('without a build that fits it serves, and says what makes one', { skip },
     const code = 'process.stdout.write(require(process.argv[1]).missingReason)';
     return command(process.execPath, ['-e', code, native], folder).stdout;
   };
-  const prebuild = path.join(GYRE, 'prebuilds', target(), 'gyre.node');
-  writeFileSync(prebuild, 'for another system');
+  writeFileSync(ADDON, 'for another system');
   t.match(reason(), /^the native helper does not load: .*`npx gyre build`/);
-  rmSync(prebuild);
+  rmSync(ADDON);
   t.match(reason(), new RegExp(`^no native helper for ${target()}; \`npx gyre build\` makes one$`));
 
   const run = npx(t, process.execPath, ['run', '--json', path.join(cjs, 'server.js')]);
@@ -253,13 +252,13 @@ t.test('without a build that fits it serves, and says what makes one', { skip },
 t.test('gyre build makes one', { skip: skip || withoutCompiler() }, async (t) => {
   const build = npx(t, process.execPath, ['build']);
   t.same(await build.ended(), { code: 0, signal: null }, build.stderr);
-  t.match(build.stdout, new RegExp(`^built for ${target()}: ${BUILT}$`, 'm'));
+  t.match(build.stdout, new RegExp(`^built for ${target()}: ${ADDON}$`, 'm'));
   const run = npx(t, process.execPath, ['run', '--json', path.join(cjs, 'server.js')]);
   await servesAll(t, LINE, run, 'stderr');
 });
 
 t.test('if it cannot, that is a coded error, and what there was stays', { skip }, async (t) => {
-  const inode = () => existsSync(BUILT) && statSync(BUILT).ino;
+  const inode = () => existsSync(ADDON) && statSync(ADDON).ino;
   const before = inode();
   writeFileSync(path.join(GYRE, 'CMakeLists.txt'), 'message(FATAL_ERROR "not here")');
   const build = npx(t, process.execPath, ['build']);
