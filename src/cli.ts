@@ -17,6 +17,7 @@ import { inspect } from 'node:util';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { showAddress } from './address.js';
 import { takeToken } from './admin-target.js';
+import { addBuildCommand } from './build-command.js';
 import { showIds } from './containment.js';
 import { createRuntime, GyreError, type Runtime, type WorkerMove } from './index.js';
 import { addProfileCommands } from './profile-command.js';
@@ -366,5 +367,6 @@ Exit codes:
 addTopologyCommand(program);
 addTopCommand(program);
 addProfileCommands(program);
+addBuildCommand(program);
 
 program.parseAsync();

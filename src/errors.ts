@@ -45,6 +45,7 @@ const CODES = {
   ERR_GYRE_EVENT_LOST: 'A worker ended while it handled a firing, which is not tried again.',
   ERR_GYRE_EVENT_TIMEOUT: 'The handler of a firing took longer than `timeoutMs`.',
   ERR_GYRE_EVENT_REFUSED: 'Too many emitted events wait for a worker.',
+  ERR_GYRE_BUILD: 'The native helper could not be built; what was printed before says why.',
   ERR_GYRE_NATIVE: 'A call into the native helper failed; `syscall` and `errno` say how.',
 } as const;
 

@@ -10,6 +10,7 @@ import { existsSync } from 'node:fs';
 import path from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { GyreError } from './errors.js';
+import { advice, candidates, target } from './native-file.js';
 import type { Usage } from './scheduler/run-delay.js';
 
 /** What native/addon.cc exports. A number below zero is -errno. */
@@ -272,21 +273,22 @@ export const TCP_PROBE = 4;
 /** Size of `sun_path` in Linux's `sockaddr_un`; only Linux has abstract names. */
 const SUN_PATH_BYTES = 108;
 
-/** From this file's place in dist/src; a published package has the same shape. */
-const ROOT = path.join(__dirname, '..', '..');
-
 function load(): { addon: Addon | null; reason: string } {
   // GYRE_NATIVE names another build of the helper (sanitizers, the POSIX-only
   // build), or is `none` to run without one.
   const wanted = process.env.GYRE_NATIVE;
   if (wanted === 'none') return { addon: null, reason: 'GYRE_NATIVE=none' };
-  const file = wanted ?? path.join(ROOT, 'build', 'Release', 'gyre.node');
-  if (!existsSync(file)) return { addon: null, reason: `the native helper is not built: ${file}` };
-  try {
-    return { addon: require(path.resolve(file)) as Addon, reason: '' };
-  } catch (error) {
-    return { addon: null, reason: `the native helper does not load: ${(error as Error).message}` };
+  let failure = '';
+  for (const file of wanted === undefined ? candidates() : [path.resolve(wanted)]) {
+    if (!existsSync(file)) continue;
+    try {
+      return { addon: require(file) as Addon, reason: '' };
+    } catch (error) {
+      failure ||= `the native helper does not load: ${(error as Error).message}`;
+    }
   }
+  if (wanted !== undefined) return { addon: null, reason: failure || `there is no ${wanted}` };
+  return { addon: null, reason: (failure || `no native helper for ${target()}`) + advice() };
 }
 
 const { addon, reason } = load();
