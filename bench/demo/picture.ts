@@ -173,7 +173,7 @@ export function conclusion(
   const said = [
     `Of 1,000 fast requests ${longOf1000(first)} took ${LONG_MS} ms or longer under ` +
       `${first.title}, and ${longOf1000(second)} under ${second.title}.`,
-    `Their p99 was lower under ${second.title} in ${lower} of ${after.length} rounds.`,
+    `Their p99 was lower under ${second.title} in ${lower} of ${after.length} ${after.length === 1 ? 'round' : 'rounds'}.`,
   ];
   const [slowBefore, slowAfter] = sides.map(({ slow }) => quantile(sortedOf(slow), 0.5));
   if (!Number.isNaN((slowBefore as number) + (slowAfter as number))) {
