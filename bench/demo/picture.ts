@@ -191,7 +191,7 @@ export function conclusion(
   }
   said.push(
     `That is one run, on ${cpus} CPUs with Node ${node}; \`npm run bench:stall\` takes more care, ` +
-      'and more rivals.',
+      'and has more rivals.',
   );
   return wrapped(said.join(' '), widthOf(screen));
 }

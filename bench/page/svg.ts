@@ -110,7 +110,11 @@ export function logAxis(min: number, max: number, from: number, to: number): Axi
     0,
     ticks.findLastIndex((tick) => tick <= min),
   );
-  const beyond = ticks.findIndex((tick) => tick >= max);
+  // An axis has two ends, even where all values are one.
+  const beyond = Math.max(
+    first + 1,
+    ticks.findIndex((tick) => tick >= max),
+  );
   const shown = ticks.slice(first, beyond + 1);
   const [low, high] = [Math.log(shown[0] as number), Math.log(shown.at(-1) as number)];
   const at = (value: number) => from + ((to - from) * (Math.log(value) - low)) / (high - low);
