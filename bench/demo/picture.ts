@@ -178,20 +178,19 @@ export function conclusion(
   const [slowBefore, slowAfter] = sides.map(({ slow }) => quantile(sortedOf(slow), 0.5));
   if (!Number.isNaN((slowBefore as number) + (slowAfter as number))) {
     said.push(
-      `Half of the slow ones, which compute for ${slowMs} ms, took less than ` +
-        `${inMs(slowBefore as number)} under ${first.title}, and ${inMs(slowAfter as number)} under ${second.title}.`,
+      `Half of the slow ones, of ${slowMs} ms, took less than ${inMs(slowBefore as number)} under ` +
+        `${first.title}, and ${inMs(slowAfter as number)} under ${second.title}.`,
     );
   }
   const lateMs = quantile(sortedOf(sides.map(({ late }) => late)), 0.5);
   if (lateMs > LATE_SHARE * Math.min(...p99s.flat())) {
     said.push(
-      `The load generator itself was late, by ${inMs(lateMs)} (p99): this machine had no time for it, ` +
-        'so the figures say little.',
+      `The load generator itself was late, by ${inMs(lateMs)} (p99), for want of CPU time: the ` +
+        'figures say little.',
     );
   }
   said.push(
-    `That is one run, on ${cpus} CPUs with Node ${node}; \`npm run bench:stall\` takes more care, ` +
-      'and has more rivals.',
+    `One run, on ${cpus} CPUs, Node ${node}; \`npm run bench:stall\` takes more care, and has more rivals.`,
   );
   return wrapped(said.join(' '), widthOf(screen));
 }
