@@ -194,17 +194,17 @@ const machineText = ({ machine }: Report) =>
   `${machine.cpu}, ${machine.cpus} CPUs (of which ${machine.allowedCpus} may be used), ` +
   `${shown(machine.memoryMb / 1024, 0)} GB of memory, ${machine.kernel}`;
 
+function programsText({ machine: { node, programs } }: Report): string {
+  const others = Object.entries(programs).map(([name, version]) => `${name} ${version}`);
+  return [`Node ${node}`, ...others].join(', ');
+}
+
 /** By what, when and on what the figures of a section were measured. */
 function provenance(report: Report, machine: string): string {
   const { machine: on, command, startedAt, pinning, leftOut, discarded } = report;
-  const programs = [
-    `gyre ${on.gyre} (commit ${on.commit})`,
-    `Node ${on.node}`,
-    ...Object.entries(on.programs).map(([name, version]) => `${name} ${version}`),
-  ];
   return [
     `\`${command}\``,
-    `${startedAt.slice(0, 10)}, ${roundsText(report)}; ${programs.join(', ')}`,
+    `${startedAt.slice(0, 10)}, ${roundsText(report)}; gyre ${on.gyre} (commit ${on.commit}), ${programsText(report)}`,
     ...(machineText(report) === machine ? [] : [machineText(report)]),
     `bound to CPUs: ${pinning}; load average before: ${shown(on.loadBefore, 2)}`,
     ...leftOut.map(({ variant, reason }) => `left out: ${labelOf(variant)} (${reason})`),
@@ -255,7 +255,7 @@ function sweepSection(reports: Reports, machine: string): string {
   return [
     '## How much does it depend on the slow requests?',
     'The first question with slow requests of other lengths, which together use so much of one CPU. Each figure is ' +
-      `gyre's as a ratio to ${labelOf(RR)}'s in the same round. Where slow requests are short or rare there is little to gain.`,
+      `gyre's as a ratio to ${labelOf(RR)}'s in the same round. Where it is 1, nothing is gained.`,
     table(
       [
         'slow requests of',
@@ -271,6 +271,7 @@ function sweepSection(reports: Reports, machine: string): string {
           ratioText(ratioOf(report, { metric, of: 'gyre', to: RR })),
         ),
       ]),
+      2,
     ),
     provenance(first.report, machine).replace(
       /^- `.*`$/m,
@@ -304,7 +305,7 @@ function summary(reports: Reports): string {
     .flatMap(([verdict, heading]) => {
       const found = rows.get(verdict);
       if (found === undefined) return [];
-      return [heading, table(['', 'this', 'compared with', 'ratio'], found, 3)];
+      return [heading, table(['what', 'of this', 'compared with', 'ratio'], found, 3)];
     })
     .join('\n\n');
 }
@@ -358,7 +359,7 @@ const BEGIN = '<!-- npm run bench:report: begin -->';
 const END = '<!-- npm run bench:report: end -->';
 
 /** Rows of the README's table. */
-const README_VARIANTS = ['gyre', RR, 'transfer', 'watt', 'go'] as const;
+const README_VARIANTS = ['gyre', RR, 'go'] as const;
 const README_METRICS = ['p50', 'p95', 'p99', 'p999', 'slow50'] as const;
 
 function readmeFigures(report: Report): string {
@@ -369,7 +370,7 @@ function readmeFigures(report: Report): string {
   return [
     `![Latencies of fast requests beside slow ones, by percentile, of gyre and others](${FOLDER}/stall.svg)`,
     `${loadText(report)}, on ${machine.cpus} CPUs (${machine.cpu}) that the load generator shares; latency from the moment ` +
-      `a request was due; Node ${machine.node}. Median of ${roundsText(report)}, interleaved, with quartiles:`,
+      `a request was due; ${programsText(report)}. Median of ${roundsText(report)}, interleaved, with quartiles:`,
     resultsTable({ ...report, results }, README_METRICS),
     `All figures, and where gyre loses: [docs/benchmarks.md](docs/benchmarks.md).`,
   ].join('\n\n');
