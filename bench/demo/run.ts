@@ -88,6 +88,7 @@ async function main(): Promise<void> {
   const { reason } = detectCapabilities().move;
   if (reason !== undefined) throw new CannotRun(`gyre moves no connections here: ${reason}`);
 
+  process.env.BENCH_HOST = '127.0.0.1'; // on a reader's machine it serves nobody else
   const rounds = Math.max(1, Math.round(seconds / ROUND_S));
   const loadOf = (round: number): Load => ({
     ...{ seconds: seconds / rounds, warmup: round === 0 ? WARMUP_S : 0, connections },

@@ -152,11 +152,18 @@ t.test('the generator sends every arrival, and records all of them', async (t) =
     paths.push(request.url ?? '');
     answer.end('hello world\n');
   });
-  const outcome = await runPoisson(await listen(t, server), LOAD);
+  const told = { fast: 0, slow: 0, batches: 0 };
+  const outcome = await runPoisson(await listen(t, server), LOAD, ({ fast, slow }) => {
+    told.fast += fast.length;
+    told.slow += slow.length;
+    told.batches++;
+  });
   const arrivals = schedule(LOAD);
   const slow = arrivals.filter((arrival) => arrival.slow).length;
   t.match(outcome, { errors: 0, fast: { count: arrivals.length - slow }, slow: { count: slow } });
   t.equal(outcome.late.count, arrivals.length);
+  t.match(told, { fast: arrivals.length - slow, slow });
+  t.ok(told.batches > 1, 'while it goes on');
   t.ok(outcome.cpuPercent > 0);
   t.equal(paths.filter((path) => path === '/burn/5').length, slow);
   t.equal(paths.length, arrivals.length + LOAD.connections, 'each connection was tried first');
