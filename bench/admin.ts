@@ -8,7 +8,7 @@ import { rmSync } from 'node:fs';
 import http from 'node:http';
 import { run, VoidRun } from './harness.js';
 import { ADMIN_SOCKET, type SystemName, withServer } from './server.js';
-import { checkWrk, runWrk } from './wrk.js';
+import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 const SCRAPE_MS = 1_000;
 
@@ -59,16 +59,17 @@ run({
   pinning: 'each worker to one CPU; the load generator and the main thread not',
   flags: { rounds: 12, seconds: 4, warmup: 1, connections: 64, workers: 2 },
   metrics: {
-    throughput: { unit: 'requests/s', digits: 0 },
-    cpu: { unit: 'µs of CPU per request', digits: 2 },
-    p99: { unit: 'ms', digits: 2 },
-    scrape: { unit: 'ms per scrape, the longest', digits: 1 },
+    throughput: { unit: 'requests/s', digits: 0, better: 'more' },
+    cpu: { unit: 'µs of CPU per request', digits: 2, better: 'less' },
+    p99: { unit: 'ms', digits: 2, better: 'less' },
+    scrape: { unit: 'ms per scrape, the longest', digits: 1, better: 'less' },
   },
   variants: ['gyre', 'gyre-admin'],
   comparisons: (['throughput', 'cpu', 'p99'] as const).map((metric) => ({
     ...{ metric, of: 'gyre-admin', to: 'gyre' },
   })),
   check: checkWrk,
+  programs: wrkVersion,
   measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
     withServer(variant as SystemName, 'hello', workers, async (server) => {
       await runWrk(server.port, { connections, seconds: warmup });

@@ -154,7 +154,7 @@ if (!isMainThread) {
     question: 'what do rows, colours and huge pages save, and where do they save nothing?',
     pinning: 'none; the operating system places the threads',
     flags: { rounds: 9, ms: 500 },
-    metrics: { cost: { unit: 'ns per operation', digits: 2 } },
+    metrics: { cost: { unit: 'ns per operation', digits: 2, better: 'less' } },
     variants: [...ADDS, ...Object.keys(WALKS), ...ROAMS],
     comparisons: [
       ['add, one word', 'add, counter()'],

@@ -4,8 +4,9 @@
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { CannotRun, ROOT } from './harness.js';
+import { CannotRun } from './harness.js';
 import type { Command } from './rivals.js';
+import { ROOT } from './root.js';
 
 const BURN = path.join(ROOT, 'bench', 'apps', 'burn.js');
 const known = new Map<string, string>();

@@ -115,7 +115,7 @@ if (!isMainThread) {
     question: 'what does it cost two threads to write neighbouring words of shared memory?',
     pinning: 'none; the operating system places the threads',
     flags: { rounds: 9, ms: 500 },
-    metrics: { cost: { unit: 'ns per addition', digits: 2 } },
+    metrics: { cost: { unit: 'ns per addition', digits: 2, better: 'less' } },
     variants: Object.keys(VARIANTS),
     comparisons: [
       ...['plain', 'atomic'].flatMap((store) => [

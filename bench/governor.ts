@@ -13,7 +13,7 @@ import type { Load } from './arrivals.js';
 import { run } from './harness.js';
 import { runPoisson } from './poisson.js';
 import { type AppName, type Server, type Thread, withServer } from './server.js';
-import { checkWrk, runWrk } from './wrk.js';
+import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 /** After the last worker listens: what starts up has done so. No evidence but that it suffices. */
 const SETTLE_MS = 1_000;
@@ -53,13 +53,14 @@ run({
   },
   fractions: ['slow'],
   metrics: {
-    cpu: { unit: '% of one CPU, used by the governor', digits: 3 },
-    wakeups: { unit: 'wake-ups/s of the governor', digits: 1 },
-    others: { unit: 'wake-ups/s of the other threads', digits: 1 },
+    cpu: { unit: '% of one CPU, used by the governor', digits: 3, better: 'less' },
+    wakeups: { unit: 'wake-ups/s of the governor', digits: 1, better: 'less' },
+    others: { unit: 'wake-ups/s of the other threads', digits: 1, better: 'less' },
   },
   variants: ['idle', 'hello', 'stalls'],
   comparisons: [],
   check: checkWrk,
+  programs: wrkVersion,
   measure(variant, flags, round) {
     const { seconds = 0, connections = 0, workers = 0, fast = 0, slow = 0, ms = 0 } = flags;
     const app: AppName = variant === 'stalls' ? 'stall' : 'hello';

@@ -1,22 +1,25 @@
 /**
- * What every benchmark here does alike: flags, interleaved rounds, and a report that says
- * on what machine the figures were taken.
+ * What every benchmark here does alike: flags, interleaved rounds, and a report (report.ts).
  *
  * A round measures each variant once, each in a process of its own. Rounds run forwards
  * and backwards in turn (A B, B A, A B, …), so that a machine that slowly gets faster
  * or slower favours nobody. The headline is the ratio of two variants in the same round.
  */
-import { readFileSync } from 'node:fs';
-import os from 'node:os';
+import { accessSync, constants, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { pairRatios, type Spread, spreadOf } from './statistics.js';
-
-/** From dist/bench. */
-export const ROOT = path.join(__dirname, '..', '..');
+import { describeMachine } from './machine.js';
+import { type LeftOut, type Metric, type Report, sayLeftOut, show } from './report.js';
+import { pairRatios, spreadOf } from './statistics.js';
 
 /** What one run measured, by metric. */
 export type Measured<M extends string> = Readonly<Record<M, number>>;
+
+/** The whole distribution that a run measured, where its benchmark has `curves`. */
+export interface Curved {
+  /** Values at the benchmark's percentiles. */
+  readonly curve?: readonly number[];
+}
 
 /** A run that says nothing about its variant: its round is discarded and repeated. */
 export class VoidRun extends Error {}
@@ -30,12 +33,6 @@ export class CannotRun extends Error {
     super(message);
     this.exitCode = exitCode;
   }
-}
-
-export interface Metric {
-  readonly unit: string;
-  /** Decimals that are shown. */
-  readonly digits: number;
 }
 
 /** Ratio of a metric of one variant to the same metric of another, round by round. */
@@ -56,12 +53,16 @@ export interface Benchmark<M extends string> {
   /** Those flags that may be any number above 0. */
   readonly fractions?: readonly string[];
   readonly metrics: Readonly<Record<M, Metric>>;
+  /** That each run gives a {@link Curved.curve}, of what, with its unit, and at which percentiles. */
+  readonly curves?: { readonly of: string; readonly percentiles: readonly number[] };
   readonly variants: readonly string[];
   readonly comparisons: readonly Comparison<NoInfer<M>>[];
   /** Throws a {@link CannotRun} where this machine cannot run it. */
   check?(): void;
   /** Why this machine cannot run one of the variants, which is then left out; or null. */
   missing?(variant: string): string | null;
+  /** Versions of the programs besides this node that take part when `variants` are run. */
+  programs?(variants: readonly string[]): Readonly<Record<string, string>>;
   /**
    * Measures `variant` once, in a process that has not run before.
    *
@@ -71,101 +72,78 @@ export interface Benchmark<M extends string> {
     variant: string,
     flags: Readonly<Record<string, number>>,
     round: number,
-  ): Promise<Measured<NoInfer<M>>>;
+  ): Promise<Measured<NoInfer<M>> & Curved>;
 }
+
+/** `--json` with this is the report as JSON on standard output, in place of the text. */
+const STDOUT = '-';
 
 interface Settings {
   readonly flags: Readonly<Record<string, number>>;
-  readonly json: boolean;
+  /** Where the report is written as JSON: a file, {@link STDOUT}, or null for nowhere. */
+  readonly json: string | null;
+  /** Arguments that say what is measured. */
+  readonly args: readonly string[];
   /** Variants to run. */
   readonly only: readonly string[];
 }
 
-export interface Report {
-  readonly benchmark: string;
-  readonly question: string;
-  readonly pinning: string;
-  readonly machine: Machine;
-  readonly flags: Readonly<Record<string, number>>;
-  readonly ratios: readonly (Spread & { metric: string; of: string; to: string })[];
-  readonly results: readonly (Spread & {
-    metric: string;
-    unit: string;
-    variant: string;
-    samples: readonly number[];
-  })[];
-  /** Variants that were not run, and why. */
-  readonly leftOut: readonly LeftOut[];
-  /** Why rounds were discarded. */
-  readonly discarded: readonly string[];
-}
-
-export interface LeftOut {
-  readonly variant: string;
-  readonly reason: string;
-}
-
-export interface Machine {
-  readonly cpu: string;
-  readonly cpus: number;
-  /** CPUs that the benchmark and all it starts may use, as the kernel lists them. */
-  readonly allowedCpus: string;
-  readonly kernel: string;
-  readonly node: string;
-  readonly gyre: string;
-  /** Load average over the minute before: above 0, somebody else was at work. */
-  readonly loadBefore: number;
-}
-
-export function describeMachine(): Machine {
-  const { version } = JSON.parse(readFileSync(path.join(ROOT, 'package.json'), 'utf8')) as {
-    version: string;
-  };
-  let allowedCpus = 'unknown';
-  try {
-    const status = readFileSync('/proc/self/status', 'utf8');
-    allowedCpus = /^Cpus_allowed_list:\s*(.*)$/m.exec(status)?.[1] ?? allowedCpus;
-  } catch {
-    // not Linux
-  }
-  return {
-    cpu: os.cpus()[0]?.model.trim() ?? 'unknown',
-    cpus: os.cpus().length,
-    allowedCpus,
-    kernel: `${os.type()} ${os.release()}`,
-    node: process.version,
-    gyre: version,
-    loadBefore: os.loadavg()[0] ?? 0,
-  };
-}
-
-function parseFlags<M extends string>(benchmark: Benchmark<M>): Settings {
-  const numeric = Object.keys(benchmark.flags);
-  const options = {
-    json: { type: 'boolean' as const },
-    only: { type: 'string' as const },
-    ...Object.fromEntries(numeric.map((name) => [name, { type: 'string' as const }])),
-  };
-  let given: Record<string, string | boolean | undefined>;
+/**
+ * The command line: `numbers` are flags with their defaults, integers from 1 or, of `fractions`, any
+ * number above 0; `texts` are the other flags.
+ *
+ * @throws CannotRun
+ */
+export function parseCommandLine<N extends string>(
+  numbers: Readonly<Record<N, number>>,
+  fractions: readonly string[],
+  texts: readonly string[],
+): { flags: Readonly<Record<N, number>>; given: Readonly<Record<string, string | undefined>> } {
+  const names = [...Object.keys(numbers), ...texts];
+  const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]));
+  let given: Record<string, string | undefined>;
   try {
     given = parseArgs({ options }).values as typeof given;
   } catch (error) {
     throw new CannotRun((error as Error).message, 2);
   }
-  const flags = numeric.map((name) => {
-    const value = Number(given[name] ?? benchmark.flags[name]);
-    const fraction = benchmark.fractions?.includes(name) && Number.isFinite(value);
-    if ((fraction || Number.isInteger(value)) && value > 0) return [name, value] as const;
-    const expected = benchmark.fractions?.includes(name) ? 'a number above 0' : 'an integer from 1';
+  const flags = Object.entries<number>(numbers).map(([name, usual]) => {
+    const value = Number(given[name] ?? usual);
+    const fraction = fractions.includes(name);
+    const possible = fraction ? Number.isFinite(value) : Number.isInteger(value);
+    if (possible && value > 0) return [name, value];
+    const expected = fraction ? 'a number above 0' : 'an integer from 1';
     throw new CannotRun(`--${name} is ${expected}, not '${given[name]}'`, 2);
   });
-  const only = typeof given.only === 'string' ? given.only.split(',') : benchmark.variants;
+  return { flags: Object.fromEntries(flags), given };
+}
+
+function parseFlags<M extends string>(benchmark: Benchmark<M>): Settings {
+  const texts = ['json', 'only'];
+  const { flags, given } = parseCommandLine(benchmark.flags, benchmark.fractions ?? [], texts);
+  const only = given.only?.split(',') ?? benchmark.variants;
   const unknown = only.filter((variant) => !benchmark.variants.includes(variant));
   if (unknown.length > 0) {
     const known = benchmark.variants.join(', ');
     throw new CannotRun(`--only: no ${unknown.join(', ')} among ${known}`, 2);
   }
-  return { flags: Object.fromEntries(flags), json: given.json === true, only };
+  const { json = null, ...measured } = given;
+  const args = Object.entries(measured).flatMap(([name, value = '']) => [`--${name}`, value]);
+  return { flags, json, args, only };
+}
+
+/** Before anything is measured, so that what took long is not lost. */
+function checkWritable(json: string | null): void {
+  if (json === null || json === STDOUT) return;
+  let isFolder: boolean;
+  try {
+    mkdirSync(path.dirname(json), { recursive: true });
+    accessSync(path.dirname(json), constants.W_OK);
+    isFolder = statSync(json, { throwIfNoEntry: false })?.isDirectory() === true;
+  } catch (error) {
+    throw new CannotRun(`--json: ${(error as Error).message}`, 2);
+  }
+  if (isFolder) throw new CannotRun(`--json: ${json} is a folder`, 2);
 }
 
 /**
@@ -207,39 +185,63 @@ async function measureRound<R>(
       results.set(variant, await measure(variant));
     } catch (error) {
       if (!(error instanceof VoidRun)) throw error;
-      process.stderr.write(`void, ${variant}: ${error.message}\n`);
       return `${variant}: ${error.message}`;
     }
   }
   return null;
 }
 
-/** Runs `benchmark` and says what it found. Sets the exit code; rejects on a bug only. */
-export async function run<M extends string>(benchmark: Benchmark<M>): Promise<void> {
+/** A line for each metric of a variant, so that two reports can be compared as text. */
+function stringify(report: Report): string {
+  const parts = Object.entries(report).map(([key, value]) => {
+    const lines = Array.isArray(value) ? value.map((each) => `    ${JSON.stringify(each)}`) : [];
+    const text = lines.length > 0 ? `[\n${lines.join(',\n')}\n  ]` : JSON.stringify(value);
+    return `  ${JSON.stringify(key)}: ${text}`;
+  });
+  return `{\n${parts.join(',\n')}\n}\n`;
+}
+
+/** Does `work`, and says why it cannot. Sets the exit code; rejects on a bug only. */
+export async function runOrSay(name: string, work: () => Promise<void>): Promise<void> {
   try {
-    const settings = parseFlags(benchmark);
-    benchmark.check?.();
-    const report = await measureAll(benchmark, settings);
-    process.stdout.write(
-      settings.json ? `${JSON.stringify(report)}\n` : show(report, benchmark.metrics),
-    );
+    await work();
   } catch (error) {
     if (!(error instanceof CannotRun)) throw error;
-    process.stderr.write(`${benchmark.name}: ${error.message}\n`);
+    process.stderr.write(`${name}: ${error.message}\n`);
     process.exitCode = error.exitCode;
   }
 }
 
+/** Runs `benchmark` and says what it found. Sets the exit code; rejects on a bug only. */
+export function run<M extends string>(benchmark: Benchmark<M>): Promise<void> {
+  return runOrSay(benchmark.name, async () => {
+    const settings = parseFlags(benchmark);
+    const { json } = settings;
+    benchmark.check?.();
+    checkWritable(json);
+    const report = await measureAll(benchmark, settings);
+    if (json !== null && json !== STDOUT) writeFileSync(json, stringify(report));
+    process.stdout.write(json === STDOUT ? stringify(report) : show(report));
+  });
+}
+
 async function measureAll<M extends string>(
   benchmark: Benchmark<M>,
-  { flags, only }: Settings,
+  { flags, args, only }: Settings,
 ): Promise<Report> {
-  const machine = describeMachine();
+  const startedAt = new Date().toISOString();
   const rounds = flags.rounds as number;
   const { present, leftOut } = sortOut(benchmark, only);
-  const { samples, discarded } = await interleave(rounds, present, (variant, round) => {
-    process.stderr.write(`${benchmark.name}: round ${round + 1} of ${rounds}, ${variant}\n`);
-    return benchmark.measure(variant, flags, round);
+  const machine = describeMachine(benchmark.programs?.(present));
+  const tell = (text: string) => process.stderr.write(`${benchmark.name}: ${text}\n`);
+  const { samples, discarded } = await interleave(rounds, present, async (variant, round) => {
+    tell(`round ${round + 1} of ${rounds}, ${variant}`);
+    try {
+      return await benchmark.measure(variant, flags, round);
+    } catch (error) {
+      if (error instanceof VoidRun) tell(`void, ${error.message}`);
+      throw error;
+    }
   });
   const of = (variant: string, metric: M) =>
     (samples.get(variant) ?? []).map((measured) => measured[metric]);
@@ -248,8 +250,13 @@ async function measureAll<M extends string>(
     benchmark: benchmark.name,
     question: benchmark.question,
     pinning: benchmark.pinning,
+    command: [`npm run bench:${benchmark.name}`, ...(args.length > 0 ? ['--', ...args] : [])].join(
+      ' ',
+    ),
+    startedAt,
     machine,
     flags,
+    metrics: benchmark.metrics,
     ratios: benchmark.comparisons
       .filter((pair) => present.includes(pair.of) && present.includes(pair.to))
       .map((pair) => ({
@@ -263,6 +270,15 @@ async function measureAll<M extends string>(
         samples: of(variant, metric),
       })),
     ),
+    curves: benchmark.curves
+      ? {
+          ...benchmark.curves,
+          variants: present.map((variant) => ({
+            variant,
+            rounds: (samples.get(variant) ?? []).map(({ curve = [] }) => curve),
+          })),
+        }
+      : null,
     leftOut,
     discarded,
   };
@@ -282,56 +298,4 @@ function sortOut<M extends string>(
   }
   if (present.length === 0) throw new CannotRun(leftOut.map(sayLeftOut).join('; '));
   return { present, leftOut };
-}
-
-const sayLeftOut = ({ variant, reason }: LeftOut) => `${variant} is left out: ${reason}`;
-
-const HEAD = ['median', 'q1', 'q3', 'min', 'max'] as const;
-
-/** A table with its first column to the left and all others to the right. */
-export function table(rows: readonly (readonly string[])[]): string {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((cell, at) =>
-          at === 0 ? cell.padEnd(widths[at] ?? 0) : cell.padStart(widths[at] ?? 0),
-        )
-        .join('  '),
-    )
-    .map((line) => `  ${line.trimEnd()}\n`)
-    .join('');
-}
-
-function show<M extends string>(report: Report, metrics: Readonly<Record<M, Metric>>): string {
-  const { machine } = report;
-  const flags = Object.entries(report.flags).map(([name, value]) => `--${name} ${value}`);
-  const cells = (spread: Spread, digits: number) => HEAD.map((key) => spread[key].toFixed(digits));
-  const parts = [
-    `${report.benchmark}: ${report.question}\n`,
-    `${machine.cpu}, ${machine.cpus} CPUs, may use ${machine.allowedCpus}; ${machine.kernel}; ` +
-      `Node ${machine.node}; gyre ${machine.gyre}; load before ${machine.loadBefore.toFixed(2)}\n`,
-    `pinning: ${report.pinning}\n`,
-    `${flags.join(' ')}\n`,
-  ];
-  parts.push(...report.leftOut.map((each) => `${sayLeftOut(each)}\n`));
-  if (report.discarded.length > 0) {
-    parts.push(`${report.discarded.length} rounds discarded: ${report.discarded.join('; ')}\n`);
-  }
-  if (report.ratios.length > 0) {
-    const rows = report.ratios.map((ratio) => [
-      `${ratio.metric}: ${ratio.of} / ${ratio.to}`,
-      ...cells(ratio, 3),
-    ]);
-    parts.push('\n', table([['ratios of pairs', ...HEAD], ...rows]));
-  }
-  for (const [metric, { unit, digits }] of Object.entries<Metric>(metrics)) {
-    const rows = report.results
-      .filter((result) => result.metric === metric)
-      .map((result) => [result.variant, ...cells(result, digits)]);
-    parts.push('\n', table([[`${metric} (${unit})`, ...HEAD], ...rows]));
-  }
-  return `${parts.join('')}\n`;
 }

@@ -9,7 +9,7 @@
  */
 import { run } from './harness.js';
 import { type SystemName, withServer } from './server.js';
-import { checkWrk, runWrk } from './wrk.js';
+import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 run({
   name: 'hello',
@@ -17,9 +17,9 @@ run({
   pinning: 'each gyre worker to one CPU; gyre-unpinned, the rivals and the load generator not',
   flags: { rounds: 5, seconds: 3, warmup: 1, connections: 64, workers: 2 },
   metrics: {
-    throughput: { unit: 'requests/s', digits: 0 },
-    cpu: { unit: 'µs of CPU per request', digits: 2 },
-    p99: { unit: 'ms', digits: 2 },
+    throughput: { unit: 'requests/s', digits: 0, better: 'more' },
+    cpu: { unit: 'µs of CPU per request', digits: 2, better: 'less' },
+    p99: { unit: 'ms', digits: 2, better: 'less' },
   },
   variants: ['gyre', 'gyre-still', 'cluster-rr', 'gyre-unpinned', 'cluster-none', 'single'],
   comparisons: (['throughput', 'cpu'] as const).flatMap((metric) => [
@@ -30,6 +30,7 @@ run({
     ...['cluster-rr', 'cluster-none'].map((to) => ({ metric, of: 'gyre-unpinned', to })),
   ]),
   check: checkWrk,
+  programs: wrkVersion,
   measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
     withServer(variant as SystemName, 'hello', workers, async (server) => {
       await runWrk(server.port, { connections, seconds: warmup });

@@ -9,7 +9,7 @@
 import { checkCrowd, withCrowd } from './crowd.js';
 import { run } from './harness.js';
 import { type SystemName, withServer } from './server.js';
-import { checkWrk, runWrk } from './wrk.js';
+import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 run({
   name: 'idle',
@@ -20,18 +20,19 @@ run({
     ...{ seconds: 3, warmup: 1, crowd: 10_000, connections: 64, workers: 2 },
   },
   metrics: {
-    alone: { unit: 'requests/s without the crowd', digits: 0 },
-    throughput: { unit: 'requests/s with it', digits: 0 },
-    kept: { unit: 'of the throughput kept', digits: 3 },
-    p99Alone: { unit: 'ms without the crowd', digits: 2 },
-    p99: { unit: 'ms with it', digits: 2 },
-    memory: { unit: 'KB of memory (PSS) per idle connection', digits: 1 },
+    alone: { unit: 'requests/s without the crowd', digits: 0, better: 'more' },
+    throughput: { unit: 'requests/s with it', digits: 0, better: 'more' },
+    kept: { unit: 'of the throughput kept', digits: 3, better: 'more' },
+    p99Alone: { unit: 'ms without the crowd', digits: 2, better: 'less' },
+    p99: { unit: 'ms with it', digits: 2, better: 'less' },
+    memory: { unit: 'KB of memory (PSS) per idle connection', digits: 1, better: 'less' },
   },
   variants: ['gyre', 'gyre-still', 'cluster-rr'],
   comparisons: (['throughput', 'kept', 'p99', 'memory'] as const).flatMap((metric) =>
     ['gyre-still', 'cluster-rr'].map((to) => ({ metric, of: 'gyre', to })),
   ),
   check: checkWrk,
+  programs: wrkVersion,
   measure: (variant, { seconds = 0, warmup = 0, crowd = 0, connections = 0, workers = 0 }) => {
     checkCrowd(crowd);
     // Its keep-alive connections outlast the benchmark; those of apps/hello.js end after 5 s.

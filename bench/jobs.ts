@@ -21,9 +21,10 @@ import { createRuntime } from '../src/index.js';
 import { paretoBalancer } from '../src/piscina.js';
 import { type Load, schedule } from './arrivals.js';
 import { turnsPerMs } from './calibration.js';
-import { CannotRun, type Measured, ROOT, run } from './harness.js';
+import { CannotRun, type Measured, run } from './harness.js';
 import { Recorder } from './latencies.js';
 import { now, startPacer } from './pacer.js';
+import { ROOT } from './root.js';
 
 const JOB = path.join(ROOT, 'bench', 'apps', 'job.js');
 const IDLE = path.join(ROOT, 'test', 'fixtures', 'apps', 'idle.js');
@@ -31,12 +32,12 @@ const UNIFORM_MS = 1;
 const WARMUP_S = 1;
 
 const METRICS = {
-  throughput: { unit: 'jobs/s', digits: 0 },
-  waitP50: { unit: 'ms', digits: 2 },
-  waitP99: { unit: 'ms', digits: 1 },
-  shortP99: { unit: 'ms until done', digits: 1 },
-  longP99: { unit: 'ms until done', digits: 1 },
-};
+  throughput: { unit: 'jobs/s', digits: 0, better: 'more' },
+  waitP50: { unit: 'ms', digits: 2, better: 'less' },
+  waitP99: { unit: 'ms', digits: 1, better: 'less' },
+  shortP99: { unit: 'ms until done', digits: 1, better: 'less' },
+  longP99: { unit: 'ms until done', digits: 1, better: 'less' },
+} as const;
 type Result = Measured<keyof typeof METRICS>;
 
 interface Contender {

@@ -14,7 +14,7 @@
 import { run } from './harness.js';
 import { type AppName, type Server, type SystemName, withServer } from './server.js';
 import { slopeOf } from './statistics.js';
-import { checkWrk, runWrk } from './wrk.js';
+import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 const WORKERS = [1, 2, 4] as const;
 
@@ -26,11 +26,11 @@ run({
   pinning: 'each gyre worker to one CPU in turn; the rivals and the load generator not',
   flags: { rounds: 3, seconds: 2, connections: 64 },
   metrics: {
-    rssIdle: { unit: 'MB of RSS per added worker, just started', digits: 1 },
-    pssIdle: { unit: 'MB of PSS per added worker, just started', digits: 1 },
-    rss: { unit: 'MB of RSS per added worker, after a load', digits: 1 },
-    pss: { unit: 'MB of PSS per added worker, after a load', digits: 1 },
-    pss2: { unit: 'MB of PSS in all with 2 workers, after a load', digits: 1 },
+    rssIdle: { unit: 'MB of RSS per added worker, just started', digits: 1, better: 'less' },
+    pssIdle: { unit: 'MB of PSS per added worker, just started', digits: 1, better: 'less' },
+    rss: { unit: 'MB of RSS per added worker, after a load', digits: 1, better: 'less' },
+    pss: { unit: 'MB of PSS per added worker, after a load', digits: 1, better: 'less' },
+    pss2: { unit: 'MB of PSS in all with 2 workers, after a load', digits: 1, better: 'less' },
   },
   variants: ['gyre hello', 'cluster-rr hello', 'gyre express', 'cluster-rr express'],
   comparisons: (['rssIdle', 'pssIdle', 'rss', 'pss', 'pss2'] as const).flatMap((metric) =>
@@ -39,6 +39,7 @@ run({
     })),
   ),
   check: checkWrk,
+  programs: wrkVersion,
   async measure(variant, { seconds = 0, connections = 0 }) {
     const [system, app] = variant.split(' ') as [SystemName, AppName];
     const idle: Memory[] = [];

@@ -26,6 +26,12 @@ export function checkNginx(): void {
   if (NGINX === undefined) throw new CannotRun('it needs nginx: apt-get install nginx-light');
 }
 
+/** By its name, as a report has it. */
+export function nginxVersion(): { nginx: string } {
+  const { stderr } = spawnSync(NGINX as string, ['-v'], { encoding: 'utf8' });
+  return { nginx: /nginx\/(\S+)/.exec(stderr)?.[1] ?? 'unknown' };
+}
+
 function configuration(port: number, upstream: number, keepalive: number): string {
   return `
 daemon off;

@@ -12,6 +12,7 @@ import { detectCapabilities } from '../src/runtime/capabilities.js';
 import type { Load } from './arrivals.js';
 import { withBurner } from './burner.js';
 import { CannotRun, run } from './harness.js';
+import { CURVE_PERCENTILES } from './latencies.js';
 import { runPoisson } from './poisson.js';
 import { type SystemName, withServer } from './server.js';
 
@@ -34,16 +35,17 @@ run({
   },
   fractions: ['ms'],
   metrics: {
-    p50: { unit: 'ms', digits: 2 },
-    p90: { unit: 'ms', digits: 2 },
-    p95: { unit: 'ms', digits: 2 },
-    p99: { unit: 'ms', digits: 2 },
-    p999: { unit: 'ms', digits: 2 },
-    max: { unit: 'ms', digits: 2 },
+    p50: { unit: 'ms', digits: 2, better: 'less' },
+    p90: { unit: 'ms', digits: 2, better: 'less' },
+    p95: { unit: 'ms', digits: 2, better: 'less' },
+    p99: { unit: 'ms', digits: 2, better: 'less' },
+    p999: { unit: 'ms', digits: 2, better: 'less' },
+    max: { unit: 'ms', digits: 2, better: 'less' },
     widened: { unit: 'times that a worker got more CPUs', digits: 0 },
     narrowed: { unit: 'times that one lost some', digits: 0 },
     late: { unit: 'ms that the generator was late, p99', digits: 2 },
   },
+  curves: { of: 'requests, ms', percentiles: CURVE_PERCENTILES },
   variants: [...Object.keys(PINS), ...Object.keys(PINS).map(burnt)],
   comparisons: (['p50', 'p95', 'p99', 'p999'] as const).flatMap((metric) => [
     { metric, of: burnt('soft'), to: burnt('off') },
@@ -70,9 +72,9 @@ run({
       const outcome = variant === pin ? await loaded() : await withBurner(home, loaded);
       const { workers: rows } = await server.snapshot();
       const sum = (key: 'widened' | 'narrowed') => rows.reduce((all, row) => all + row[key], 0);
-      const { p50, p90, p95, p99, p999, max } = outcome.fast;
+      const { p50, p90, p95, p99, p999, max, curve } = outcome.fast;
       return {
-        ...{ p50, p90, p95, p99, p999, max, late: outcome.late.p99 },
+        ...{ p50, p90, p95, p99, p999, max, curve, late: outcome.late.p99 },
         ...{ widened: sum('widened'), narrowed: sum('narrowed') },
       };
     });

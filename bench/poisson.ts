@@ -10,11 +10,13 @@
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { createInterface } from 'node:readline';
 import { type Arrival, type Load, schedule, uniform } from './arrivals.js';
 import { type Answered, Connection, requestFor } from './connection.js';
 import { CannotRun, VoidRun } from './harness.js';
 import { type Percentiles, Recorder } from './latencies.js';
 import { now, startPacer } from './pacer.js';
+import { endsWithUs } from './server.js';
 
 export interface Outcome {
   readonly fast: Percentiles;
@@ -28,13 +30,31 @@ export interface Outcome {
   readonly error: string | null;
 }
 
+/** Latencies in ms, of those answered since the last batch. */
+export interface Batch {
+  readonly fast: readonly number[];
+  readonly slow: readonly number[];
+}
+
+/** A line of the generator's output. The last one is the outcome. */
+type Said = { readonly batch: Batch } | { readonly outcome: Outcome };
+
 /** From the last arrival. Nothing here should be in flight so long: what is has failed. */
 const GRACE_MS = 30_000;
 /** Between making the schedule and the first arrival: the pacer must be running. */
 const HEAD_START_MS = 200;
+/** Between two batches. */
+const BATCH_MS = 200;
+
 interface Plan {
   readonly port: number;
   readonly load: Load;
+  /** Whether it tells latencies as they come. */
+  readonly tells: boolean;
+}
+
+function say(said: Said): void {
+  process.stdout.write(`${JSON.stringify(said)}\n`);
 }
 
 class Generator {
@@ -45,6 +65,8 @@ class Generator {
   readonly #fast = new Recorder();
   readonly #slow = new Recorder();
   readonly #late = new Recorder();
+  /** Null: it tells nothing but the outcome. */
+  readonly #batch: { fast: number[]; slow: number[] } | null;
   #connections: Connection[] = [];
   #idle: Connection[] = [];
   /** Arrivals that were due, and those of them that were sent. */
@@ -57,8 +79,9 @@ class Generator {
   #usedBefore = process.cpuUsage();
   #finish = () => {};
 
-  constructor(load: Load) {
+  constructor({ load, tells }: Plan) {
     this.#load = load;
+    this.#batch = tells ? { fast: [], slow: [] } : null;
     this.#arrivals = schedule(load);
     this.#random = uniform(load.seed + 1);
     this.#requests = {
@@ -86,7 +109,10 @@ class Generator {
       this.#finish = resolve;
       setTimeout(resolve, measuresAt + seconds * 1000 + GRACE_MS - now()).unref();
     });
+    const telling = this.#batch && setInterval(() => this.#tell(), BATCH_MS);
     await finished;
+    if (telling !== null) clearInterval(telling);
+    this.#tell();
     const used = process.cpuUsage(this.#usedBefore);
     const cpuPercent = (used.user + used.system) / 10 / (now() - measuresAt);
     for (const connection of this.#connections) connection.destroy();
@@ -109,6 +135,12 @@ class Generator {
       connection.send(requestFor('/'), (error) => (error === null ? resolve() : reject(error)));
     });
     return connection;
+  }
+
+  #tell(): void {
+    const batch = this.#batch;
+    if (batch === null) return;
+    say({ batch: { fast: batch.fast.splice(0), slow: batch.slow.splice(0) } });
   }
 
   #fail(count: number, error: Error): void {
@@ -147,8 +179,9 @@ class Generator {
     return (error) => {
       if (error !== null) this.#fail(1, error);
       else if (this.#counts(arrival)) {
-        const recorder = arrival.slow ? this.#slow : this.#fast;
-        recorder.record(now() - this.#startsAt - arrival.dueMs);
+        const ms = now() - this.#startsAt - arrival.dueMs;
+        (arrival.slow ? this.#slow : this.#fast).record(ms);
+        if (this.#batch !== null) (arrival.slow ? this.#batch.slow : this.#batch.fast).push(ms);
       }
       this.#idle.push(connection);
       this.#answered++;
@@ -161,27 +194,37 @@ class Generator {
 /**
  * Loads the server at `port` from another process.
  *
+ * @param tell is told latencies while the load goes on; one that was not told before the end is told
+ *   then. Telling costs the generator some CPU time.
  * @throws VoidRun if any request failed.
  */
-export async function runPoisson(port: number, load: Load): Promise<Outcome> {
-  const plan: Plan = { port, load };
+export async function runPoisson(
+  port: number,
+  load: Load,
+  tell?: (batch: Batch) => void,
+): Promise<Outcome> {
+  const plan: Plan = { port, load, tells: tell !== undefined };
   const child = spawn(process.execPath, [__filename, JSON.stringify(plan)], {
     stdio: ['ignore', 'pipe', 'inherit'],
+    detached: true,
   });
-  let text = '';
-  child.stdout.setEncoding('utf8').on('data', (chunk: string) => {
-    text += chunk;
-  });
-  const [code] = await once(child, 'close');
-  if (code !== 0) throw new CannotRun(`the load generator ended with code ${code}`);
-  const outcome = JSON.parse(text) as Outcome;
+  endsWithUs(child);
+  const closed = once(child, 'close');
+  let outcome: Outcome | null = null;
+  for await (const line of createInterface({ input: child.stdout })) {
+    const said = JSON.parse(line) as Said;
+    if ('outcome' in said) outcome = said.outcome;
+    else tell?.(said.batch);
+  }
+  const [code] = await closed;
+  if (code !== 0 || outcome === null) {
+    throw new CannotRun(`the load generator ended with code ${code}`);
+  }
   if (outcome.errors > 0) throw new VoidRun(`${outcome.errors} failed: ${outcome.error}`);
   return outcome;
 }
 
 if (require.main === module) {
-  const { port, load } = JSON.parse(process.argv[2] as string) as Plan;
-  new Generator(load).run(port).then((outcome) => {
-    process.stdout.write(`${JSON.stringify(outcome)}\n`);
-  });
+  const plan = JSON.parse(process.argv[2] as string) as Plan;
+  new Generator(plan).run(plan.port).then((outcome) => say({ outcome }));
 }

@@ -4,9 +4,10 @@
  * they are made of lies in folders that git ignores, and gyre depends on none of it.
  */
 import { spawnSync } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { CannotRun, ROOT } from './harness.js';
+import { CannotRun } from './harness.js';
+import { ROOT } from './root.js';
 
 /** How to start a server. */
 export interface Command {
@@ -35,6 +36,10 @@ function fileOf(found: Found): string {
 
 const reasonOf = (found: Found) => ('file' in found ? null : found.reason);
 
+function said(file: string, ...args: readonly string[]): string {
+  return spawnSync(file, args, { encoding: 'utf8' }).stdout.trim();
+}
+
 /** Whether node `version` ('v24.20.0') transfers sockets between its threads. */
 export function transfersSockets(version: string): boolean {
   const [major = 0, minor = 0] = version.slice(1).split('.').map(Number);
@@ -56,6 +61,7 @@ const findNode = once(() => {
 
 export const newerNode = (): string => fileOf(findNode());
 export const missingNewerNode = (): string | null => reasonOf(findNode());
+export const newerNodeVersion = (): string => said(newerNode(), '-v');
 
 const APPS = path.join(ROOT, 'bench', 'apps');
 
@@ -71,6 +77,8 @@ const buildGo = once(() => {
 });
 
 export const missingGo = (): string | null => reasonOf(buildGo());
+/** Of the compiler that built the server. */
+export const goVersion = (): string => said('go', 'env', 'GOVERSION');
 
 /** `app` must be `stall`: that is what stall.go is. */
 export function goServer(app: string, workers: number): Command {
@@ -84,11 +92,16 @@ export function goServer(app: string, workers: number): Command {
 }
 
 const WATT = path.join(ROOT, '.rivals', 'watt');
-const WATT_CLI = path.join(WATT, 'node_modules', 'wattpm', 'bin', 'cli.js');
+const WATT_PACKAGE = path.join(WATT, 'node_modules', 'wattpm');
+const WATT_CLI = path.join(WATT_PACKAGE, 'bin', 'cli.js');
 
 export function missingWatt(): string | null {
   if (!existsSync(WATT_CLI)) return 'Platformatic Watt is not installed: npm run bench:rivals';
   return missingNewerNode();
+}
+
+export function wattVersion(): string {
+  return JSON.parse(readFileSync(path.join(WATT_PACKAGE, 'package.json'), 'utf8')).version;
 }
 
 /**

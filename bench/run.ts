@@ -1,6 +1,6 @@
 /**
  * Runs every benchmark, one after the other, each as a process: `npm run bench`. With
- * --json their reports come as one array; --rounds is handed on.
+ * --json-dir their reports are also written there, as NAME.json; --rounds is handed on.
  */
 import { parseArgs } from 'node:util';
 import { runSeries } from './series.js';
@@ -11,10 +11,10 @@ const BENCHMARKS = [
 ];
 
 const { values } = parseArgs({
-  options: { json: { type: 'boolean' }, rounds: { type: 'string' } },
+  options: { 'json-dir': { type: 'string' }, rounds: { type: 'string' } },
 });
 const args = values.rounds === undefined ? [] : ['--rounds', values.rounds];
 runSeries(
   BENCHMARKS.map((name) => ({ name, args })),
-  values.json === true,
+  values['json-dir'] ?? null,
 );

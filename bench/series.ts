@@ -1,32 +1,27 @@
-/**
- * Benchmarks one after the other, each as a process, and their reports as one text or as one
- * JSON array.
- */
+/** Benchmarks one after the other, each as a process. */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 
 export interface Run {
   readonly name: string;
   readonly args: readonly string[];
+  /** Name of its file, where results are kept. Default: `name`. */
+  readonly file?: string;
 }
 
-/** Sets the exit code to 1 when one of them could not run; the others still do. */
-export function runSeries(runs: readonly Run[], json: boolean): void {
-  const reports: string[] = [];
-  for (const { name, args } of runs) {
-    const { status, stdout } = spawnSync(
+/**
+ * Sets the exit code to 1 when one of them could not run; the others still do.
+ *
+ * @param folder where each writes its report as JSON; null: nowhere
+ */
+export function runSeries(runs: readonly Run[], folder: string | null): void {
+  for (const { name, args, file = name } of runs) {
+    const json = folder === null ? [] : ['--json', path.join(folder, `${file}.json`)];
+    const { status } = spawnSync(
       process.execPath,
-      [path.join(__dirname, `${name}.js`), ...args, ...(json ? ['--json'] : [])],
-      {
-        encoding: 'utf8',
-        stdio: ['ignore', 'pipe', 'inherit'],
-        maxBuffer: Number.POSITIVE_INFINITY,
-      },
+      [path.join(__dirname, `${name}.js`), ...args, ...json],
+      { stdio: ['ignore', 'inherit', 'inherit'] },
     );
-    if (status !== 0)
-      process.exitCode = 1; // it has said why
-    else if (json) reports.push(stdout.trim());
-    else process.stdout.write(stdout);
+    if (status !== 0) process.exitCode = 1; // it has said why
   }
-  if (json) process.stdout.write(`[${reports.join(',\n')}]\n`);
 }

@@ -13,16 +13,20 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Snapshot } from '../src/runtime/api.js';
 import type { SchedulerOptions } from '../src/runtime/options.js';
 import { turnsPerMs } from './calibration.js';
-import { CannotRun, ROOT } from './harness.js';
+import { CannotRun } from './harness.js';
 import {
   type Command,
   goServer,
+  goVersion,
   missingGo,
   missingNewerNode,
   missingWatt,
   newerNode,
+  newerNodeVersion,
   watt,
+  wattVersion,
 } from './rivals.js';
+import { ROOT } from './root.js';
 
 const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
 const APPS = path.join(ROOT, 'bench', 'apps');
@@ -57,6 +61,8 @@ interface System {
   readonly ready: 'announced' | 'sockets' | 'answered';
   /** Why this machine cannot run it, or null. Absent: any can. */
   readonly missing?: () => string | null;
+  /** Versions of what runs it, where that is not this node. */
+  readonly programs?: () => Readonly<Record<string, string>>;
   /** It answers {@link Server.snapshot}. */
   readonly hosted?: boolean;
 }
@@ -131,9 +137,16 @@ export const SYSTEMS = {
     command: (app, workers) => ({ ...script('transfer').command(app, workers), file: newerNode() }),
     ready: 'announced',
     missing: missingNewerNode,
+    programs: () => ({ 'Node of transfer': newerNodeVersion() }),
   },
-  watt: { command: watt, ready: 'sockets', missing: missingWatt },
-  go: { command: goServer, ready: 'answered', missing: missingGo },
+  watt: {
+    ...{ command: watt, ready: 'sockets', missing: missingWatt },
+    programs: () => ({ Watt: wattVersion(), 'Node of watt': newerNodeVersion() }),
+  },
+  go: {
+    ...{ command: goServer, ready: 'answered', missing: missingGo },
+    programs: () => ({ Go: goVersion() }),
+  },
 } as const satisfies Record<string, System>;
 
 export type SystemName = keyof typeof SYSTEMS;
@@ -144,12 +157,21 @@ export function missingSystem(name: SystemName): string | null {
   return missing?.() ?? null;
 }
 
+/** Versions of what runs these systems besides this node. */
+export function programsOf(names: readonly SystemName[]): Record<string, string> {
+  const found = names.map((name) => {
+    const { programs }: System = SYSTEMS[name];
+    return programs?.() ?? {};
+  });
+  return Object.assign({}, ...found);
+}
+
 const running = new Set<ChildProcess>();
 process.on('exit', () => {
   for (const child of running) killGroup(child);
 });
-for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => process.exit(1));
+for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => process.exit(128 + os.constants.signals[signal])); // as a shell says it
 }
 
 /** Ends `child`, which leads a process group of its own, when this process ends. */

@@ -9,9 +9,9 @@
  */
 import { type Load, oneQueue } from './arrivals.js';
 import { CannotRun, run } from './harness.js';
-import type { Percentiles } from './latencies.js';
+import { CURVE_PERCENTILES, type Percentiles } from './latencies.js';
 import { runPoisson } from './poisson.js';
-import { missingSystem, type SystemName, withServer } from './server.js';
+import { missingSystem, programsOf, type SystemName, withServer } from './server.js';
 
 /** What is no server: the simulation. */
 const LIMIT = 'limit';
@@ -33,8 +33,8 @@ async function latencies(variant: string, load: Load, workers: number) {
 }
 
 function shown(fast: Percentiles, slow: Percentiles) {
-  const { p50, p90, p95, p99, p999, max } = fast;
-  return { p50, p90, p95, p99, p999, max, slow50: slow.p50, slow95: slow.p95 };
+  const { p50, p90, p95, p99, p999, max, curve } = fast;
+  return { p50, p90, p95, p99, p999, max, curve, slow50: slow.p50, slow95: slow.p95 };
 }
 
 run({
@@ -48,22 +48,25 @@ run({
   },
   fractions: ['slow'],
   metrics: {
-    p50: { unit: 'ms', digits: 2 },
-    p90: { unit: 'ms', digits: 2 },
-    p95: { unit: 'ms', digits: 2 },
-    p99: { unit: 'ms', digits: 2 },
-    p999: { unit: 'ms', digits: 2 },
-    max: { unit: 'ms', digits: 2 },
-    slow50: { unit: 'ms, slow requests, p50', digits: 1 },
-    slow95: { unit: 'ms, slow requests, p95', digits: 1 },
+    p50: { unit: 'ms', digits: 2, better: 'less' },
+    p90: { unit: 'ms', digits: 2, better: 'less' },
+    p95: { unit: 'ms', digits: 2, better: 'less' },
+    p99: { unit: 'ms', digits: 2, better: 'less' },
+    p999: { unit: 'ms', digits: 2, better: 'less' },
+    max: { unit: 'ms', digits: 2, better: 'less' },
+    slow50: { unit: 'ms, slow requests, p50', digits: 1, better: 'less' },
+    slow95: { unit: 'ms, slow requests, p95', digits: 1, better: 'less' },
     late: { unit: 'ms that the generator was late, p99', digits: 2 },
     generator: { unit: '% of one CPU, used by the generator', digits: 1 },
   },
+  curves: { of: 'fast requests, ms', percentiles: CURVE_PERCENTILES },
   variants: ['gyre', ...RIVALS, 'gyre-unpinned', ...SPARES, 'single', LIMIT],
   comparisons: (['p50', 'p90', 'p95', 'p99', 'p999'] as const).flatMap((metric) =>
     [...RIVALS, 'gyre-unpinned', ...SPARES, LIMIT].map((to) => ({ metric, of: 'gyre', to })),
   ),
   missing: (variant) => (variant === LIMIT ? null : missingSystem(variant as SystemName)),
+  programs: (variants) =>
+    programsOf(variants.filter((variant) => variant !== LIMIT) as readonly SystemName[]),
   measure: async (variant, flags, round) => {
     const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
     const { fast = 0, slow = 0, ms = 0 } = flags;

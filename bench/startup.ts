@@ -16,8 +16,8 @@ run({
   pinning: 'each gyre worker to one CPU; the rivals not',
   flags: { rounds: 15, workers: 2 },
   metrics: {
-    first: { unit: 'ms to the first answer', digits: 0 },
-    all: { unit: 'ms until all workers listen', digits: 0 },
+    first: { unit: 'ms to the first answer', digits: 0, better: 'less' },
+    all: { unit: 'ms until all workers listen', digits: 0, better: 'less' },
   },
   variants: APPS.flatMap((app) => SYSTEMS.map((system) => `${system} ${app}`)),
   comparisons: (['first', 'all'] as const).flatMap((metric) =>

@@ -15,11 +15,11 @@ export interface Spread {
   readonly max: number;
 }
 
-/** The value at fraction `p` (0 to 1) of `sorted`, between two samples by their distance. */
-function quantile(sorted: readonly number[], p: number): number {
+/** The value at fraction `p` (0 to 1) of `sorted`, between two samples by their distance; NaN of none. */
+export function quantile(sorted: ArrayLike<number>, p: number): number {
   const at = (sorted.length - 1) * p;
-  const below = sorted[Math.floor(at)] as number;
-  const above = sorted[Math.ceil(at)] as number;
+  const below = sorted[Math.floor(at)] ?? Number.NaN;
+  const above = sorted[Math.ceil(at)] ?? Number.NaN;
   return below + (above - below) * (at - Math.floor(at));
 }
 

@@ -1,7 +1,7 @@
 /**
  * The stall benchmark over the whole grid: slow requests of 5, 50 and 500 ms which
- * together use 10, 30 and 60% of one CPU. --json, --rounds, --only, --fast and --seconds
- * are handed on.
+ * together use 10, 30 and 60% of one CPU. With --json-dir the reports are also written there, as
+ * sweep-MSms-PERCENT.json; --rounds, --only, --fast and --seconds are handed on.
  */
 import { parseArgs } from 'node:util';
 import { runSeries } from './series.js';
@@ -14,18 +14,18 @@ const SECONDS = 8;
 
 const text = { type: 'string' } as const;
 const { values } = parseArgs({
-  options: { json: { type: 'boolean' }, rounds: text, only: text, fast: text, seconds: text },
+  options: { 'json-dir': text, rounds: text, only: text, fast: text, seconds: text },
 });
-const { json = false, seconds = SECONDS, ...handedOn } = values;
+const { 'json-dir': folder = null, seconds = SECONDS, ...handedOn } = values;
 const common = Object.entries(handedOn).flatMap(([name, value]) => [`--${name}`, value]);
 const cells = SLOW_MS.flatMap((ms) =>
-  CPU_PERCENT.map((percent) => ({ ms, slow: (percent * 10) / ms })),
+  CPU_PERCENT.map((percent) => ({ ms, percent, slow: (percent * 10) / ms })),
 );
 runSeries(
-  cells.map(({ ms, slow }) => {
+  cells.map(({ ms, slow, percent }) => {
     const lasts = Math.max(Number(seconds), Math.ceil(SLOW_MIN / slow));
     const flags = ['--ms', `${ms}`, '--slow', `${slow}`, '--seconds', `${lasts}`];
-    return { name: 'stall', args: [...common, ...flags] };
+    return { name: 'stall', args: [...common, ...flags], file: `sweep-${ms}ms-${percent}` };
   }),
-  json,
+  folder,
 );

@@ -11,7 +11,8 @@
  */
 import type { Load } from './arrivals.js';
 import { run } from './harness.js';
-import { checkNginx, withNginx } from './nginx.js';
+import { CURVE_PERCENTILES } from './latencies.js';
+import { checkNginx, nginxVersion, withNginx } from './nginx.js';
 import { runPoisson } from './poisson.js';
 import { type SystemName, withServer } from './server.js';
 
@@ -29,13 +30,14 @@ run({
   },
   fractions: ['work', 'slow'],
   metrics: {
-    p50: { unit: 'ms', digits: 2 },
-    p95: { unit: 'ms', digits: 2 },
-    p99: { unit: 'ms', digits: 2 },
-    p999: { unit: 'ms', digits: 2 },
+    p50: { unit: 'ms', digits: 2, better: 'less' },
+    p95: { unit: 'ms', digits: 2, better: 'less' },
+    p99: { unit: 'ms', digits: 2, better: 'less' },
+    p999: { unit: 'ms', digits: 2, better: 'less' },
     late: { unit: 'ms that the generator was late, p99', digits: 2 },
     generator: { unit: '% of one CPU, used by the generator', digits: 1 },
   },
+  curves: { of: 'requests, ms', percentiles: CURVE_PERCENTILES },
   variants: LOADS.flatMap((load) => SYSTEM_NAMES.map((system) => `${system} ${load}`)),
   comparisons: (['p50', 'p95', 'p99'] as const).flatMap((metric) =>
     LOADS.flatMap((load) =>
@@ -45,6 +47,7 @@ run({
     ),
   ),
   check: checkNginx,
+  programs: nginxVersion,
   measure: (variant, flags, round) => {
     const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
     const { fast = 0, work = 0, slow = 0, ms = 0 } = flags;
@@ -57,8 +60,8 @@ run({
     return withServer(system, 'stall', workers, (server) =>
       withNginx(server.port, connections, async (port) => {
         const { fast: waited, late, cpuPercent } = await runPoisson(port, load);
-        const { p50, p95, p99, p999 } = waited;
-        return { p50, p95, p99, p999, late: late.p99, generator: cpuPercent };
+        const { p50, p95, p99, p999, curve } = waited;
+        return { p50, p95, p99, p999, curve, late: late.p99, generator: cpuPercent };
       }),
     );
   },

@@ -5,7 +5,8 @@
 import { execFile, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { CannotRun, ROOT, VoidRun } from './harness.js';
+import { CannotRun, VoidRun } from './harness.js';
+import { ROOT } from './root.js';
 
 /** After how long a request has failed. Wrk's 2 s is a slow answer on a crowded machine. */
 const TIMEOUT_S = 10;
@@ -40,6 +41,12 @@ export function checkWrk(): void {
   throw new CannotRun(
     'it needs the load generator wrk: apt-get install wrk (Debian, Ubuntu), dnf install wrk (Fedora)',
   );
+}
+
+/** By its name, as a report has it. */
+export function wrkVersion(): { wrk: string } {
+  const { stdout } = spawnSync('wrk', ['--version'], { encoding: 'utf8' });
+  return { wrk: /^wrk (\S+)/.exec(stdout)?.[1] ?? 'unknown' };
 }
 
 /** @throws VoidRun if any request failed. */

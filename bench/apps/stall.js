@@ -9,4 +9,4 @@ http
     if (request.url.startsWith('/burn/')) burn(Number(request.url.slice(6)));
     response.end('hello world\n');
   })
-  .listen(Number(process.env.PORT));
+  .listen(Number(process.env.PORT), process.env.BENCH_HOST); // absent: every address

@@ -4,7 +4,7 @@
  * Runs that differ in nothing but their seed make one row: the median of each figure.
  */
 import { createHash } from 'node:crypto';
-import { table } from '../harness.js';
+import { table } from '../report.js';
 import { spreadOf } from '../statistics.js';
 import type { Flags } from './flags.js';
 import type { Parameters, Result } from './simulation.js';

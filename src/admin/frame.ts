@@ -3,23 +3,9 @@
  * ASCII; of names only that is shown, so a character is a column.
  */
 import { showAddress } from '../address.js';
+import { type Paint, painted, type Screen } from '../terminal.js';
 import { type Rates, rateOf, type WorkerRates } from './rates.js';
 import type { LevelStatus } from './status.js';
-
-export interface Screen {
-  readonly columns: number;
-  readonly rows: number;
-  /** Whether it shows colours (ECMA-48, SGR). */
-  readonly colors: boolean;
-}
-
-type Paint = 'plain' | 'bold' | 'dim' | 'red' | 'yellow' | 'green';
-
-const SGR: Readonly<Record<Paint, string>> = {
-  ...{ plain: '', bold: '\x1b[1m', dim: '\x1b[2m' },
-  ...{ red: '\x1b[31m', yellow: '\x1b[33m', green: '\x1b[32m' },
-};
-const RESET = '\x1b[0m';
 
 interface Cell {
   readonly text: string;
@@ -72,7 +58,7 @@ export function frameOf(rates: Rates, screen: Screen): string[] {
       return cut(text, screen.columns);
     }),
     '',
-    painted({ text: head, paint: 'bold' }, screen.colors),
+    painted(head, 'bold', screen.colors),
   ];
   const stalls = stallsOf(rates, screen);
   const room = Math.max(screen.rows - top.length - stalls.length, 1);
@@ -151,8 +137,8 @@ function durationsOf({ requestTimes }: Rates): string {
 /** Where workers stood still, below a line of space; nothing where nobody did. */
 function stallsOf({ blamed }: Rates, { columns, colors }: Screen): string[] {
   const lines = blamed.slice(0, STALLS_MAX).map(({ where, count }) => {
-    const text = cut(`stood still in ${ascii(where)}  x ${count}`, columns);
-    return painted({ text, paint: 'yellow' }, colors);
+    const text = `stood still in ${ascii(where)}  x ${count}`;
+    return painted(cut(text, columns), 'yellow', colors);
   });
   return lines.length === 0 ? [] : ['', ...lines];
 }
@@ -174,7 +160,7 @@ function fitting(columns: number): readonly Column[] {
 function titleOf(rates: Rates, { columns, colors }: Screen): string {
   const { name, version, pid, state, ready, node, uptimeSeconds } = rates;
   const text = `${ascii(name)}  ${state}${ready ? '' : ', not ready'}  pid ${pid}  up ${ago(uptimeSeconds)}  gyre ${version}  node ${node}`;
-  return painted({ text: cut(text, columns), paint: ready ? 'bold' : 'red' }, colors);
+  return painted(cut(text, columns), ready ? 'bold' : 'red', colors);
 }
 
 function summaryOf(rates: Rates): string {
@@ -193,7 +179,7 @@ function rowOf(worker: WorkerRates, columns: readonly Column[], colors: boolean)
   return columns
     .map(({ cell, width, left }) => {
       const { text, paint } = cell(worker);
-      return painted({ text: pad(text, width, left), paint }, colors);
+      return painted(pad(text, width, left), paint, colors);
     })
     .join(' ')
     .trimEnd();
@@ -220,10 +206,6 @@ function busy(rate: number): Cell {
 
 function heapOf({ heapUsedBytes }: WorkerRates): Cell {
   return plain(heapUsedBytes === null ? '-' : (heapUsedBytes / 2 ** 20).toFixed(1));
-}
-
-function painted({ text, paint }: Cell, colors: boolean): string {
-  return colors && paint !== 'plain' ? `${SGR[paint]}${text}${RESET}` : text;
 }
 
 function pad(text: string, width: number, left?: true): string {

@@ -1,21 +1,14 @@
 /**
  * `gyre top`: asks an admin endpoint again and again and shows what it says. Loaded by that
  * command only.
- *
- * The terminal is node's own affair (node:readline, node:tty): a picture is a list of ASCII lines, written over
- * the last one on the terminal's second screen, which is left as it was.
  */
-import { clearScreenDown, cursorTo, emitKeypressEvents } from 'node:readline';
+import { emitKeypressEvents } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Screen, SecondScreen, screenOf } from '../terminal.js';
 import { fetchStatus, NoAnswer, type Target } from './client.js';
-import { frameOf, type Screen } from './frame.js';
+import { frameOf } from './frame.js';
 import { type Rates, ratesBetween } from './rates.js';
 import type { Status } from './status.js';
-
-/** Second screen, cursor hidden; and back (xterm's DECSET 1049 and DECTCEM). */
-const ENTER = '\x1b[?1049h\x1b[?25l';
-const LEAVE = '\x1b[?25h\x1b[?1049l';
-const CLEAR_LINE = '\x1b[K';
 
 /** What fits no terminal is for a file or a pipe. */
 const UNBOUNDED: Screen = { columns: 1_000, rows: 10_000, colors: false };
@@ -47,13 +40,10 @@ export async function follow({ intervalMs, ...target }: TopOptions): Promise<voi
   let lines: string[] = ['...'];
   let rates: Rates | null = null;
   const draw = () => {
-    const screen = { ...sizeOf(stdout), colors: stdout.hasColors?.() === true };
-    if (rates !== null) lines = frameOf(rates, screen);
-    cursorTo(stdout, 0, 0);
-    stdout.write(lines.map((line) => `${line}${CLEAR_LINE}`).join('\r\n'));
-    clearScreenDown(stdout);
+    if (rates !== null) lines = frameOf(rates, screenOf(stdout));
+    screen.draw(lines);
   };
-  stdout.write(ENTER);
+  const screen = new SecondScreen(stdout);
   emitKeypressEvents(stdin);
   stdin.setRawMode?.(true);
   stdin.on('keypress', (_, { name, ctrl } = {}) => {
@@ -78,10 +68,6 @@ export async function follow({ intervalMs, ...target }: TopOptions): Promise<voi
     stdout.off('resize', draw);
     stdin.setRawMode?.(false);
     stdin.pause();
-    stdout.write(LEAVE);
+    screen.leave();
   }
-}
-
-function sizeOf({ columns = 80, rows = 24 }: NodeJS.WriteStream) {
-  return { columns, rows };
 }

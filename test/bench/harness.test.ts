@@ -1,8 +1,10 @@
 import { spawnSync } from 'node:child_process';
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
 import { CannotRun, interleave, VoidRun } from '../../bench/harness.js';
+import type { Report } from '../../bench/report.js';
 import { pairRatios, slopeOf, spreadOf } from '../../bench/statistics.js';
 import { ROOT } from '../support/app.js';
 
@@ -134,7 +136,7 @@ t.test('a flag that no benchmark has, or a bad value, starts nothing', async (t)
 t.test('a variant that cannot run here is left out by name, and the others run', async (t) => {
   const args = ['--rounds', '1', '--slow', '2.5'];
   const without = { PATH: '/nonexistent' };
-  const some = bench('stall', [...args, '--json', '--only', 'limit,go'], without);
+  const some = bench('stall', [...args, '--json', '-', '--only', 'limit,go'], without);
   t.equal(some.status, 0, some.stderr);
   const { flags, leftOut, ratios, results } = JSON.parse(some.stdout);
   t.equal(flags.slow, 2.5);
@@ -148,6 +150,40 @@ t.test('a variant that cannot run here is left out by name, and the others run',
   t.match(none.stderr, 'go is left out: no Go here');
 });
 
+t.test('--json writes the report to a file, beside the text', async (t) => {
+  const file = path.join(t.testdir(), 'new', 'stall.json');
+  const args = ['--rounds', '2', '--only', 'limit'];
+  const { status, stdout, stderr } = bench('stall', [...args, '--json', file]);
+  t.equal(status, 0, stderr);
+  t.match(stdout, /^stall: when /);
+  t.match(stdout, / p99 \(ms\) /);
+  const report = JSON.parse(readFileSync(file, 'utf8')) as Report;
+  t.match(report, {
+    ...{ benchmark: 'stall', command: 'npm run bench:stall -- --rounds 2 --only limit' },
+    machine: { commit: /^([0-9a-f]{12}\+?|unknown)$/, node: process.version, programs: {} },
+    metrics: { p99: { unit: 'ms', digits: 2, better: 'less' } },
+  });
+  t.ok(Date.now() - Date.parse(report.startedAt) < 60_000);
+  const rounds = report.curves?.variants[0]?.rounds ?? [];
+  t.equal(rounds.length, 2);
+  const at99 = report.curves?.percentiles.indexOf(99) ?? -1;
+  const p99 = report.results.find(({ metric }) => metric === 'p99');
+  t.same(
+    rounds.map((curve) => curve[at99]),
+    p99?.samples,
+  );
+});
+
+t.test('where it cannot write its report it measures nothing', async (t) => {
+  const folder = t.testdir({ file: '' });
+  for (const json of [folder, path.join(folder, 'file', 'stall.json')]) {
+    const { status, stdout, stderr } = bench('stall', ['--only', 'limit', '--json', json]);
+    t.equal(status, 2, json);
+    t.equal(stdout, '');
+    t.match(stderr, /^stall: --json/);
+  }
+});
+
 t.test('without the load generator a benchmark says how to get it', async (t) => {
   const { status, stderr } = bench('hello', [], { PATH: '/nonexistent' });
   t.equal(status, 1);
@@ -157,7 +193,7 @@ t.test('without the load generator a benchmark says how to get it', async (t) =>
 t.test('a report has the machine, the samples and the ratios of its pairs', async (t) => {
   const only = ['gyre hello', 'single hello'];
   const { status, stdout, stderr } = bench('startup', [
-    ...['--json', '--rounds', '2', '--only', only.join(',')],
+    ...['--json', '-', '--rounds', '2', '--only', only.join(',')],
   ]);
   t.equal(status, 0, stderr);
   const report = JSON.parse(stdout);

@@ -6,7 +6,7 @@ import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { type Load, oneQueue, schedule } from '../../bench/arrivals.js';
 import { VoidRun } from '../../bench/harness.js';
-import { Recorder } from '../../bench/latencies.js';
+import { CURVE_PERCENTILES, Recorder } from '../../bench/latencies.js';
 import { now, startPacer } from '../../bench/pacer.js';
 import { runPoisson } from '../../bench/poisson.js';
 import { ResponseScanner } from '../../bench/response.js';
@@ -24,8 +24,14 @@ t.test('a percentile is exact to three digits, whatever its size', async (t) => 
   t.equal(count, 100_000);
   const wanted = { p50: 50, p90: 90, p95: 95, p99: 99, p999: 99.9, max: 100 };
   for (const [name, ms] of Object.entries(wanted)) {
-    const error = Math.abs(found[name as keyof typeof found] / ms - 1);
-    t.ok(error < 1e-3, `${name} is ${found[name as keyof typeof found]}`);
+    const value = found[name as keyof typeof wanted];
+    t.ok(Math.abs(value / ms - 1) < 1e-3, `${name} is ${value}`);
+  }
+  t.match(CURVE_PERCENTILES, { 0: 0, 8: 90, 16: 99, 24: 99.9 });
+  t.equal(found.curve.length, 25);
+  for (const [at, percentile] of CURVE_PERCENTILES.entries()) {
+    const value = found.curve[at] as number;
+    t.ok(Math.abs(value - percentile) <= 1e-3 * percentile + 0.001, `${percentile}: ${value}`);
   }
 });
 
@@ -146,11 +152,18 @@ t.test('the generator sends every arrival, and records all of them', async (t) =
     paths.push(request.url ?? '');
     answer.end('hello world\n');
   });
-  const outcome = await runPoisson(await listen(t, server), LOAD);
+  const told = { fast: 0, slow: 0, batches: 0 };
+  const outcome = await runPoisson(await listen(t, server), LOAD, ({ fast, slow }) => {
+    told.fast += fast.length;
+    told.slow += slow.length;
+    told.batches++;
+  });
   const arrivals = schedule(LOAD);
   const slow = arrivals.filter((arrival) => arrival.slow).length;
   t.match(outcome, { errors: 0, fast: { count: arrivals.length - slow }, slow: { count: slow } });
   t.equal(outcome.late.count, arrivals.length);
+  t.match(told, { fast: arrivals.length - slow, slow });
+  t.ok(told.batches > 1, 'while it goes on');
   t.ok(outcome.cpuPercent > 0);
   t.equal(paths.filter((path) => path === '/burn/5').length, slow);
   t.equal(paths.length, arrivals.length + LOAD.connections, 'each connection was tried first');
