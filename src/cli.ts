@@ -261,8 +261,11 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   try {
     runtime = await createRuntime(options);
   } catch (error) {
+    const { code } = error as GyreError;
+    // By a signal, which came before every worker listened.
+    if (code === 'ERR_GYRE_CLOSED') return log.write('close', 'closed', {});
     log.error(error);
-    process.exitCode = USAGE_CODES.has((error as GyreError).code) ? EXIT_USAGE : EXIT_FAILED;
+    process.exitCode = USAGE_CODES.has(code) ? EXIT_USAGE : EXIT_FAILED;
     return;
   }
   log.serving(runtime);

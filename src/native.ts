@@ -7,6 +7,7 @@
  * addon over the same process-wide state.
  */
 import { existsSync } from 'node:fs';
+import { constants } from 'node:os';
 import path from 'node:path';
 import { getSystemErrorName } from 'node:util';
 import { GyreError } from './errors.js';
@@ -528,9 +529,13 @@ export function readyNow(fd: number): number {
   return checked('poll', helper().pollNow(fd));
 }
 
-/** The kernel's name of the socket behind `fd`, or null where it has none (SO_COOKIE). */
+/** The kernel's name of the socket behind `fd`, or null where it has none (SO_COOKIE, Linux 4.6). */
 export function cookieOf(fd: number): bigint | null {
-  return hasLinuxParts ? checked('getsockopt', helper().cookieOf(fd)) : null;
+  if (!hasLinuxParts) return null;
+  const cookie = helper().cookieOf(fd);
+  // What only speaks like a kernel (QEMU's user mode) does not know it, either.
+  const unknown = [-constants.errno.ENOPROTOOPT, -constants.errno.EINVAL].includes(Number(cookie));
+  return unknown ? null : checked('getsockopt', cookie);
 }
 
 /** Closes `fd` if it still refers to the socket named `cookie`; returns whether it did. */

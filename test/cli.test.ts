@@ -227,6 +227,16 @@ t.test('a worker that dies is named with its stack, and the others go on', async
   t.equal((await server.ended()).signal, null, 'and drain');
 });
 
+t.test('SIGTERM before every worker listens: those that do drain', async (t) => {
+  const server = gyre(t, ['run', app('half-starts.js'), '--workers', '2']);
+  const [, port] = await server.says(/^PORT (\d+)$/m);
+  const answer = get({ port: Number(port) });
+  await server.says(/^ASKED$/m);
+  server.child.kill('SIGTERM');
+  t.match(await answer, { status: 200, body: 'begun and answered' });
+  t.same(await server.ended(), { code: 0, signal: null }, server.stderr);
+});
+
 for (const [signal, code] of [
   ['SIGTERM', 143],
   ['SIGINT', 130],

@@ -316,13 +316,17 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     });
   }
 
-  /** Spawns every worker and resolves when each listens. Rejects with the first error. */
+  /**
+   * Spawns every worker and resolves when each listens. Rejects with the first error, and with
+   * ERR_GYRE_CLOSED if a signal has closed it meanwhile: workers serve before all of them do.
+   */
   async start(inline: InlineFactory): Promise<void> {
     const options = this.#options;
     const make = () =>
       this.#join(inline(options, this.#scoreboard, this.#offers.words, this.#overload));
     try {
       await this.#openAdmin();
+      if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
       const ready: Promise<void>[] = [];
       for (let index = 0; index < this.#count; index++) {
         const worker = this.#supervisor.begin(
@@ -336,9 +340,11 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       await Promise.all(ready);
       await this.#startMoving();
       if (this.#startError !== null) throw this.#startError;
+      if (this.#closing !== null) throw closedError();
     } catch (error) {
+      const closed = this.#closing !== null;
       await this.close({ drainMs: 0 }).catch(() => {}); // the first error is the one to know
-      throw error;
+      throw closed ? closedError() : error;
     }
     this.#state = 'serving';
     this.#sources.settled();
@@ -348,7 +354,6 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       for (const end of this.#endedEarly) this.#announceEnd(end);
       if (this.#closing === null) this.#supervisor.mend();
     });
-    if (options.handleSignals) for (const signal of SHUTDOWN_SIGNALS) this.#relay.want(signal);
   }
 
   #makeSources(rings: () => readonly Rings[]): RuntimeSources {
@@ -465,8 +470,10 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       requireCapabilities(this.capabilities, this.#options.require);
       return;
     }
+    if (this.#closing !== null) return;
     this.#moves = true;
     await this.#blame?.open();
+    if (this.#closing !== null) return;
     this.#moving.start();
     for (const worker of this.#supervisor.threads) this.#joinMoving(worker);
   }
