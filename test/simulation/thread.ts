@@ -264,7 +264,8 @@ export class Thread implements JobQueue {
 
   /** Whether something keeps its loop from ending. */
   get #keeps(): boolean {
-    if (this.kind === 'main' || this.handles.size > 0 || this.loop?.woken) return true;
+    if (this.kind === 'main' || this.loop?.woken) return true;
+    for (const handle of this.handles) if (handle.keeps) return true;
     if (this.#events.length > 0 || this.#immediates.length > 0) return true;
     if (this.cleanups.length > 0 && !this.world.watcher?.stopped) return true;
     for (const timer of this.timers) if (timer.keeps) return true;
