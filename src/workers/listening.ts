@@ -9,15 +9,15 @@
  * so events, their order, `address()` and errors are node's own. An error is
  * produced by giving the original a handle whose `listen` fails with main's errno.
  *
- * libuv does not know that the handle listens: it has a duplicate, for `address()`, and connections
- * come through a *door* over main's descriptor (accepting.ts). What this thread listens on without
+ * libuv does not know that the handle listens: it has one duplicate, for `address()`, and connections
+ * come through a *door* over another (accepting.ts). Main makes both, and its ledger knows both. What this thread listens on without
  * main is left to libuv, which accepts whatever comes.
  */
 import { AsyncResource } from 'node:async_hooks';
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, duplicate, listenOn, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, listenOn, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
 import type { Accepting, Door } from './accepting.js';
 import { Refusal } from './refusal.js';
@@ -326,12 +326,12 @@ export class Listening {
       return;
     }
     const standsBy = reply.fd < 0;
-    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply.fd);
+    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply);
     this.#originalSetUp.call(server, null, null, null, reply.backlog, undefined, flags);
     if (server._handle === null) {
       // A socket that cannot listen (a connected one, say): node has closed the handle and emits why.
       if (!standsBy) closeFd(reply.fd);
-      transport.release(reply.grant, standsBy ? [] : [reply.fd]);
+      transport.release(reply.grant, standsBy ? [] : [reply.fd, reply.handleFd]);
       return;
     }
     server._connectionKey = connectionKey(args, reply.address);
@@ -339,15 +339,14 @@ export class Listening {
   }
 
   /**
-   * A handle over a duplicate of `fd` that watches nothing. Its listen() does what libuv's would do,
-   * and opens a door over `fd` itself, which main's ledger knows.
+   * A handle over `handleFd` that watches nothing. Its listen() does what libuv's would do, and opens a
+   * door over `fd`.
    */
-  #listeningHandle(fd: number): Handle {
+  #listeningHandle({ fd, handleFd }: Opened): Handle {
     const { _createServerHandle: create } = net as unknown as NetInternals;
-    const copy = duplicate(fd);
-    const handle = copy < 0 ? copy : create(null, null, null, copy);
+    const handle = create(null, null, null, handleFd);
     if (typeof handle === 'number') {
-      if (copy >= 0) closeFd(copy);
+      closeFd(handleFd);
       return failingHandle(handle);
     }
     handle.listen = (backlog) => {
@@ -363,7 +362,7 @@ export class Listening {
   }
 
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, ...opened }: Opened): void {
+  #hold(server: Server, handle: Handle, { grant, listener, handleFd, ...opened }: Opened): void {
     const moves = opened.moves && !this.#staying.has(server);
     const context = new AsyncResource('GYRE_LISTENING');
     const doors = new Map<number, Door>();
@@ -381,7 +380,8 @@ export class Listening {
       this.#byListener.delete(listener);
       this.#listenerOf.delete(server);
       this.#servers.delete(server);
-      this.#transport?.release(grant, [...doors.keys()]);
+      const own = handleFd < 0 ? [] : [handleFd];
+      this.#transport?.release(grant, [...own, ...doors.keys()]);
     });
     for (const method of ['ref', 'unref'] as const) {
       const original = handle[method];
