@@ -104,6 +104,9 @@ const prototype = net.Server.prototype as Server;
 const scheduleImmediate = setImmediate;
 const scheduleInterval = setInterval;
 const cancelInterval = clearInterval;
+const scheduleTimeout = setTimeout;
+/** How soon a socket that could not be watched is tried again, in ms. No evidence for more or less. */
+const RETRY_MS = 100;
 /** The longest interval there is: 24 days. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -142,6 +145,8 @@ export class Listening {
   readonly #exclusive = new WeakSet<Server>();
   /** Servers whose application said that their connections must not move. */
   readonly #staying = new WeakSet<net.Server>();
+  /** Descriptors that main has handed over and that could not be watched yet. */
+  readonly #adopting = new Set<number>();
   #pending = 0;
   #ready = false;
 
@@ -186,15 +191,22 @@ export class Listening {
 
   /** Main hands over a socket of a worker that ceased to listen. */
   adopt(grant: number, fd: number): void {
+    this.#adopting.add(fd);
+    this.#tryToAdopt(grant, fd);
+  }
+
+  /** Nobody else accepts from it, so whoever waits there waits for this worker. */
+  #tryToAdopt(grant: number, fd: number): void {
+    if (!this.#adopting.has(fd)) return; // main wanted it back
     const held = this.#held.get(grant);
-    if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
-    const door = this.#accepting.open(fd);
+    const door = held === undefined ? null : this.#accepting.open(fd);
     if (typeof door === 'number') {
-      closeFd(fd);
-      this.#transport?.release(null, [fd]);
+      scheduleTimeout(() => this.#tryToAdopt(grant, fd), RETRY_MS).unref();
       return;
     }
-    this.#enter(held, door);
+    this.#adopting.delete(fd);
+    if (held !== undefined && door !== null) this.#enter(held, door);
+    // Else its server closed meanwhile, and main closes `fd`.
   }
 
   /** Main's number of the listener that `server` accepts for; null if its connections stay. */
@@ -224,8 +236,7 @@ export class Listening {
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
     const lifted = moved && maxConnections !== undefined;
-    adopting();
-    const connection = this.#connected(held, fd);
+    const connection = this.#connected(held, fd, null, adopting);
     if (connection === null) return 'failed';
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
@@ -240,9 +251,15 @@ export class Listening {
   }
 
   /** A handle over the connected socket `fd`; null if there is none to be had. */
-  #connected({ handle }: Held, fd: number, accepted: Int32Array | null = null): Handle | null {
+  #connected(
+    { handle }: Held,
+    fd: number,
+    accepted: Int32Array | null,
+    adopting: (() => void) | null = null,
+  ): Handle | null {
     const Stream = handle.constructor as new (type: number) => Handle;
     const connection = new Stream(CONNECTED);
+    adopting?.(); // nothing comes between this and open() at which V8 would end the thread
     const error = connection.open(fd);
     if (accepted !== null) accepted[0] = -1;
     if (error === 0) return connection;
@@ -268,10 +285,12 @@ export class Listening {
   /** Main has given such a socket to somebody else again. */
   yield(grant: number, fd: number): void {
     const held = this.#held.get(grant);
-    const door = held?.doors.get(fd);
-    if (held === undefined || door === undefined) return; // closed meanwhile, with its server
+    if (held === undefined) return; // closed meanwhile, with its server
+    const door = held.doors.get(fd);
     held.doors.delete(fd);
-    this.#leave(held, door);
+    if (door !== undefined) this.#leave(held, door);
+    else if (this.#adopting.delete(fd)) closeFd(fd);
+    else return;
     this.#transport?.release(null, [fd]);
   }
 
