@@ -92,7 +92,8 @@ export class QueueWatch implements Tcp {
       },
       accept: () => {
         point('call');
-        if (this.#closed) throw new Violation(`${this.thread.name} accepts from what it has closed`);
+        if (this.#closed)
+          throw new Violation(`${this.thread.name} accepts from what it has closed`);
         const fd = world.kernel.accept(this.fd);
         this.#accepted[0] = fd < 0 ? -1 : fd;
         world.afterCall();

@@ -359,12 +359,18 @@ export class Thread implements JobQueue {
   finish(how: End): void {
     if (this.end !== null) return;
     this.end = how;
-    if (how === 'terminated' || how === 'out of memory') this.exitCode = 1;
+    if (how === 'terminated' || how === 'out of memory') {
+      this.exitCode = 1;
+      this.world.invariants.cutShort();
+    }
     if (how === 'out of memory') {
       this.error = Object.assign(new Error('out of memory'), { code: 'ERR_WORKER_OUT_OF_MEMORY' });
     }
     this.world.log(`${this.name} has ended: ${how}`);
     this.timers.clear();
+    this.#ticks.length = 0;
+    this.#jobs.length = 0;
+    this.#unhandled.length = 0;
     this.busy = null;
   }
 

@@ -377,8 +377,21 @@ export class World {
     thread.run(said);
   }
 
+  /** Loops begin to watch what they do not watch yet, and sleep then. True: something was ready there. */
+  #loopsGoOn(): boolean {
+    let found = false;
+    for (const thread of this.threads) {
+      if (!thread.sleeps || ![...thread.handles].some((each) => !each.watched && each.readable))
+        continue;
+      this.#iterationEnds(thread);
+      found ||= !thread.sleeps;
+    }
+    return found;
+  }
+
   #timePasses(): void {
     if (this.#depth > 0) return; // whoever is in the middle of something goes on
+    if (this.#loopsGoOn()) return;
     let next = Number.POSITIVE_INFINITY;
     for (const thread of this.threads) next = Math.min(next, thread.wakesAt);
     if (this.watcher?.sees) {
