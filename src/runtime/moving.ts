@@ -385,8 +385,9 @@ export class Moving {
     return workers;
   }
 
+  /** Also where nothing moves by itself: one that ends gives what it has to main all the same. */
   #wake(worker: number): void {
-    const peer = this.#options.scoreboard.peer(worker);
-    if (peer !== 0) wake(peer);
+    const waker = this.#options.scoreboard.waker(worker);
+    if (waker !== 0) wake(waker);
   }
 }

@@ -91,11 +91,6 @@ export class Capacity {
     return this.#board.takePlace('CONNECTIONS', this.placesMax);
   }
 
-  /** The same for a connection that is accepted already. */
-  forcePlace(): void {
-    this.#board.takePlace('CONNECTIONS', PLACES_MAX);
-  }
-
   /** A connection has closed, or there was none. */
   returnPlace(): void {
     this.#board.returnPlaces('CONNECTIONS', 1);

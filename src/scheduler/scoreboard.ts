@@ -586,6 +586,10 @@ export class WorkerWriter {
   get messagesIndex(): number {
     return this.#row + WORKER.MESSAGES;
   }
+  /** The word that counts its connections, and those that were taken from it. */
+  get connectionsIndex(): number {
+    return this.#row + WORKER.CONNECTIONS;
+  }
   get words(): Int32Array {
     return this.#words;
   }
@@ -665,9 +669,33 @@ export class WorkerWriter {
     this.#add(WORKER.RECEIVED, 1);
   }
 
-  /** One connection more, or one less. */
+  /** One connection more, or one less, which has its place or keeps it. */
   connections(by: 1 | -1): void {
     this.#add(WORKER.CONNECTIONS, by);
+  }
+
+  /**
+   * One connection more, with a place unless `limit` are taken already. Main gives back as many places as
+   * are counted here if the thread is ended, which V8 does at the entry of a function or the turn of a loop:
+   * so neither comes between the two words, here and in {@link leave}.
+   */
+  enter(limit: number): boolean {
+    const place = placesRow() + PLACES.CONNECTIONS;
+    const own = this.#row + WORKER.CONNECTIONS;
+    for (;;) {
+      const taken = Atomics.load(this.#words, place);
+      if (taken >= limit) return false;
+      if (Atomics.compareExchange(this.#words, place, taken, taken + 1) !== taken) continue;
+      Atomics.store(this.#words, own, (Atomics.load(this.#words, own) + 1) | 0);
+      return true;
+    }
+  }
+
+  /** One connection less, and its place is free. */
+  leave(): void {
+    const own = this.#row + WORKER.CONNECTIONS;
+    Atomics.store(this.#words, own, (Atomics.load(this.#words, own) - 1) | 0);
+    Atomics.sub(this.#words, placesRow() + PLACES.CONNECTIONS, 1);
   }
 
   /** So many HTTP requests more to answer, or less. */

@@ -154,6 +154,7 @@ export class Agent {
       reached: (fd) => row.reached(fd),
       left: (socket, taken) => this.#connections.left(socket, taken),
       ...{ words: row.words, messagesIndex: row.messagesIndex },
+      connectionsIndex: row.connectionsIndex,
     };
     const tracking = new Tracking(table, slot, counts, (server) =>
       this.#listening.listenerOf(server),

@@ -99,6 +99,8 @@ export interface Counts {
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
+  /** The word that counts the connections of this thread. */
+  readonly connectionsIndex: number;
 }
 
 /** Nothing is left to write, and nothing was read that would be left behind here. */
@@ -217,10 +219,10 @@ export class Tracking {
 
   /**
    * `fd` came through a mailbox and is about to become a socket, which closes it when it
-   * is dropped at once or its thread ends. It is no longer on its way.
+   * is dropped at once or its thread ends. It is no longer on its way, and counted.
    */
   adopting(fd: number): void {
-    this.#table.close(fd);
+    this.#table.adopt(fd, this.#counts.words, this.#counts.connectionsIndex);
   }
 
   /** A connection was accepted or adopted; its `connection` event has just been emitted. */

@@ -3,9 +3,10 @@
  * does to shared memory and with descriptors is done here in the same order.
  */
 import { constants } from 'node:os';
-import type { NativeRounds, NativeShared } from '../../src/native.js';
+import type { NativeQuota, NativeRounds, NativeShared } from '../../src/native.js';
 import { type File, type Stream, Violation } from './kernel.js';
 import { point } from './points.js';
+import { QueueWatch } from './queue-watch.js';
 import type { Choice, Thread } from './thread.js';
 import type { World } from './world.js';
 
@@ -267,10 +268,12 @@ class Taking {
   readonly #shared: NativeShared;
   readonly #never: File;
   readonly #max: number;
+  readonly #quota: NativeQuota;
+  #acceptMax: number;
 
   constructor(
-    ...[world, victim, worker, shared, never, max]: readonly [
-      ...[World, Thread, number, NativeShared, File, number],
+    ...[world, victim, worker, shared, never, max, quota]: readonly [
+      ...[World, Thread, number, NativeShared, File, number, NativeQuota],
     ]
   ) {
     this.#world = world;
@@ -279,6 +282,8 @@ class Taking {
     this.#shared = shared;
     this.#never = never;
     this.#max = max;
+    this.#quota = quota;
+    this.#acceptMax = quota.acceptMax;
   }
 
   get full(): boolean {
@@ -302,6 +307,7 @@ class Taking {
       return;
     }
     entry.mark('taken');
+    Atomics.add(this.#quota.words, this.#quota.taken, 1);
     const kind = mail.layout[14] as number;
     const { listener, generation, boundary } = entry;
     this.taken.push({ entry: { kind, fd: copy, listener, generation, boundary }, oldFd: fd });
@@ -311,10 +317,12 @@ class Taking {
     const { table, mail } = this.#shared;
     const entry = new Entry(table, fd);
     if (!entry.ownedBy(this.#owner) || !entry.listening) return;
-    while (!this.full) {
+    for (; !this.full && this.#acceptMax > 0 && this.#takePlace(); this.#acceptMax--) {
+      point('call');
       const accepted = this.#world.kernel.accept(fd);
       if (accepted < 0) {
         if (accepted !== -EAGAIN) this.failures++;
+        Atomics.sub(this.#quota.words, this.#quota.places, 1);
         return;
       }
       point('call');
@@ -322,7 +330,15 @@ class Taking {
       const { listener } = entry;
       const taken = { kind, fd: accepted, listener, generation: 0, boundary: 0 };
       this.taken.push({ entry: taken, oldFd: FROM_QUEUE });
+      if (accepted >= (table.layout[11] as number)) this.#stop = true;
     }
+  }
+
+  #takePlace(): boolean {
+    const { words, places, placesMax } = this.#quota;
+    if (Atomics.load(words, places) >= placesMax) return false;
+    Atomics.add(words, places, 1);
+    return true;
   }
 
   mailbox(): void {
@@ -460,6 +476,12 @@ export function addonOf(thread: Thread): object {
     cpuid: () => -1,
     openTcp: call((_: string, port: number, family: number) => kernel.listen(port, family)),
     openUnix: () => -EINVAL,
+    stopListening: call((fd: number) => kernel.stopListening(fd, by)),
+    listenOn: call((fd: number) => (kernel.fileAt(fd)?.kind === 'listening' ? 0 : -EINVAL)),
+    watchQueue: call((fd: number, accepted: Int32Array, onReady: () => void) => {
+      const error = world.fails('epoll_ctl');
+      return error !== 0 ? error : new QueueWatch(thread, fd, accepted, onReady).methods;
+    }),
     duplicate: call((fd: number) => kernel.duplicate(fd)),
     close: call((fd: number) => {
       kernel.close(fd, by);
@@ -536,8 +558,8 @@ export function addonOf(thread: Thread): object {
     }),
     take: call(
       (
-        ...[peer, worker, shared, neverFd, max, , idleFrom, out, stats]: readonly [
-          ...[number, number, NativeShared, number, number, number, number],
+        ...[peer, worker, shared, neverFd, max, quota, , idleFrom, out, stats]: readonly [
+          ...[number, number, NativeShared, number, number, NativeQuota, number, number],
           ...[Int32Array, Float64Array],
         ]
       ) => {
@@ -547,7 +569,8 @@ export function addonOf(thread: Thread): object {
         const victim = loop.thread;
         if (victim.paused) throw new Violation(`${victim.name} is paused twice`);
         const never = kernel.fileAt(neverFd) as File;
-        const taking = new Taking(world, victim, worker, shared, never, Math.min(max, TAKE_MAX));
+        const most = Math.min(max, TAKE_MAX);
+        const taking = new Taking(world, victim, worker, shared, never, most, quota);
         victim.paused = true;
         const ready = [...victim.handles].filter(({ watched, readable }) => watched && readable);
         for (const handle of ready) if (!handle.atEnd) taking.connection(handle.fd);

@@ -17,6 +17,7 @@ import {
   MAILBOXES,
   tailWord,
 } from '../../src/scheduler/layout.js';
+import { Scoreboard } from '../../src/scheduler/scoreboard.js';
 import type { Connection } from './client.js';
 import { type Call, type Stream, Violation } from './kernel.js';
 import type { Thread } from './thread.js';
@@ -42,6 +43,7 @@ export class Invariants {
   readonly #world: World;
   #words: Int32Array<SharedArrayBuffer> | null = null;
   #table: ConnectionTable | null = null;
+  #board: Scoreboard | null = null;
   /** Words at which the rings of the mailboxes begin. */
   #rings: number[] = [];
   /** Who has a descriptor of each connection, and numbers in mailboxes and messages: of one check. */
@@ -55,6 +57,8 @@ export class Invariants {
   /** Threads that the runtime says hang. */
   readonly #hung = new Set<number>();
   readonly #deaths: number[] = [];
+  /** Threads that V8 has ended in the middle of something. */
+  #cutShort = 0;
   #suspicion: string | null = null;
   #gaveUp = false;
   #closed = false;
@@ -86,7 +90,8 @@ export class Invariants {
     if (this.#world.closing && this.#closed) this.#violated('a thread starts after the end');
   }
 
-  #useMemory({ mailboxes, table }: Pick<GovernorInit, 'mailboxes' | 'table'>): void {
+  #useMemory({ mailboxes, table, scoreboard }: GovernorInit): void {
+    this.#board = Scoreboard.attach(scoreboard as Int32Array<SharedArrayBuffer>);
     this.#words = mailboxes;
     this.#table = ConnectionTable.attach(table);
     const workers = mailboxes[MAILBOXES.WORKERS] as number;
@@ -97,6 +102,10 @@ export class Invariants {
         this.#rings.push(headWord(workers, capacity, giver, recipient));
       }
     }
+  }
+
+  cutShort(): void {
+    this.#cutShort++;
   }
 
   /** Main ends `thread` by force. */
@@ -256,6 +265,32 @@ export class Invariants {
 
   atRest(): void {
     this.check();
+    const { threads, kernel } = this.#world;
+    // Main gives back the places of a thread when it hears of its end.
+    const stays = ({ lives, doomed, onStack, busy }: Thread) =>
+      lives && doomed === null && !onStack && busy === null;
+    if (this.#board !== null && threads.every(stays))
+      this.#checkPlaces(this.#board, kernel.streams);
+  }
+
+  /**
+   * Each connection has one place, but for what a thread that was cut short had in its hands, and is counted by the worker that has it, if one has.
+   */
+  #checkPlaces(board: Scoreboard, connections: number): void {
+    const places = board.places('CONNECTIONS');
+    if (Math.abs(places - connections) > this.#cutShort) {
+      this.#violated(`${places} places are taken, and there are ${connections} connections`);
+    }
+    for (const thread of this.#world.threads) {
+      const slot = this.#slots.get(thread)?.slot;
+      if (slot === undefined) continue;
+      const own = [...thread.handles].filter(
+        ({ file, taken }) => file?.kind === 'stream' && !taken,
+      );
+      const counted = board.connections(slot);
+      if (counted === own.length) continue;
+      this.#violated(`${thread.name} counts ${counted} connections and has ${own.length}`);
+    }
   }
 
   /** Close has resolved. */
@@ -284,6 +319,11 @@ export class Invariants {
     if (left.length > 0) this.#violated(`left at the end: ${left.map(({ name }) => name)}`);
     const open = [...kernel.open()].map(([fd, { kind }]) => `${kind} ${fd}`);
     if (open.length > 0) this.#violated(`left open at the end: ${open}`);
+    for (const of of ['CONNECTIONS', 'REQUESTS'] as const) {
+      const left = this.#board?.places(of) ?? 0;
+      if (Math.abs(left) > this.#cutShort)
+        this.#violated(`places left at the end: ${left} of ${of}`);
+    }
     if (main.timers.size === 0) return;
     this.#violated(`left at the end: timers of ${[...main.timers].map(({ ms }) => ms)} ms`);
   }

@@ -112,10 +112,19 @@ export class Kernel {
     return fd;
   }
 
-  accept(fd: number): number {
+  /** It listens no more, through whatever descriptor. */
+  stopListening(fd: number, by: string): number {
     const file = this.#files[fd];
     if (file === undefined) return -EBADF;
     if (file.kind !== 'listening') return -EINVAL;
+    this.#silence(file, by);
+    return 0;
+  }
+
+  accept(fd: number): number {
+    const file = this.#files[fd];
+    if (file === undefined) return -EBADF;
+    if (file.kind !== 'listening' || !this.#listening.has(file)) return -EINVAL;
     const connection = file.queue[0];
     if (connection === undefined) return -EAGAIN;
     const error = this.#events.fails('accept');
@@ -181,7 +190,10 @@ export class Kernel {
     if (file.kind === 'stream') this.streams--;
     if (--file.references > 0) return;
     if (file.kind === 'stream') this.#events.closed(file.connection, by);
-    if (file.kind !== 'listening') return;
+    if (file.kind === 'listening') this.#silence(file, by);
+  }
+
+  #silence(file: Listening, by: string): void {
     this.#listening.delete(file);
     for (const connection of file.queue.splice(0)) this.#events.reset(connection, by);
   }

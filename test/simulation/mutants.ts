@@ -7,6 +7,8 @@ import type { Edit } from './source.js';
 export interface Mutant extends Edit {
   /** What is wrong then. */
   readonly what: string;
+  /** The seed from which it is looked for: harsh ones for it are rare, or it shows in others. Default 0. */
+  readonly seed?: number;
 }
 
 export const MUTANTS: readonly Mutant[] = [
@@ -30,6 +32,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'an entry whose taker died at work is delivered again although it was adopted',
+    seed: 1,
     file: 'runtime/moving',
     from: 'if (tracked && !this.#table.isInTransit(fd, generation)) return;',
     to: '',
@@ -66,6 +69,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'a worker that dies before its turn runs what a reload has not loaded yet',
+    seed: 4_000,
     file: 'runtime/runtime',
     from: 'entry: this.#reloaded.get(index) ?? this.#entry,',
     to: 'entry: [...this.#reloaded.values()][0] ?? this.#entry,',

@@ -24,6 +24,8 @@ export interface Tcp extends Choice {
   readonly file: File | undefined;
   /** The governor has put something else under its number. */
   readonly taken: boolean;
+  /** It keeps its loop going. */
+  readonly keeps: boolean;
   /** The environment is torn down: no JavaScript. */
   closeAtEnd(by: string): void;
 }
@@ -108,12 +110,9 @@ export function netOf(thread: Thread): Net {
     open(fd: number): number {
       const file = kernel.fileAt(fd);
       if (file === undefined) return -EBADF;
-      const other = world.handles[fd];
-      if (other !== undefined) throw new Violation(`${thread.name} has ${fd}, and so has another`);
-      world.handles[fd] = this;
       this.fd = fd;
       this.file = file;
-      thread.handles.add(this);
+      world.enter(this);
       return 0;
     }
 
@@ -121,6 +120,10 @@ export function netOf(thread: Thread): Net {
       if (this.file?.kind !== 'listening') return -EINVAL;
       this.#listens = true;
       return 0;
+    }
+
+    get keeps(): boolean {
+      return this.#listens || this.socket !== null;
     }
 
     getsockname(out: object): number {
@@ -147,10 +150,9 @@ export function netOf(thread: Thread): Net {
 
     #release(by: string): void {
       this.#closed = true;
-      thread.handles.delete(this);
       if (this.fd < 0) return;
       this.#check();
-      world.handles[this.fd] = undefined;
+      world.leave(this);
       kernel.close(this.fd, by);
       this.fd = -1;
     }
@@ -410,9 +412,9 @@ export function netOf(thread: Thread): Net {
 
   const net = {
     ...{ Server: NetServer, Socket, __esModule: true },
-    _createServerHandle: () => {
+    _createServerHandle: (...[, , , given]: readonly unknown[]) => {
       const handle = new Handle();
-      const fd = kernel.other();
+      const fd = typeof given === 'number' ? given : kernel.other();
       if (fd < 0) return fd;
       handle.open(fd);
       return handle;

@@ -13,7 +13,7 @@ export function planOf(seed: number): Plan {
   if (seed % HARSH_EVERY === 0) {
     return {
       ...{ workers: one(2, 3), maxWorkers: 3, spares: one(0, 1) },
-      ...{ descriptors: one(96, 128), clients: 8, steps: 120, ports: [PORT], restarts: 1000 },
+      ...{ descriptors: one(96, 128), clients: 8, steps: 80, ports: [PORT], restarts: 1000 },
       ...{ preempts: 4000, kills: one(100, 400), fails: one(0, 200), operates: one(0, 60) },
       wishes: ['answer', 'answer', 'later', one('burn', 'hang'), 'burn', one('exit', 'throw')],
     };
@@ -25,7 +25,7 @@ export function planOf(seed: number): Plan {
   }
   return {
     ...{ workers, maxWorkers: one(workers, 3), spares: one(0, 0, 1) },
-    ...{ descriptors: one(96, 128), clients: one(4, 8), steps: one(30, 60, 120) },
+    ...{ descriptors: one(96, 128), clients: one(4, 8), steps: one(20, 40, 80) },
     ports: one([PORT], [PORT], [PORT, SECOND_PORT]),
     restarts: one(2, 1000, 1000, 1000),
     preempts: one(0, 1000, 4000),

@@ -44,6 +44,10 @@ export const atomics = {
     point('access');
     return Atomics.add(words, at, by);
   },
+  sub: (words: Words, at: number, by: number) => {
+    point('access');
+    return Atomics.sub(words, at, by);
+  },
   or: (words: Words, at: number, bits: number) => {
     point('access');
     return Atomics.or(words, at, bits);

@@ -45,8 +45,14 @@ t.test('the same seed, the same run', async (t) => {
 });
 
 t.test('every mistake is found', async (t) => {
-  const look = async ({ what, ...edit }: (typeof MUTANTS)[number]) => {
-    const wanted = { from: 0, count: MUTANT_SEEDS, step: HARSH_EVERY, edits: [edit], all: false };
+  const look = async ({ what, seed = 0, ...edit }: (typeof MUTANTS)[number]) => {
+    const wanted = {
+      from: seed,
+      count: MUTANT_SEEDS,
+      step: HARSH_EVERY,
+      edits: [edit],
+      all: false,
+    };
     const { failures, seeds } = await fleet.runOnOne(wanted);
     const [first] = failures;
     t.ok(

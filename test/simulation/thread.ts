@@ -264,7 +264,8 @@ export class Thread implements JobQueue {
 
   /** Whether something keeps its loop from ending. */
   get #keeps(): boolean {
-    if (this.kind === 'main' || this.handles.size > 0 || this.loop?.woken) return true;
+    if (this.kind === 'main' || this.loop?.woken) return true;
+    for (const handle of this.handles) if (handle.keeps) return true;
     if (this.#events.length > 0 || this.#immediates.length > 0) return true;
     if (this.cleanups.length > 0 && !this.world.watcher?.stopped) return true;
     for (const timer of this.timers) if (timer.keeps) return true;
@@ -358,12 +359,18 @@ export class Thread implements JobQueue {
   finish(how: End): void {
     if (this.end !== null) return;
     this.end = how;
-    if (how === 'terminated' || how === 'out of memory') this.exitCode = 1;
+    if (how === 'terminated' || how === 'out of memory') {
+      this.exitCode = 1;
+      this.world.invariants.cutShort();
+    }
     if (how === 'out of memory') {
       this.error = Object.assign(new Error('out of memory'), { code: 'ERR_WORKER_OUT_OF_MEMORY' });
     }
     this.world.log(`${this.name} has ended: ${how}`);
     this.timers.clear();
+    this.#ticks.length = 0;
+    this.#jobs.length = 0;
+    this.#unhandled.length = 0;
     this.busy = null;
   }
 

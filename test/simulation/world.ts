@@ -18,7 +18,7 @@ import { type Program, runProgram } from './program.js';
 import type { Sources, Surroundings } from './realm.js';
 import { type Choice, Thread } from './thread.js';
 
-const { EMFILE, ENOMEM } = constants.errno;
+const { EMFILE, ENFILE, ENOMEM } = constants.errno;
 
 /** Where src/native.ts looks for the native helper. */
 const ADDON = '/gyre/build/Release/gyre.node';
@@ -156,7 +156,24 @@ export class World {
     if (this.calm || !this.chance(this.plan.fails)) return 0;
     this.log(`${call} fails`);
     this.invariants.failed(call);
-    return call === 'epoll_ctl' ? -ENOMEM : -EMFILE;
+    if (call === 'epoll_ctl') return -ENOMEM;
+    return this.below(2) === 0 ? -EMFILE : -ENFILE;
+  }
+
+  /** `handle` is the one over its descriptor from now on. */
+  enter(handle: Tcp): void {
+    const { fd, thread } = handle;
+    if (this.handles[fd] !== undefined) {
+      throw new Violation(`${thread.name} has ${fd}, and so has another`);
+    }
+    this.handles[fd] = handle;
+    thread.handles.add(handle);
+  }
+
+  /** No longer: it is about to close that. */
+  leave(handle: Tcp): void {
+    this.handles[handle.fd] = undefined;
+    handle.thread.handles.delete(handle);
   }
 
   cannotPause(): boolean {
@@ -360,8 +377,21 @@ export class World {
     thread.run(said);
   }
 
+  /** Loops begin to watch what they do not watch yet, and sleep then. True: something was ready there. */
+  #loopsGoOn(): boolean {
+    let found = false;
+    for (const thread of this.threads) {
+      if (!thread.sleeps || ![...thread.handles].some((each) => !each.watched && each.readable))
+        continue;
+      this.#iterationEnds(thread);
+      found ||= !thread.sleeps;
+    }
+    return found;
+  }
+
   #timePasses(): void {
     if (this.#depth > 0) return; // whoever is in the middle of something goes on
+    if (this.#loopsGoOn()) return;
     let next = Number.POSITIVE_INFINITY;
     for (const thread of this.threads) next = Math.min(next, thread.wakesAt);
     if (this.watcher?.sees) {
