@@ -83,9 +83,8 @@ export class Connections {
     this.#expected = true;
   }
 
-  /** The one that was counted goes to another worker instead. */
+  /** The one that was counted goes to another worker instead, and is counted until it does. */
   sent(): void {
-    this.#row.connections(-1);
     this.#expected = false;
   }
 
@@ -95,15 +94,9 @@ export class Connections {
     this.#expected = false;
   }
 
-  /**
-   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
-   *
-   * @param taken whether the governor took it, which has counted that
-   */
-  left(socket: Socket, taken: boolean): void {
-    if (!this.#sockets.has(socket)) return;
-    this.#moved.add(socket);
-    if (!taken) this.#row.connections(-1);
+  /** The connection of `socket` lives on elsewhere, and the wrapper here is about to close. */
+  left(socket: Socket): void {
+    if (this.#sockets.has(socket)) this.#moved.add(socket);
   }
 
   #onOpened = (message: unknown): void => {

@@ -91,11 +91,8 @@ export interface Counts {
   opened(fd: number): void;
   /** The table has an entry of this worker for `fd`. */
   reached(fd: number): void;
-  /**
-   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
-   * `taken`: by the governor, not given by this worker.
-   */
-  left(socket: Socket, taken: boolean): void;
+  /** The connection of `socket` lives on elsewhere, and the wrapper here is about to close. */
+  left(socket: Socket): void;
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
@@ -436,8 +433,8 @@ export class Tracking {
     this.#byFd.delete(track.fd);
     this.#bySocket.delete(track.socket);
     const state = this.#table.close(track.fd);
-    const taken = state === ConnectionState.TAKEN;
-    if (taken || state === ConnectionState.GIVING) this.#counts.left(track.socket, taken);
+    const moved = state === ConnectionState.TAKEN || state === ConnectionState.GIVING;
+    if (moved) this.#counts.left(track.socket);
     this.#setHeld(track, false);
     if (track.waiting) this.#waiting.end(track.socket);
   }
