@@ -33,6 +33,7 @@ const MESSAGE_BYTES = 100;
 export class Connection {
   readonly id: number;
   readonly port: number;
+  readonly mayBeRefused: boolean;
   readonly messages: Message[] = [];
   stream: Stream | null = null;
   /** Bytes sent. */
@@ -44,10 +45,14 @@ export class Connection {
   told = false;
   /** The program keeps state above the socket, and it never moves again. */
   stays = false;
+  /** There was no room for it. */
+  refused = false;
 
-  constructor(id: number, port: number) {
+  /** @param mayBeRefused whether there need not be room for it */
+  constructor(id: number, port: number, mayBeRefused: boolean) {
     this.id = id;
     this.port = port;
+    this.mayBeRefused = mayBeRefused;
   }
 
   get last(): Message | undefined {
@@ -85,6 +90,19 @@ export class Connection {
 
   accepted(stream: Stream): void {
     this.stream = stream;
+  }
+
+  /** The server has no room for it, and says so when it is asked, or closes. */
+  refuse(by: string): void {
+    if (this.refused) throw new Violation(`${this.id} is refused twice`);
+    if (!this.mayBeRefused) throw new Violation(`${this.id} is refused by ${by}`);
+    this.refused = true;
+    this.told = true;
+  }
+
+  /** It wants no more, whatever it has asked. */
+  leave(): void {
+    if (this.state === 'open') this.state = 'closed by client';
   }
 
   /** `reader` has read up to before `to`: the messages that this touches, in order. */

@@ -2,9 +2,10 @@
  * Threads that run seeds, as many as there are CPUs. The same file is both ends.
  */
 import os from 'node:os';
+import { setFlagsFromString } from 'node:v8';
 import { isMainThread, parentPort, Worker, workerData } from 'node:worker_threads';
-import { simulate, sourcesWith } from './simulate.js';
-import { type Edit, texts } from './source.js';
+import { simulate, sourcesWith, withSmall } from './simulate.js';
+import { type Edit, textOf, texts } from './source.js';
 
 export interface Seeds {
   readonly from: number;
@@ -28,6 +29,12 @@ export interface Result {
   readonly failures: readonly Failure[];
   /** Of what happened, over all runs: the same for the same seeds. */
   readonly hash: number;
+}
+
+/** What a thread gets: compiled where the compiler is loaded already. */
+interface Order {
+  readonly wanted: Seeds;
+  readonly texts: readonly (readonly [string, string])[];
 }
 
 /** Runs them on this thread. */
@@ -64,6 +71,8 @@ export class Fleet {
   readonly #waiting: ((thread: Worker) => void)[] = [];
 
   constructor(threads = os.availableParallelism()) {
+    // Most of what runs does so in a new closure and not for long: V8 would optimize it for nothing.
+    setFlagsFromString('--interrupt-budget=1000000');
     simulate(1); // so that the sources are compiled once for all threads
     this.#threads = Array.from({ length: threads }, () => {
       return new Worker(__filename, {
@@ -92,7 +101,11 @@ export class Fleet {
     try {
       return await new Promise((resolve, reject) => {
         thread.once('message', resolve).once('error', reject);
-        thread.postMessage(wanted);
+        const order: Order = {
+          wanted,
+          texts: wanted.edits.map(({ file }) => textOf(file, withSmall(wanted.edits))),
+        };
+        thread.postMessage(order);
       });
     } finally {
       // Not all: its own keep it going.
@@ -109,7 +122,10 @@ export class Fleet {
 }
 
 if (!isMainThread) {
-  for (const [name, text] of workerData as typeof texts) texts.set(name, text);
+  for (const [key, text] of workerData as typeof texts) texts.set(key, text);
   Error.stackTraceLimit = 0; // nobody looks, and errors are made by the thousand
-  parentPort?.on('message', (wanted: Seeds) => parentPort?.postMessage(runHere(wanted)));
+  parentPort?.on('message', ({ wanted, texts: more }: Order) => {
+    for (const [key, text] of more) texts.set(key, text);
+    parentPort?.postMessage(runHere(wanted));
+  });
 }

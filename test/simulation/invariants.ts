@@ -57,8 +57,6 @@ export class Invariants {
   /** Threads that the runtime says hang. */
   readonly #hung = new Set<number>();
   readonly #deaths: number[] = [];
-  /** Threads that V8 has ended in the middle of something. */
-  #cutShort = 0;
   #suspicion: string | null = null;
   #gaveUp = false;
   #closed = false;
@@ -102,10 +100,6 @@ export class Invariants {
         this.#rings.push(headWord(workers, capacity, giver, recipient));
       }
     }
-  }
-
-  cutShort(): void {
-    this.#cutShort++;
   }
 
   /** Main ends `thread` by force. */
@@ -265,31 +259,32 @@ export class Invariants {
 
   atRest(): void {
     this.check();
-    const { threads, kernel } = this.#world;
+    const board = this.#board;
+    const { threads } = this.#world;
     // Main gives back the places of a thread when it hears of its end.
-    const stays = ({ lives, doomed, onStack, busy }: Thread) =>
-      lives && doomed === null && !onStack && busy === null;
-    if (this.#board !== null && threads.every(stays))
-      this.#checkPlaces(this.#board, kernel.streams);
-  }
-
-  /**
-   * Each connection has one place, but for what a thread that was cut short had in its hands, and is counted by the worker that has it, if one has.
-   */
-  #checkPlaces(board: Scoreboard, connections: number): void {
-    const places = board.places('CONNECTIONS');
-    if (Math.abs(places - connections) > this.#cutShort) {
-      this.#violated(`${places} places are taken, and there are ${connections} connections`);
-    }
-    for (const thread of this.#world.threads) {
+    if (board === null || !threads.every(({ lives, busy }) => lives && busy === null)) return;
+    const requests = board.places('REQUESTS');
+    if (requests > 0) this.#violated(`${requests} requests have places, and all are answered`);
+    for (const thread of threads) {
       const slot = this.#slots.get(thread)?.slot;
       if (slot === undefined) continue;
       const own = [...thread.handles].filter(
-        ({ file, taken }) => file?.kind === 'stream' && !taken,
+        ({ file, taken }) => file?.kind === 'stream' && !taken && !file.connection.refused,
       );
       const counted = board.connections(slot);
       if (counted === own.length) continue;
       this.#violated(`${thread.name} counts ${counted} connections and has ${own.length}`);
+    }
+  }
+
+  /** Each connection has one place, and no other has. */
+  #checkPlaces(connections: number): void {
+    const places = this.#board?.places('CONNECTIONS') ?? 0;
+    if (places !== connections) {
+      this.#violated(`${places} places are taken, and there are ${connections} connections`);
+    }
+    if (places > this.#world.options.maxConnections.total) {
+      this.#violated(`${places} connections are too many`);
     }
   }
 
@@ -321,8 +316,7 @@ export class Invariants {
     if (open.length > 0) this.#violated(`left open at the end: ${open}`);
     for (const of of ['CONNECTIONS', 'REQUESTS'] as const) {
       const left = this.#board?.places(of) ?? 0;
-      if (Math.abs(left) > this.#cutShort)
-        this.#violated(`places left at the end: ${left} of ${of}`);
+      if (left !== 0) this.#violated(`places left at the end: ${left} of ${of}`);
     }
     if (main.timers.size === 0) return;
     this.#violated(`left at the end: timers of ${[...main.timers].map(({ ms }) => ms)} ms`);
@@ -337,12 +331,18 @@ export class Invariants {
     if (this.#words === null) return;
     this.#hands.clear();
     let held = 0;
+    let refused = 0;
+    let buries = false; // main has not heard of the end of a worker, and whose places are free
     let dying = 0; // what threads may have had in their hands of whose end main has not heard
     for (const thread of threads) {
-      if (!thread.lives) dying += thread.kind === 'governor' ? Number.POSITIVE_INFINITY : 1;
+      if (!thread.lives) {
+        dying += thread.kind === 'governor' ? Number.POSITIVE_INFINITY : 1;
+        if (thread.kind === 'worker') buries = true;
+      }
       for (const { file, taken } of thread.handles) {
         if (file?.kind !== 'stream' || taken) continue;
         held++;
+        if (file.connection.refused) refused++;
         if (thread.lives) this.#hand(file, thread.name);
       }
     }
@@ -360,6 +360,7 @@ export class Invariants {
       held++;
       this.#hand(file, 'a mailbox');
     }
+    if (!buries) this.#checkPlaces(kernel.streams - refused);
     if (kernel.streams === held) return;
     let limbo = 0;
     for (const [fd, file] of kernel.open()) {

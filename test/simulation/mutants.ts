@@ -14,12 +14,14 @@ export interface Mutant extends Edit {
 export const MUTANTS: readonly Mutant[] = [
   {
     what: 'a giver does not note what it has in its hand',
+    seed: 800,
     file: 'workers/outbox',
     from: 'const fd = make();\n    this.#words[hand] = fd;',
     to: 'const fd = make();',
   },
   {
     what: 'main does not look into the hands of a governor that has died',
+    seed: 2_400,
     file: 'runtime/moving',
     from: 'this.#clearHands();\n    this.#lookAgain',
     to: 'this.#lookAgain',
@@ -32,7 +34,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'an entry whose taker died at work is delivered again although it was adopted',
-    seed: 1,
+    seed: 4_003,
     file: 'runtime/moving',
     from: 'if (tracked && !this.#table.isInTransit(fd, generation)) return;',
     to: '',
@@ -63,15 +65,22 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'a replacement whose predecessor dies does not take over',
+    seed: 1_400,
     file: 'runtime/supervisor',
     from: 'this.#promote(seat);\n      restartInMs = 0;',
     to: '',
   },
   {
     what: 'a worker that dies before its turn runs what a reload has not loaded yet',
-    seed: 4_000,
     file: 'runtime/runtime',
     from: 'entry: this.#reloaded.get(index) ?? this.#entry,',
     to: 'entry: [...this.#reloaded.values()][0] ?? this.#entry,',
+  },
+  {
+    what: 'main gives back the place of what a dead worker has in its hand',
+    seed: 800,
+    file: 'scheduler/scoreboard',
+    from: 'board.connections(this.#index) - inHand',
+    to: 'board.connections(this.#index)',
   },
 ];

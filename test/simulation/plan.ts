@@ -10,12 +10,23 @@ export const HARSH_EVERY = 4;
 export function planOf(seed: number): Plan {
   const random = seededRandom(seed + 2 ** 40);
   const one = <T>(...of: readonly T[]): T => of[below(random, of.length)] as T;
+  /** Of fewer than there are clients. */
+  const limits = (): Plan['limits'] => {
+    const overload = one('wait', 'refuse');
+    const total = one(3, 5);
+    return {
+      overload,
+      maxConnections: one({ total }, { perWorker: 2 }, { total, perWorker: 2 }),
+      ...one({}, { maxOutstanding: one({ total: 2 }, { perWorker: 1 }) }),
+    };
+  };
   if (seed % HARSH_EVERY === 0) {
     return {
       ...{ workers: one(2, 3), maxWorkers: 3, spares: one(0, 1) },
       ...{ descriptors: one(96, 128), clients: 8, steps: 80, ports: [PORT], restarts: 1000 },
       ...{ preempts: 4000, kills: one(100, 400), fails: one(0, 200), operates: one(0, 60) },
       wishes: ['answer', 'answer', 'later', one('burn', 'hang'), 'burn', one('exit', 'throw')],
+      limits: one(false, false, true) ? limits() : {},
     };
   }
   const workers = one(1, 2, 2, 3);
@@ -33,5 +44,6 @@ export function planOf(seed: number): Plan {
     fails: one(0, 0, 0, 100, 500),
     operates: one(0, 0, 30, 100),
     wishes,
+    limits: one(false, false, true) ? limits() : {},
   };
 }

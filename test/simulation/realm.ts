@@ -28,13 +28,12 @@ const HOOKS = {
   Promise: Later,
 };
 
-/** What runs when it is loaded, keeps something of the thread or changes it; and what imports that. */
+/** What runs when it is loaded, or keeps something of the thread. */
 const OWN = new Set([
   'arena-registry',
-  ...[
-    ...['agent', 'bootstrap', 'draining', 'end', 'entry', 'governor', 'listening', 'self'],
-    'thread-process',
-  ].map((name) => `workers/${name}`),
+  ...['bootstrap', 'end', 'entry', 'governor', 'self', 'thread-process'].map(
+    (name) => `workers/${name}`,
+  ),
 ]);
 
 const real = createRequire(__filename);

@@ -29,9 +29,14 @@ export interface Outcome {
   readonly steps: number;
 }
 
+/** All edits of the product with mistakes `edits`. */
+export function withSmall(edits: readonly Edit[]): readonly Edit[] {
+  return [...SMALL, ...edits];
+}
+
 /** The product as it is, or with mistakes. */
 export function sourcesWith(edits: readonly Edit[]): Sources {
-  return new Sources([...SMALL, ...edits], SHARED_SURROUNDINGS);
+  return new Sources(withSmall(edits), SHARED_SURROUNDINGS);
 }
 
 const asItIs = sourcesWith([]);

@@ -5,13 +5,7 @@
  * jobs.ts, whose jobs belong to a thread. Nothing else is changed, and the product carries
  * nothing for it.
  */
-import { readFileSync } from 'node:fs';
-import path from 'node:path';
-import ts from 'typescript';
-import { ROOT } from '../support/app.js';
-
-/** Views of shared memory, by the names they have in the sources. */
-const SHARED = new Set(['words', '#words', '#floats']);
+import { createRequire } from 'node:module';
 
 /** Replaces the one place where `from` occurs in a source: a mutant, or a smaller constant. */
 export interface Edit {
@@ -37,169 +31,39 @@ const OWN = ['exports', 'require', '__dirname'] as const;
 
 export type Compiled = (...globals: unknown[]) => void;
 
-function nameOf(node: ts.Node): string | null {
-  if (ts.isIdentifier(node) || ts.isPrivateIdentifier(node)) return node.text;
-  if (ts.isPropertyAccessExpression(node)) return node.name.text;
-  return null;
-}
+const load = createRequire(__filename);
 
-function isShared(node: ts.Node): node is ts.ElementAccessExpression {
-  return ts.isElementAccessExpression(node) && SHARED.has(nameOf(node.expression) ?? '');
-}
-
-function isAssignment(node: ts.Node): node is ts.BinaryExpression {
-  return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.EqualsToken;
-}
-
-function isAsync(node: ts.Node): boolean {
-  const modifiers = ts.canHaveModifiers(node) ? ts.getModifiers(node) : undefined;
-  return modifiers?.some(({ kind }) => kind === ts.SyntaxKind.AsyncKeyword) ?? false;
-}
-
-/**
- *     words[at]                 ->  ($access(), words[at])
- *     words[at] = value         ->  words[at] = $value(value)
- *     f() { … }                 ->  f() { $enter(); … }
- *     for (…) { … }             ->  for (…) { $enter(); … }
- *     async f() { … await x … } ->  f() { $enter(); return $async(function* () { … yield x … }.call(this)) }
- */
-function instrument(context: ts.TransformationContext): ts.Transformer<ts.SourceFile> {
-  const { factory } = context;
-  const call = (name: string, ...args: ts.Expression[]) =>
-    factory.createCallExpression(factory.createIdentifier(name), undefined, args);
-  const entered = (block: ts.Block) =>
-    factory.updateBlock(block, [
-      factory.createExpressionStatement(call('$enter')),
-      ...block.statements,
-    ]);
-
-  const asyncBody = (body: ts.ConciseBody): ts.Block => {
-    const block = ts.isBlock(body)
-      ? body
-      : factory.createBlock([factory.createReturnStatement(body)]);
-    const star = factory.createToken(ts.SyntaxKind.AsteriskToken);
-    const generator = factory.createParenthesizedExpression(
-      factory.createFunctionExpression([], star, undefined, [], [], undefined, block),
-    );
-    const started = factory.createCallExpression(
-      factory.createPropertyAccessExpression(generator, 'call'),
-      undefined,
-      [factory.createThis()],
-    );
-    return factory.createBlock([factory.createReturnStatement(call('$async', started))]);
-  };
-  const bodyOf = (body: ts.ConciseBody, isAsynchronous: boolean): ts.ConciseBody => {
-    if (isAsynchronous) return entered(asyncBody(body));
-    if (ts.isBlock(body)) return entered(body);
-    return factory.createParenthesizedExpression(factory.createComma(call('$enter'), body));
-  };
-  const notAsync = (modifiers: ts.NodeArray<ts.ModifierLike> | undefined) =>
-    modifiers?.filter(({ kind }) => kind !== ts.SyntaxKind.AsyncKeyword);
-
-  const visit = (node: ts.Node): ts.Node => {
-    if (isAssignment(node) && isShared(node.left)) {
-      const left = ts.visitEachChild(node.left, visit, context);
-      const value = ts.visitNode(node.right, visit) as ts.Expression;
-      return factory.createAssignment(left, call('$value', value));
-    }
-    if (isShared(node)) {
-      const read = ts.visitEachChild(node, visit, context);
-      return factory.createParenthesizedExpression(factory.createComma(call('$access'), read));
-    }
-    const seen = ts.visitEachChild(node, visit, context);
-    if (ts.isAwaitExpression(seen)) {
-      return factory.createParenthesizedExpression(
-        factory.createYieldExpression(undefined, seen.expression),
-      );
-    }
-    if (ts.isIterationStatement(seen, false)) {
-      const { statement } = seen;
-      return withBody(
-        seen,
-        entered(ts.isBlock(statement) ? statement : factory.createBlock([statement])),
-      );
-    }
-    const asynchronous = isAsync(seen);
-    if (ts.isMethodDeclaration(seen) && seen.body) {
-      return factory.updateMethodDeclaration(
-        ...([seen, notAsync(seen.modifiers), seen.asteriskToken, seen.name] as const),
-        ...([seen.questionToken, seen.typeParameters, seen.parameters, undefined] as const),
-        bodyOf(seen.body, asynchronous) as ts.Block,
-      );
-    }
-    if (ts.isFunctionDeclaration(seen) && seen.body) {
-      return factory.updateFunctionDeclaration(
-        ...([seen, notAsync(seen.modifiers), seen.asteriskToken, seen.name] as const),
-        ...([seen.typeParameters, seen.parameters, undefined] as const),
-        bodyOf(seen.body, asynchronous) as ts.Block,
-      );
-    }
-    if (ts.isFunctionExpression(seen)) {
-      return factory.updateFunctionExpression(
-        ...([seen, notAsync(seen.modifiers) as ts.Modifier[], seen.asteriskToken] as const),
-        ...([seen.name, seen.typeParameters, seen.parameters, undefined] as const),
-        bodyOf(seen.body, asynchronous) as ts.Block,
-      );
-    }
-    if (ts.isArrowFunction(seen)) {
-      return factory.updateArrowFunction(
-        ...([seen, notAsync(seen.modifiers) as ts.Modifier[], seen.typeParameters] as const),
-        ...([seen.parameters, undefined, seen.equalsGreaterThanToken] as const),
-        bodyOf(seen.body, asynchronous),
-      );
-    }
-    return seen;
-  };
-
-  const withBody = (loop: ts.IterationStatement, body: ts.Block): ts.Node => {
-    if (ts.isForOfStatement(loop)) {
-      const { awaitModifier, initializer, expression } = loop;
-      return factory.updateForOfStatement(loop, awaitModifier, initializer, expression, body);
-    }
-    if (ts.isForStatement(loop)) {
-      const { initializer, condition, incrementor } = loop;
-      return factory.updateForStatement(loop, initializer, condition, incrementor, body);
-    }
-    if (ts.isWhileStatement(loop)) return factory.updateWhileStatement(loop, loop.expression, body);
-    if (ts.isDoStatement(loop)) return factory.updateDoStatement(loop, body, loop.expression);
-    return loop;
-  };
-  return (source) => ts.visitEachChild(source, visit, context);
-}
-
-/** Sources as they are, compiled, by name: compiling them all takes two seconds. */
+/** What was compiled, by {@link keyOf}: to compile all sources takes two seconds. */
 export const texts = new Map<string, string>();
+/** The same as functions. */
+const functions = new Map<string, Compiled>();
 
-/** `src/NAME.ts` after `edits`, as JavaScript. */
-function transpile(name: string, edits: readonly Edit[]): string {
-  let source = readFileSync(path.join(ROOT, 'src', `${name}.ts`), 'utf8');
-  for (const { from, to } of edits) {
-    if (source.split(from).length !== 2) throw new Error(`not once in ${name}.ts: ${from}`);
-    source = source.replace(from, () => to);
-  }
-  const { outputText } = ts.transpileModule(source, {
-    fileName: `${name}.ts`,
-    compilerOptions: {
-      target: ts.ScriptTarget.ES2022,
-      module: ts.ModuleKind.CommonJS,
-      esModuleInterop: true,
-    },
-    transformers: { before: [instrument] },
-  });
-  return outputText;
+/** `name` after `edits`, which are for it. */
+function keyOf(name: string, edits: readonly Edit[]): string {
+  return edits.length === 0 ? name : `${name} ${JSON.stringify(edits)}`;
 }
 
-/** `src/NAME.ts`, after those of `edits` that are for it. */
-export function compile(name: string, edits: readonly Edit[]): Compiled {
+/** `src/NAME.ts` as JavaScript, after those of `edits` that are for it. */
+export function textOf(name: string, edits: readonly Edit[]): [key: string, text: string] {
   const own = edits.filter(({ file }) => file === name);
-  let text = own.length === 0 ? texts.get(name) : undefined;
+  const key = keyOf(name, own);
+  let text = texts.get(key);
   if (text === undefined) {
+    const { transpile } = load('./transpile.js') as typeof import('./transpile.js');
     text = transpile(name, own);
-    if (own.length === 0) texts.set(name, text);
+    texts.set(key, text);
   }
-  return new Function(
-    ...OWN,
-    ...GLOBALS,
-    `${text}\n//# sourceURL=simulated/${name}.js`,
-  ) as Compiled;
+  return [key, text];
+}
+
+/** The same as a function. */
+export function compile(name: string, edits: readonly Edit[]): Compiled {
+  const [key, text] = textOf(name, edits);
+  let compiled = functions.get(key);
+  if (compiled === undefined) {
+    const source = `${text}\n//# sourceURL=simulated/${name}.js`;
+    compiled = new Function(...OWN, ...GLOBALS, source) as Compiled;
+    functions.set(key, compiled);
+  }
+  return compiled;
 }

@@ -359,10 +359,7 @@ export class Thread implements JobQueue {
   finish(how: End): void {
     if (this.end !== null) return;
     this.end = how;
-    if (how === 'terminated' || how === 'out of memory') {
-      this.exitCode = 1;
-      this.world.invariants.cutShort();
-    }
+    if (how === 'terminated' || how === 'out of memory') this.exitCode = 1;
     if (how === 'out of memory') {
       this.error = Object.assign(new Error('out of memory'), { code: 'ERR_WORKER_OUT_OF_MEMORY' });
     }

@@ -4,7 +4,7 @@
  */
 import { constants } from 'node:os';
 import type { Runtime } from '../../src/index.js';
-import type { ResolvedOptions } from '../../src/runtime/options.js';
+import type { ResolvedOptions, RuntimeOptions } from '../../src/runtime/options.js';
 import { below, type Random, seededRandom } from '../../src/scheduler/random.js';
 import { addonOf, type Loop, type Watcher } from './addon.js';
 import { Connection, type Wish } from './client.js';
@@ -15,7 +15,7 @@ import { type Net, netOf, type Tcp } from './net.js';
 import { type Point, points } from './points.js';
 import { workerThreadsOf } from './ports.js';
 import { type Program, runProgram } from './program.js';
-import type { Sources, Surroundings } from './realm.js';
+import type { Realm, Sources, Surroundings } from './realm.js';
 import { type Choice, Thread } from './thread.js';
 
 const { EMFILE, ENFILE, ENOMEM } = constants.errno;
@@ -45,6 +45,7 @@ export interface Plan {
   readonly kills: number; // of these at which the thread is ended
   readonly fails: number; // calls
   readonly operates: number; // steps
+  readonly limits: Pick<RuntimeOptions, 'maxConnections' | 'maxOutstanding' | 'overload'>;
   readonly wishes: readonly Wish[];
 }
 
@@ -115,6 +116,7 @@ export class World {
     this.programs.set('/app-0', { start: 'serves', ports: plan.ports });
     this.options = resolveOptions({
       ...{ entry: '/app-0', workers: plan.workers, maxWorkers: plan.maxWorkers, pin: 'off' },
+      ...plan.limits,
       ...{ spares: plan.spares, restarts: plan.restarts, restartsWithinMs: 10_000 },
       ...{ drainMs: 500, startMs: 500, hangMs: 200, recycleAtHeapRatio: 0 },
       scheduler: { seed, tickMs: 1 },
@@ -174,6 +176,12 @@ export class World {
   leave(handle: Tcp): void {
     this.handles[handle.fd] = undefined;
     handle.thread.handles.delete(handle);
+  }
+
+  /** Not every connection may be served at once. */
+  get #isLimited(): boolean {
+    const { maxConnections, maxOutstanding } = this.plan.limits;
+    return maxConnections !== undefined || maxOutstanding !== undefined;
   }
 
   cannotPause(): boolean {
@@ -414,7 +422,7 @@ export class World {
       const unsent = open.filter((client) => client.unsent);
       const client = unsent[this.below(Math.max(unsent.length, 1))];
       client?.send('answer', false);
-      return client !== undefined;
+      return client !== undefined || this.#makesRoom(open);
     }
     if (this.runtime === null || this.closing) return false;
     if (open.length < this.plan.clients && this.below(3) === 0) {
@@ -436,7 +444,8 @@ export class World {
   #connect(): void {
     const { ports } = this.plan;
     const port = ports[this.below(ports.length)] as number;
-    const connection = new Connection(++this.#connections, port);
+    const mayBeRefused = this.options.overload === 'refuse';
+    const connection = new Connection(++this.#connections, port, mayBeRefused);
     const sockets = this.kernel.listening(port);
     this.log(`client ${connection.id} connects to ${port}`);
     if (sockets.length === 0) {
@@ -450,7 +459,16 @@ export class World {
 
   #leave(client: Connection): void {
     this.log(`client ${client.id} leaves`);
-    client.state = 'closed by client';
+    client.leave();
+  }
+
+  /** Where there is a limit and nothing else happens: what was answered goes, if somebody waits. */
+  #makesRoom(open: readonly Connection[]): boolean {
+    if (!this.#isLimited || open.every(({ stream }) => stream !== null)) return false;
+    const idle = open.filter((client) => client.idle && client.stream !== null);
+    const client = idle[this.below(Math.max(idle.length, 1))];
+    if (client !== undefined) this.#leave(client);
+    return client !== undefined;
   }
 
   // The operator.
@@ -566,19 +584,30 @@ function shareSurroundings(): Surroundings {
   );
   const modules = Object.fromEntries(
     [
-      ...['node:worker_threads', 'node:net', 'node:diagnostics_channel', 'node:module'],
+      ...['node:worker_threads', 'node:diagnostics_channel', 'node:module'],
       ...['node:timers/promises', ADDON],
     ].map((name) => [name, atTheMoment(() => running().modules[name] as object)]),
+  );
+  const ownNet = () => running().modules['node:net'] as { Server: { prototype: object } };
+  const net = Object.create(atTheMoment(ownNet), {
+    Server: { value: { prototype: atTheMoment(() => ownNet().Server.prototype) } },
+    default: { get: () => net },
+  });
+  const process = Object.create(
+    atTheMoment(() => current.running.process),
+    { nextTick: { value: (work: () => void) => current.running.tick(work) } },
   );
   return {
     globals: {
       ...CLOCK,
       ...globals,
       globalThis: {},
-      process: atTheMoment(() => current.running.process),
+      process,
     },
     modules: {
       ...modules,
+      'node:net': net,
+      'workers/self': atTheMoment(() => (current.running.realm as Realm).load('workers/self')),
       'node:fs': {
         constants: { R_OK: 4 },
         existsSync: () => true,
