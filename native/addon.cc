@@ -383,6 +383,25 @@ Value AtBoundaryOf(const CallbackInfo& info) {
                                                    info[2].As<Napi::Boolean>().Value()));
 }
 
+// What counterOf() makes. A plain Node-API callback: node's parsers call it while a thread is being
+// terminated, too.
+napi_value CountOne(napi_env env, napi_callback_info info) {
+  void* word = nullptr;
+  if (napi_get_cb_info(env, info, nullptr, nullptr, nullptr, &word) == napi_ok) {
+    ++*static_cast<uint32_t*>(word);
+  }
+  return nullptr;
+}
+
+// counterOf(words: Int32Array, index): a function that adds one to words[index], which lives longer
+Value CounterOf(const CallbackInfo& info) {
+  napi_env env = info.Env();
+  napi_value counter = nullptr;
+  int32_t* word = info[0].As<Napi::Int32Array>().Data() + Int(info, 1);
+  napi_create_function(env, nullptr, 0, CountOne, word, &counter);
+  return Napi::Value(env, counter);
+}
+
 // listenOn(fd, backlog): 0 | -errno
 Value ListenOnOf(const CallbackInfo& info) { return Result(info, Listen(Int(info, 0), Int(info, 1))); }
 
@@ -538,6 +557,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"responds", RespondsOf},
       {"idleNs", IdleNsOf},
       {"atBoundary", AtBoundaryOf},
+      {"counterOf", CounterOf},
       {"listenOn", ListenOnOf},
       {"acceptOne", AcceptOneOf},
       {"watchQueue", WatchQueueOf},

@@ -69,6 +69,7 @@ interface Addon {
   responds(peer: number, timeoutUs: number): boolean;
   idleNs(peer: number): number;
   atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
+  counterOf(words: Int32Array, index: number): () => void;
   listenOn(fd: number, backlog: number): number;
   acceptOne(fd: number): number;
   watchQueue(
@@ -645,6 +646,15 @@ export function idleMs(peer: number): number {
  */
 export function atBoundary(fd: number, boundary: number, fresh: boolean): boolean {
   return helper().atBoundary(fd, boundary, fresh);
+}
+
+/**
+ * A function that adds one to `words[index]`, modulo 2^32, and in which V8 does not look whether its
+ * thread is to be terminated. Whoever calls it keeps `words`.
+ */
+export function counterOf(words: Int32Array, index: number): () => void {
+  if (!(index in words)) throw new RangeError(`there is no word ${index}`);
+  return helper().counterOf(words, index);
 }
 
 /** listen(2) on `fd`, which is bound or listens already; 0 or -errno. */

@@ -11,8 +11,6 @@ import type { GyreError } from '../errors.js';
 import { floorPlan } from '../floor-plan.js';
 import type { ListenAddress } from '../protocol.js';
 import type { Runtime } from '../runtime/api.js';
-import { readTopology } from '../runtime/sysfs.js';
-import type { Topology } from '../scheduler/topology.js';
 import {
   type Answer,
   BadRequest,
@@ -69,7 +67,6 @@ export class Endpoint {
   #opened: Opened | null = null;
   #reloading = false;
   /** Once somebody wants to see it. */
-  #machine: Topology | null = null;
 
   /** Before anything has started, so that no event is missed. */
   constructor(
@@ -233,8 +230,11 @@ export class Endpoint {
   #floorPlan(): Answer {
     try {
       const cpus = this.#runtime.workers.map(({ cpu }) => cpu);
-      this.#machine ??= readTopology();
-      const svg = floorPlan(this.#machine, { placement: this.#source.placement, cpus }, null);
+      const svg = floorPlan(
+        this.#readings.machine,
+        { placement: this.#source.placement, cpus },
+        null,
+      );
       return { status: 200, type: 'image/svg+xml; charset=utf-8', body: svg };
     } catch (error) {
       return failure(404, 'NOT_FOUND', (error as Error).message);

@@ -3,7 +3,8 @@
  * ASCII; of names only that is shown, so a character is a column.
  */
 import { showAddress } from '../address.js';
-import type { Rates, WorkerRates } from './rates.js';
+import { type Rates, rateOf, type WorkerRates } from './rates.js';
+import type { LevelStatus } from './status.js';
 
 export interface Screen {
   readonly columns: number;
@@ -36,6 +37,8 @@ const plain = (text: string): Cell => ({ text, paint: 'plain' });
 const BAR = 10;
 /** Functions that are named. */
 const STALLS_MAX = 3;
+/** Bounds of the durations that are told apart, in ms. */
+const DURATIONS_MS = [1, 4, 16, 64, 256, 1024];
 
 /** Those on the right are left out first where there is no room. */
 const COLUMNS: readonly Column[] = [
@@ -79,7 +82,70 @@ export function frameOf(rates: Rates, screen: Screen): string[] {
     .map((worker) => rowOf(worker, shown, screen.colors));
   const left = `... and ${rates.workers.length - rows.length} more`;
   const rest = many ? [cut(left, screen.columns)] : [];
-  return [...top, ...rows, ...rest, ...stalls].slice(0, screen.rows);
+  const space = screen.rows - top.length - rows.length - rest.length - stalls.length;
+  return [...top, ...rows, ...rest, ...stalls, ...pictureOf(rates, screen, space)].slice(
+    0,
+    screen.rows,
+  );
+}
+
+/** Where the workers are, what goes between them, and how long requests took: in so many lines. */
+function pictureOf(rates: Rates, { columns }: Screen, rows: number): string[] {
+  const lines = [durationsOf(rates), movesOf(rates), floorOf(rates)]
+    .filter((line) => line !== '')
+    .map((line) => cut(line, columns));
+  return rows < 2 || lines.length === 0 ? [] : ['', ...lines.slice(0, rows - 1)];
+}
+
+/** CPUs by what they share, as in `gyre topology`, with the load of each one's worker. */
+function floorOf({ levels, workers }: Rates): string {
+  const loads = new Map(workers.map(({ cpu, load }) => [cpu, load]));
+  return levels.length === 0 ? '' : `machine   ${groupText(levels, levels.length - 1, 0, loads)}`;
+}
+
+/** Group `at` of a level, with those of the level below inside. */
+function groupText(
+  levels: readonly LevelStatus[],
+  level: number,
+  at: number,
+  loads: ReadonlyMap<number | null, number | null>,
+): string {
+  const { kinds, groups } = levels[level] as LevelStatus;
+  const cpus = groups[at] ?? [];
+  if (level === 0) return cpus.map((cpu) => `${cpu}:${percent(loads.get(cpu) ?? null)}`).join(' ');
+  const parts = (levels[level - 1]?.groups ?? []).flatMap(([first], part) =>
+    first !== undefined && cpus.includes(first) ? [groupText(levels, level - 1, part, loads)] : [],
+  );
+  return `${ascii(kinds[0] ?? '')} [${parts.join(' ')}]`;
+}
+
+function movesOf({ moves, workers }: Rates): string {
+  const spares = new Set(workers.filter(({ spare }) => spare).map(({ index }) => index));
+  const called = (index: number) => `${index}${spares.has(index) ? ' S' : ''}`;
+  const pairs = moves.map(
+    (move) =>
+      `${called(move.from)} > ${called(move.to)}  ${short(rateOf(move))}/s` +
+      (move.rescuedPerSecond > 0 ? ` (rescued ${short(move.rescuedPerSecond)})` : ''),
+  );
+  return pairs.length === 0 ? '' : `moves     ${pairs.join('   ')}`;
+}
+
+function durationsOf({ requestTimes }: Rates): string {
+  const { boundsSeconds = [], counts = [] } = requestTimes ?? {};
+  const total = counts.reduce((all, one) => all + one, 0);
+  if (total === 0) return '';
+  let told = 0;
+  const parts = [...DURATIONS_MS, Number.POSITIVE_INFINITY].map((bound) => {
+    // The last bucket has no bound.
+    const upTo = counts
+      .filter((_, i) => (boundsSeconds[i] ?? Number.POSITIVE_INFINITY) * 1e3 <= bound * 1.05)
+      .reduce((all, one) => all + one, 0);
+    const share = (upTo - told) / total;
+    told = upTo;
+    const name = Number.isFinite(bound) ? `< ${bound} ms` : 'more';
+    return share === 0 ? [] : [`${name} ${(share * 100).toFixed(1)}%`];
+  });
+  return `requests  ${parts.flat().join('   ')}`;
 }
 
 /** Where workers stood still, below a line of space; nothing where nobody did. */

@@ -5,7 +5,7 @@ import type { ListenAddress } from '../protocol.js';
 import type { RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
-import type { Histogram, Status, WorkerStatus } from './status.js';
+import type { Histogram, LevelStatus, Status, WorkerStatus } from './status.js';
 
 /** What `gyre top --once --json` prints. What cannot be known is null. */
 export interface Rates {
@@ -32,6 +32,20 @@ export interface Rates {
   readonly listeners: readonly ListenerRates[];
   /** Functions that workers stood still in, with the option `blame`: how often each was seen. */
   readonly blamed: readonly Blamed[];
+  /** Pairs of workers between which connections went, the busiest first. */
+  readonly moves: readonly MoveRates[];
+  /** Of all workers together. */
+  readonly requestTimes: Histogram | null;
+  /** As in the snapshot. */
+  readonly levels: readonly LevelStatus[];
+}
+
+export interface MoveRates {
+  readonly from: number;
+  readonly to: number;
+  readonly ring: number | null;
+  readonly givenPerSecond: number;
+  readonly rescuedPerSecond: number;
 }
 
 export interface WorkerRates {
@@ -89,6 +103,9 @@ export function ratesBetween(before: Status, after: Status): Rates | null {
     workers,
     listeners: listenerRates(before, after, seconds),
     blamed: blamedBetween(before, after),
+    moves: moveRates(before, after, seconds),
+    requestTimes: sumOf(times),
+    levels: after.levels,
   };
 }
 
@@ -99,6 +116,23 @@ function blamedBetween(before: Status, after: Status): Blamed[] {
     .map(({ where, count }) => ({ where, count: count - (earlier.get(where) ?? 0) }))
     .filter(({ count }) => count > 0)
     .sort((a, b) => b.count - a.count);
+}
+
+function moveRates(before: Status, after: Status, seconds: number): MoveRates[] {
+  return after.moves
+    .map(({ from, to, ring, given, rescued }) => {
+      const earlier = before.moves.find((move) => move.from === from && move.to === to);
+      const givenPerSecond = (given - (earlier?.given ?? 0)) / seconds;
+      const rescuedPerSecond = (rescued - (earlier?.rescued ?? 0)) / seconds;
+      return { ...{ from, to, ring }, givenPerSecond, rescuedPerSecond };
+    })
+    .filter((move) => rateOf(move) > 0)
+    .sort((a, b) => rateOf(b) - rateOf(a));
+}
+
+/** Connections a second, whoever moved them. */
+export function rateOf({ givenPerSecond, rescuedPerSecond }: MoveRates): number {
+  return givenPerSecond + rescuedPerSecond;
 }
 
 function workerRates(
@@ -155,12 +189,22 @@ function between(before: Histogram | undefined, after: Histogram): Histogram {
   return { ...after, counts, sumSeconds: after.sumSeconds - (before?.sumSeconds ?? 0) };
 }
 
+/** Null: there are none. */
+function sumOf(histograms: readonly Histogram[]): Histogram | null {
+  const [first] = histograms;
+  if (first === undefined) return null;
+  const sum = (of: (each: Histogram) => number) =>
+    histograms.reduce((total, each) => total + of(each), 0);
+  return {
+    sumSeconds: sum(({ sumSeconds }) => sumSeconds),
+    boundsSeconds: first.boundsSeconds,
+    counts: first.counts.map((_, i) => sum(({ counts }) => counts[i] ?? 0)),
+  };
+}
+
 /** Where it falls into a bucket it is taken to lie as far in as its rank does. */
 export function quantile(histograms: readonly Histogram[], share: number): number | null {
-  const bounds = histograms[0]?.boundsSeconds ?? [];
-  const counts = (histograms[0]?.counts ?? []).map((_, i) =>
-    histograms.reduce((total, each) => total + (each.counts[i] ?? 0), 0),
-  );
+  const { boundsSeconds: bounds = [], counts = [] } = sumOf(histograms) ?? {};
   const total = counts.reduce((all, one) => all + one, 0);
   if (total === 0) return null;
   let left = share * total;

@@ -8,8 +8,10 @@ import path from 'node:path';
 import { queueOf } from '../native.js';
 import type { MetricObject } from '../protocol.js';
 import type { EndReason } from '../runtime/api.js';
+import { readTopology } from '../runtime/sysfs.js';
 import type { WorkerHandle } from '../runtime/worker-handle.js';
 import type { Times, WorkerRow } from '../scheduler/scoreboard.js';
+import type { Topology } from '../scheduler/topology.js';
 import { Lifetimes, Unwrapped } from './counters.js';
 import { openDescriptors, threadTimes } from './proc.js';
 import { Reports } from './reports.js';
@@ -17,6 +19,7 @@ import type { ListeningSocket, Source } from './source.js';
 import {
   type HeapStatus,
   type Histogram,
+  type LevelStatus,
   type ListenerStatus,
   SCHEMA,
   type Status,
@@ -56,6 +59,7 @@ export class Readings {
   readonly #reports = new Reports();
   readonly #lives = new Map<number, Life>();
   #reloads = 0;
+  #machine: Topology | null = null;
   /** Those of whom it is under way, or was when they asked. */
   #reading: { readonly status: Promise<Status>; readonly metrics: boolean } | null = null;
 
@@ -77,6 +81,12 @@ export class Readings {
     runtime.on('reload', () => {
       this.#reloads++;
     });
+  }
+
+  /** Read when first asked for. @throws GyreError where it cannot be read */
+  get machine(): Topology {
+    this.#machine ??= readTopology();
+    return this.#machine;
   }
 
   /** What the applications keep, as it was at the last {@link read} with `metrics`. */
@@ -135,7 +145,16 @@ export class Readings {
         residentBytes: process.memoryUsage.rss(),
         openDescriptors: openDescriptors(),
       },
+      levels: this.#levels(),
     };
+  }
+
+  #levels(): LevelStatus[] {
+    try {
+      return this.machine.levels.map(({ kinds, groups }) => ({ kinds, groups }));
+    } catch {
+      return [];
+    }
   }
 
   #worker(row: WorkerRow, spare: boolean, threads: readonly WorkerHandle[]): WorkerStatus {

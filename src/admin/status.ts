@@ -44,6 +44,15 @@ export interface Status {
   readonly sources: readonly SourceInfo[];
   readonly listeners: readonly ListenerStatus[];
   readonly process: ProcessStatus;
+  /** Which CPUs share what, from each by itself to all together; empty where that cannot be read. */
+  readonly levels: readonly LevelStatus[];
+}
+
+/** One level of scheduling groups: see docs/topology.md. */
+export interface LevelStatus {
+  /** What the CPUs of one group share. */
+  readonly kinds: readonly string[];
+  readonly groups: readonly (readonly number[])[];
 }
 
 export interface WorkerStatus {

@@ -259,8 +259,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   /**
    * Ends the thread while it is at something. One that comes back to its loop is told to end there:
-   * terminated while it runs no JavaScript, it might go on with what a client has sent, and
-   * node's HTTP parser, which expects no termination, would abort the process.
+   * terminated while it runs no JavaScript, it goes on in node's own code, of which not all
+   * expects that (ARCHITECTURE.md, "Ending a thread").
    */
   terminate(): void {
     this.stop(0);

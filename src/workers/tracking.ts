@@ -2,13 +2,15 @@
  * Keeps this worker's half of the connection table: where each HTTP/1 connection
  * stands between two messages, and so may move. Worker's thread only.
  *
- * It learns of the first byte of a message from the parser (`kOnMessageBegin`, called
- * in Node 20 to 26), and of the end of a response from node's diagnostics channel.
- * Nothing is allocated per request, and nothing added to node's objects. A hook that is missed can only make a connection
- * stay: whoever moves it asks the kernel how much was consumed and compares.
+ * It learns of requests and of the end of responses from node's diagnostics channels. A
+ * request is told of when its header is whole, and not when its first byte was read; in
+ * between the table is wrong, and the kernel, which whoever moves a connection asks how
+ * much was consumed, is right. One thing the kernel cannot know: that the parser holds the first bytes of
+ * the next message when a response ends. Parsers count the messages that begin (`kOnMessageBegin`, called in
+ * Node 20 to 26), and that is compared. Nothing is added to node's objects.
  *
- *     accepted --> FRESH -- first byte --> IN_MESSAGE -- last response done --> BETWEEN
- *                                              ^------------ first byte -----------'
+ *     accepted --> FRESH -- request --> IN_MESSAGE -- last response done --> BETWEEN
+ *                                            ^------------ request -------------'
  *
  * Of a connection that is not HTTP/1 nobody here sees a message begin. It is FRESH too, and
  * moves while the kernel says that nothing was read or written; from then on only when its
@@ -20,11 +22,12 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { atBoundary } from '../native.js';
+import { atBoundary, counterOf } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { type HttpServer, idleSockets, Waiting } from './waiting.js';
 
+const START = 'http.server.request.start';
 const FINISH = 'http.server.response.finish';
 
 /** What is known of one connection, from its first to its last moment here. */
@@ -34,21 +37,17 @@ interface Track {
   readonly generation: number;
   readonly socket: TrackedSocket;
   readonly handle: TrackedHandle;
-  /** Its parser's hook, from when it is first wanted. */
-  begin: Begin | null;
+  /** Messages that its parser had counted when its last request was told of. */
+  begun: number;
   /** Whether it was opened as an HTTP/1 connection; it may have been upgraded since. */
   readonly http: boolean;
   /** Bytes that the application had consumed when this worker got the connection. */
   readonly consumedBefore: number;
-  /** Messages whose first byte was seen and whose response is not finished. */
+  /** Requests that were told of and whose response is not finished. */
   open: number;
-  /** Whether `open` is true: it is not until a message begins after messages were not followed. */
+  /** Whether `open` is true: it is not until a request comes after messages were not followed. */
   known: boolean;
   held: boolean;
-  /** Its descriptor is closed, or about to be. */
-  gone: boolean;
-  /** It was adopted and has had no message here. */
-  waiting: boolean;
 }
 
 interface TrackedHandle {
@@ -57,10 +56,7 @@ interface TrackedHandle {
   reset?(callback?: () => void): number;
 }
 
-type Begin = (this: Parser) => void;
-
 interface Parser {
-  socket: TrackedSocket | null;
   readonly constructor: { readonly kOnMessageBegin: number };
   [hook: number]: unknown;
 }
@@ -70,6 +66,10 @@ interface TrackedSocket extends Socket {
   parser?: Parser | null;
   _httpMessage?: ServerResponse | null;
   server?: Server & HttpServer;
+}
+
+interface Started {
+  readonly socket: TrackedSocket;
 }
 
 interface Finished {
@@ -118,6 +118,10 @@ export class Tracking {
   readonly #listenerOf: (server: Server) => number | null;
   readonly #byFd = new Map<number, Track>();
   readonly #waiting = new Waiting();
+  /** Messages that began, by descriptor, modulo 2^32. */
+  readonly #begun: Int32Array;
+  /** By descriptor, made when first wanted: to make one costs more than to keep it. */
+  readonly #counters = new Map<number, () => void>();
   /** What was said of sockets whose `connection` event is still being emitted. */
   readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
   readonly #bySocket = new WeakMap<Socket, Track>();
@@ -141,16 +145,23 @@ export class Tracking {
     this.#worker = worker;
     this.#counts = counts;
     this.#listenerOf = listenerOf;
+    this.#begun = new Int32Array(table.descriptorsMax);
   }
 
   install(): void {
+    subscribe(START, this.#onStart);
     subscribe(FINISH, this.#onFinish);
   }
 
   uninstall(): void {
-    unsubscribe(FINISH, this.#onFinish);
+    this.#unsubscribe();
     for (const undo of [...this.#wrapped.values()].flat()) undo();
     this.#wrapped.clear();
+  }
+
+  #unsubscribe(): void {
+    unsubscribe(START, this.#onStart);
+    unsubscribe(FINISH, this.#onFinish);
   }
 
   /**
@@ -162,10 +173,10 @@ export class Tracking {
     if (on === this.#armed || this.#onBetween !== null) return;
     this.#armed = on;
     if (on) this.install();
-    else unsubscribe(FINISH, this.#onFinish);
+    else this.#unsubscribe();
     for (const track of this.#byFd.values()) {
       track.known = false;
-      if (!track.waiting) this.#follow(track, on);
+      this.#follow(track, on);
     }
     if (on) this.settle();
   }
@@ -197,13 +208,15 @@ export class Tracking {
 
   #settleOne(socket: TrackedSocket): void {
     const track = this.#bySocket.get(socket);
-    if (track === undefined || track.held || track.waiting || socket._httpMessage) return;
+    if (track === undefined || track.held || socket._httpMessage) return;
+    if (this.#waiting.has(socket)) return;
     if (track.known && track.open === 0) return; // the table knows
     if (!isQuiet(socket)) return;
     // The governor may take it at any instruction up to here, for what the table said before.
     if (!this.#table.unhold(track.fd)) return;
     track.known = this.#armed; // else what begins next is not seen
     track.open = 0;
+    track.begun = this.#begun[track.fd] as number;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   }
 
@@ -240,17 +253,16 @@ export class Tracking {
     else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
-      ...{ fd, generation, socket: tracked, handle, begin: null, consumedBefore },
-      ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false, gone: false },
-      waiting: parser !== null && parser !== undefined && consumedBefore > 0,
+      ...{ fd, generation, socket: tracked, handle, begun: this.#begun[fd] ?? 0, consumedBefore },
+      ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false },
     };
     if (early === 'hold') this.#setHeld(track, true);
     this.#bySocket.set(tracked, track);
     this.#byFd.set(fd, track);
     this.#counts.opened(fd);
-    if (this.#armed || track.waiting) this.#follow(track, true);
+    if (this.#armed) this.#follow(track, true);
     this.#forgetOnClose(handle);
-    if (track.waiting) this.#waiting.begin(tracked);
+    if (track.http && consumedBefore > 0) this.#waiting.begin(tracked);
   }
 
   /** This worker accepts from `fd` for `listener`, or ceases to. */
@@ -287,7 +299,7 @@ export class Tracking {
         if (this.#table.unhold(track.fd)) this.#setHeld(track, false);
         return false;
       }
-      if (track.open > 0) return false;
+      if (track.open > 0 || this.#hasBegunAnother(track)) return false;
       if (!this.#table.release(track.fd, track.consumedBefore + socket.bytesRead)) return false;
       this.#setHeld(track, false);
       return true;
@@ -339,6 +351,22 @@ export class Tracking {
     return 'given';
   }
 
+  #onStart = (message: unknown): void => {
+    const { socket } = message as Started;
+    const track = this.#bySocket.get(socket);
+    if (track === undefined) return;
+    const { words, messagesIndex } = this.#counts;
+    words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
+    // This one among them, and no later one: parsers take one after the other.
+    track.begun = this.#begun[track.fd] as number;
+    if (!track.known && !socket._httpMessage) {
+      // Whatever began before has been answered.
+      track.known = true;
+      track.open = 0;
+    }
+    if (track.open++ === 0) this.#table.begin(track.fd);
+  };
+
   #onFinish = (message: unknown): void => {
     const { request, response, socket } = message as Finished;
     const track = this.#bySocket.get(socket);
@@ -349,51 +377,39 @@ export class Tracking {
     // The last response of a connection, or one that came before its request was whole:
     // what the client still sends belongs to this message.
     if (response._last || !request.complete) return;
-    if (!isQuiet(socket)) return;
+    if (this.#hasBegunAnother(track) || !isQuiet(socket)) return;
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
     this.#onBetween?.(track.fd);
   };
 
-  /** Hears of the first byte of each message, or no longer. */
-  #follow(track: Track, on: boolean): void {
-    const { parser } = track.socket;
-    if (!parser) return;
-    if (on) track.begin ??= this.#makeBegin(track);
-    parser[parser.constructor.kOnMessageBegin | 0] = on ? track.begin : null;
+  /** Whether the parser has bytes of a message that was not told of yet. */
+  #hasBegunAnother({ fd, begun }: Track): boolean {
+    return this.#begun[fd] !== begun;
+  }
+
+  /** Has the parser count the messages that begin, or no longer. */
+  #follow({ fd, socket }: Track, on: boolean): void {
+    const { parser } = socket;
+    if (!parser || fd >= this.#begun.length) return;
+    // A parser that was freed counts on; that can only make a connection stay.
+    parser[parser.constructor.kOnMessageBegin | 0] = on ? this.#counterFor(fd) : null;
+  }
+
+  /**
+   * Not a function in JavaScript: when V8 enters one it looks whether its thread is to be terminated, and
+   * Node 20's parser goes on after `kOnMessageBegin` as if nothing had happened. The next thing that
+   * it asks of V8 fails then, and aborts the process.
+   */
+  #counterFor(fd: number): () => void {
+    const counter = this.#counters.get(fd) ?? counterOf(this.#begun, fd);
+    this.#counters.set(fd, counter);
+    return counter;
   }
 
   #setHeld(track: Track, held: boolean): void {
     if (track.held === held) return;
     track.held = held;
     this.#counts.held(held ? 1 : -1);
-  }
-
-  /** What the parser of `track`'s connection calls at the first byte of each message. */
-  #makeBegin(track: Track): Begin {
-    const table = this.#table;
-    const { words, messagesIndex } = this.#counts;
-    const { socket, fd } = track;
-    const self = this;
-    return function onMessageBegin() {
-      // A parser that was freed serves another connection.
-      if (this.socket !== socket || track.gone) return;
-      words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
-      if (!track.known && !socket._httpMessage) {
-        // Whatever began before has been answered.
-        track.known = true;
-        track.open = 0;
-      }
-      if (track.open++ === 0) table.begin(fd);
-      if (track.waiting) self.#endWaiting(track);
-    };
-  }
-
-  #endWaiting(track: Track): void {
-    track.waiting = false;
-    this.#waiting.end(track.socket);
-    if (this.#armed) return;
-    track.known = false;
-    this.#follow(track, false);
   }
 
   /**
@@ -429,13 +445,12 @@ export class Tracking {
   #forget(handle: TrackedHandle): void {
     const track = this.#byFd.get(handle.fd);
     if (track?.handle !== handle) return;
-    track.gone = true;
     this.#byFd.delete(track.fd);
     this.#bySocket.delete(track.socket);
     const state = this.#table.close(track.fd);
     const moved = state === ConnectionState.TAKEN || state === ConnectionState.GIVING;
     if (moved) this.#counts.left(track.socket);
     this.#setHeld(track, false);
-    if (track.waiting) this.#waiting.end(track.socket);
+    this.#waiting.end(track.socket);
   }
 }

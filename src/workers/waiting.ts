@@ -7,16 +7,19 @@
  * `server.close()` closes. To its client it is one that is kept alive. So it gets
  * `keepAliveTimeout`, and node's own list of a server's connections
  * (`http.server.connections`, in Node 20 to 26) is made to say so: a waiting connection is
- * idle, and has not expired. Once it has a message all is node's again.
+ * idle, and has not expired. From the first byte of its first message on all is node's again.
+ * Nobody is told of that byte; whoever wants to know asks the socket whether it has read any.
  */
 import type { Socket } from 'node:net';
+
+/** As they are before an application replaces them. */
+const { setTimeout, clearTimeout } = globalThis;
 
 /** What node adds to `keepAliveTimeout` where there is no `keepAliveTimeoutBuffer`, in ms. */
 const BUFFER_DEFAULT_MS = 1_000;
 
 /** Of an http.Server; durations in ms, 0 is never. */
 export interface HttpServer {
-  readonly timeout?: number;
   readonly keepAliveTimeout?: number;
   readonly keepAliveTimeoutBuffer?: number;
 }
@@ -48,7 +51,8 @@ export function idleSockets(server: object): Socket[] {
 }
 
 export class Waiting {
-  readonly #sockets = new Set<WaitingSocket>();
+  /** With the timer that ends each. */
+  readonly #sockets = new Map<WaitingSocket, NodeJS.Timeout | undefined>();
   readonly #told = new WeakSet<ConnectionsList>();
 
   /** Whether connections of `server`, which listens, can wait. */
@@ -62,30 +66,43 @@ export class Waiting {
     if (server === undefined) return;
     const list = listOf(server);
     if (list !== null && !this.#told.has(list)) this.#tell(server, list);
-    this.#sockets.add(socket);
     const { keepAliveTimeout = 0, keepAliveTimeoutBuffer = BUFFER_DEFAULT_MS } = server;
-    if (keepAliveTimeout > 0) socket.setTimeout(keepAliveTimeout + keepAliveTimeoutBuffer);
+    const expire = () => {
+      // To node this is what it is of a connection that it has kept alive itself.
+      if (this.has(socket)) socket.emit('timeout');
+      this.end(socket);
+    };
+    const timer =
+      keepAliveTimeout > 0
+        ? setTimeout(expire, keepAliveTimeout + keepAliveTimeoutBuffer).unref()
+        : undefined;
+    this.#sockets.set(socket, timer);
+  }
+
+  /** Whether it had no byte of a message yet. */
+  has(socket: WaitingSocket): boolean {
+    return this.#sockets.has(socket) && socket.bytesRead === 0;
   }
 
   /** Its first message has begun, or it has closed. */
   end(socket: WaitingSocket): void {
-    if (!this.#sockets.delete(socket)) return;
-    const { timeout = 0, keepAliveTimeout = 0 } = socket.server ?? {};
-    if (keepAliveTimeout > 0) socket.setTimeout(timeout);
+    clearTimeout(this.#sockets.get(socket));
+    this.#sockets.delete(socket);
   }
 
   #tell(server: HttpServer, list: ConnectionsList): void {
     const { idle, expired } = list;
-    const sockets = this.#sockets;
     list.idle = () => {
-      const own = [...sockets].filter((socket) => socket.server === server);
+      const own = [...this.#sockets.keys()].filter(
+        (socket) => socket.server === server && this.has(socket),
+      );
       return [...idle.call(list), ...own.map((socket) => ({ socket }))];
     };
     // Node no longer looks at one that it has called expired until a message begins.
     list.expired = (headersTimeout, requestTimeout) =>
       expired
         .call(list, headersTimeout, requestTimeout)
-        .filter(({ socket }) => socket === null || !sockets.has(socket));
+        .filter(({ socket }) => socket === null || !this.has(socket));
     this.#told.add(list);
   }
 }

@@ -112,6 +112,7 @@ const RATES: Rates = {
   ...{ node: 'v20.0.0', pid: 7, uptimeSeconds: 3_725, state: 'serving', ready: true },
   ...{ connections: 12, requestsPerSecond: 12_345.6, p50Seconds: null, p99Seconds: 0.0123 },
   ...{ movesPerSecond: 4, residentBytes: 2 ** 27, listeners: [], workers: [WORKER], blamed: [] },
+  ...{ moves: [], requestTimes: null, levels: [] },
 };
 
 t.test('a picture fits its screen, whatever that is', async (t) => {
@@ -149,6 +150,45 @@ t.test('a picture fits its screen, whatever that is', async (t) => {
   );
   t.ok(colored.join('\n').includes(`${ESC}[31m!2.5 s`), 'who stands still is red');
   t.match(colored[0], /not ready/);
+});
+
+t.test('below the workers: durations, moves and the machine', (t) => {
+  const spare = { ...WORKER, index: 2, spare: true, cpu: null };
+  const rates: Rates = {
+    ...RATES,
+    workers: [WORKER, { ...WORKER, index: 1, cpu: 4, load: null }, spare],
+    requestTimes: {
+      sumSeconds: 1,
+      boundsSeconds: [0.000512, 0.001024, 0.002048, 0.004096, 16.777216],
+      counts: [600, 300, 50, 40, 9, 1],
+    },
+    moves: [
+      { from: 0, to: 2, ring: null, givenPerSecond: 0, rescuedPerSecond: 7 },
+      { from: 1, to: 0, ring: 1, givenPerSecond: 2.5, rescuedPerSecond: 0 },
+    ],
+    levels: [
+      { kinds: ['thread'], groups: [[0], [1], [4], [5]] },
+      {
+        kinds: ['core', 'L2'],
+        groups: [
+          [0, 4],
+          [1, 5],
+        ],
+      },
+      { kinds: ['package'], groups: [[0, 1, 4, 5]] },
+    ],
+  };
+  const whole = frameOf(rates, { columns: 100, rows: 30, colors: false });
+  t.same(whole.slice(-4), [
+    '',
+    'requests  < 1 ms 90.0%   < 4 ms 9.0%   more 1.0%',
+    'moves     0 > 2 S  7/s (rescued 7)   1 > 0  2.5/s',
+    'machine   package [core [0:50% 4:-] core [1:- 5:-]]',
+  ]);
+  const small = frameOf(rates, { columns: 100, rows: whole.length - 2, colors: false });
+  t.match(small.at(-1), /^requests/);
+  t.match(frameOf(rates, { columns: 100, rows: 7, colors: false }).at(-1), /^ +2 S/);
+  t.end();
 });
 
 /** `gyre top` in a terminal of 90 x 12. */

@@ -110,7 +110,8 @@ export class Host {
   /** Before there was a runtime in it. */
   #bare: Facts | null = null;
   #last = 1;
-  #over = false;
+  /** Why nobody answers any more. */
+  #ended: Error | null = null;
 
   private constructor(child: ChildProcess) {
     this.child = child;
@@ -128,10 +129,9 @@ export class Host {
     });
     this.#closed = once(child, 'close');
     child.on('close', (code, signal) => {
-      this.#over = true;
+      this.#ended = new Error(`the host ended with ${signal ?? code}:\n${this.stderr}`);
       for (const look of this.#waiters) look();
-      const error = new Error(`the host ended with ${signal ?? code}:\n${this.stderr}`);
-      for (const { reject } of this.#waiting.values()) reject(error);
+      for (const { reject } of this.#waiting.values()) reject(this.#ended);
     });
   }
 
@@ -147,7 +147,7 @@ export class Host {
     const host = new Host(child);
     t.teardown(async () => {
       // Not what it runs under, which would leave it behind.
-      if (!host.#over) process.kill(host.pid, 'SIGKILL');
+      if (host.#ended === null) process.kill(host.pid, 'SIGKILL');
       await host.#closed;
     });
     // These two it says by itself.
@@ -216,7 +216,7 @@ export class Host {
   until(holds: (events: readonly HostEvent[]) => boolean): Promise<void> {
     return new Promise((resolve) => {
       const look = () => {
-        if (!holds(this.events) && !this.#over) return;
+        if (!holds(this.events) && this.#ended === null) return;
         this.#waiters.delete(look);
         resolve();
       };
@@ -227,7 +227,7 @@ export class Host {
 
   /** Whether its process has ended. */
   get over(): boolean {
-    return this.#over;
+    return this.#ended !== null;
   }
 
   /** Resolves when the runtime has closed, or with why it could not. */
@@ -256,6 +256,7 @@ export class Host {
   }
 
   #send(id: number, question: Question): void {
+    if (this.#ended !== null) throw this.#ended;
     this.child.send({ id, question });
   }
 

@@ -278,23 +278,36 @@ function arrowsOf(status, before) {
 }
 
 /**
- * A bow from one box to the other: over them for what was rescued, under them for what was given. The
- * way back is the wider one.
+ * A bow from one box to the other, which leaves what is written in them alone. Between boxes side by side: over them
+ * for what was rescued, under them for what was given; the way back is the wider one. Else between the
+ * edges that face each other, rescued on the left and given on the right.
  */
 function drawArrow({ start, end, count, how }, counted) {
   if (start === null || end === null || start === end) return [];
-  const side = how === 'rescued' ? -1 : 1;
-  const edgeOf = (box) => {
-    const { x, y, width, height } = box.getBBox();
-    return [x + width / 2, y + height / 2 + side * (height / 2 - 3)];
-  };
-  const [[x1, y1], [x2, y2]] = [edgeOf(start), edgeOf(end)];
-  const bow = side * (x2 >= x1 ? 14 : 30);
-  const [cx, cy] = [(x1 + x2) / 2, (y1 + y2) / 2 + bow];
+  const rescued = how === 'rescued';
+  const [from, to] = [start.getBBox(), end.getBBox()];
+  const apart = from.y + from.height < to.y || to.y + to.height < from.y;
+  const pointOn = (box, bottom, share) => [
+    box.x + box.width * share,
+    bottom ? box.y + box.height + 1 : box.y - 1,
+  ];
+  const down = from.y < to.y;
+  const share = rescued ? 0.3 : 0.7;
+  const [x1, y1] = apart ? pointOn(from, down, share) : pointOn(from, !rescued, 0.5);
+  const [x2, y2] = apart ? pointOn(to, !down, share) : pointOn(to, !rescued, 0.5);
+  const bow = apart ? 0 : (rescued ? -1 : 1) * (x2 >= x1 ? 12 : 26);
+  // Lines that cross would have their counts in one place.
+  const sideways = apart ? (down ? -6 : 6) : 0;
+  const [cx, cy] = [(x1 + x2) / 2 + sideways, (y1 + y2) / 2 + bow];
   const angle = (Math.atan2(y2 - cy, x2 - cx) * 180) / Math.PI;
   const group = made('g', { class: `move ${how}` });
   const width = Math.min(4, 1 + Math.log2(1 + count) / 3);
-  const label = { x: cx, y: cy - bow / 2 + 3, 'text-anchor': 'middle' };
+  const along = apart ? 0.3 : 0.5;
+  const label = {
+    x: apart ? x1 + (x2 - x1) * along + sideways / 2 : cx,
+    y: apart ? y1 + (y2 - y1) * along + 3 : cy - bow / 2 + 3,
+    'text-anchor': 'middle',
+  };
   group.append(
     made('path', {
       ...{ class: 'arrow', 'stroke-width': width },
