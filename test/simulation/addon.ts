@@ -529,6 +529,9 @@ export function addonOf(thread: Thread): object {
     atBoundary: call((fd: number, boundary: number, fresh: boolean) =>
       atBoundary(world, fd, boundary, fresh),
     ),
+    counterOf: (words: Int32Array, index: number) => () => {
+      words[index] = ((words[index] as number) + 1) | 0;
+    },
     acceptOne: call((fd: number) => {
       const accepted = kernel.accept(fd);
       const file = kernel.fileAt(accepted);

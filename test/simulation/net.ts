@@ -202,7 +202,6 @@ class Socket extends EventEmitter {
   readableLength = 0;
   writableEnded = false;
   destroyed = false;
-  #timer: ReturnType<Thread['timer']> | null = null;
   readonly #waiting: Message[] = [];
   readonly #net: ThreadNet;
 
@@ -222,12 +221,9 @@ class Socket extends EventEmitter {
     return (this._handle as Handle).file as Stream;
   }
 
-  setTimeout(ms: number): void {
-    this.#thread.clear(this.#timer);
-    if (ms > 0) this.#timer = this.#thread.timer(() => this.#timeOut(), ms, false).unref();
-  }
-
-  #timeOut(): void {
+  /** Nothing has come for as long as its server keeps a connection that is idle. */
+  timeOut(): void {
+    if (this.destroyed) return;
     this.#stream.connection.told = true; // its server's keepAliveTimeout is no secret
     this.destroy();
   }
@@ -235,7 +231,6 @@ class Socket extends EventEmitter {
   destroy(): this {
     if (this.destroyed) return this;
     this.destroyed = true;
-    this.#thread.clear(this.#timer);
     this._handle?.close();
     this._handle = null;
     this.server._connections--;
@@ -453,6 +448,7 @@ function httpServerOf(Server: typeof NetServer) {
       this.on('request', onRequest);
       this.on('connection', (socket: Socket) => {
         socket.parser = new Parser(socket);
+        socket.on('timeout', () => socket.timeOut());
         this[LIST].add(socket.parser);
       });
     }

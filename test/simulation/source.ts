@@ -61,7 +61,8 @@ export function compile(name: string, edits: readonly Edit[]): Compiled {
   const [key, text] = textOf(name, edits);
   let compiled = functions.get(key);
   if (compiled === undefined) {
-    const source = `${text}\n//# sourceURL=simulated/${name}.js`;
+    // In a block, because a source may declare what it also gets.
+    const source = `'use strict'; {\n${text}\n}\n//# sourceURL=simulated/${name}.js`;
     compiled = new Function(...OWN, ...GLOBALS, source) as Compiled;
     functions.set(key, compiled);
   }

@@ -601,7 +601,7 @@ function shareSurroundings(): Surroundings {
     globals: {
       ...CLOCK,
       ...globals,
-      globalThis: {},
+      globalThis: globals,
       process,
     },
     modules: {
