@@ -64,7 +64,7 @@ function batchOf({ store, words, at }: Task): () => void {
     });
     return () => {
       for (let i = 0; i < BATCH; i++) {
-        row.connections(1);
+        row.received();
         row.accepted();
       }
     };

@@ -126,7 +126,7 @@ export type Request =
   | { readonly kind: 'release'; readonly grant: number | null; readonly fds: readonly number[] }
   | { readonly kind: 'arena'; readonly arena: ArenaRequest };
 
-/** The answer to `open`. The worker owns `fd` from here on. */
+/** The answer to `open`. The worker owns `fd` and `handleFd` from here on. */
 export interface Opened {
   readonly ok: true;
   readonly grant: number;
@@ -134,6 +134,8 @@ export interface Opened {
   readonly listener: number;
   /** -1: the worker is a spare, which accepts nothing by itself. */
   readonly fd: number;
+  /** The same socket once more, for the server's handle, which accepts nothing; -1 of a spare. */
+  readonly handleFd: number;
   /** Whether its connections may move, as far as the options say. */
   readonly moves: boolean;
   /** Length of the accept queue: what the request names, or the runtime's. */

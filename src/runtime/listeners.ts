@@ -18,6 +18,10 @@
  * "Worker" here is a slot, that is one thread of a worker (src/runtime/slots.ts). A thread that
  * replaces another accepts from the same socket, so a reload opens none and closes none.
  *
+ * A grant comes with another duplicate, for the server's handle. Main makes that, too: the ledger tells
+ * by number and cookie whether a dead worker's descriptor is still open, and one of the same
+ * socket that somebody else has made under its number would be taken for it.
+ *
  * A socket is opened when a worker asks, not in advance for all workers, so that
  * an address on which only some workers listen has no socket that nobody accepts
  * from. Closing a SO_REUSEPORT socket resets whatever waits in its queue, so none is
@@ -109,6 +113,8 @@ interface Copy {
   readonly worker: number;
   readonly grant: number;
   readonly socket: Socket;
+  /** Whether connections are accepted from it, and not only a handle is over it. */
+  readonly accepts: boolean;
 }
 
 export interface ListenersEvents {
@@ -158,10 +164,11 @@ export class Listeners {
     return [...this.#listeners.values()].map((listener) => listener.address);
   }
 
-  /** Descriptors that lead to listening sockets now: main's, and the workers'. */
+  /** Descriptors that connections are accepted from now, or could be: main's, and the workers'. */
   descriptors(): { main: number; workers: number } {
     const own = [...this.#listeners.values()].reduce((sum, { sockets }) => sum + sockets.length, 0);
-    return { main: own, workers: this.#copies.size };
+    const accepting = [...this.#copies.values()].filter(({ accepts }) => accepts);
+    return { main: own, workers: accepting.length };
   }
 
   /** Every listening socket that is not a Unix socket, and who alone accepts from it. */
@@ -227,7 +234,7 @@ export class Listeners {
   withdraw(worker: number, peer: number): void {
     for (const [fd, copy] of this.#copies) {
       const { cookie } = copy.socket;
-      if (copy.worker !== worker || cookie === null) continue;
+      if (copy.worker !== worker || !copy.accepts || cookie === null) continue;
       if (!withdraw(peer, fd, cookie, WITHDRAW_TIMEOUT_US)) continue;
       // What is there now is still that worker's to close, or main's after its end.
       this.#copies.set(fd, { ...copy, socket: { fd, cookie: cookieOf(fd) } });
@@ -238,8 +245,8 @@ export class Listeners {
   abandon(worker: number): void {
     // Its own teardown closed the descriptors that had become handles. What it
     // never turned into one is still open, and only the socket's cookie can tell.
-    // No number here can have been given out again: that would have replaced its
-    // entry (#duplicate), and nobody but main and that worker knew the number.
+    // No number here can lead to the same socket again for somebody else: main alone
+    // makes duplicates, and that would have replaced its entry (#duplicate).
     for (const [fd, unsaid] of this.#unsaid) {
       this.#unsaid.set(
         fd,
@@ -347,17 +354,22 @@ export class Listeners {
 
     const id = ++this.#grantLast;
     const fd = this.#duplicate(worker, id, socket);
-    if (fd < 0) {
+    const handleFd = fd < 0 ? fd : this.#duplicate(worker, id, socket, false);
+    if (handleFd < 0) {
+      if (fd >= 0) {
+        this.#copies.delete(fd);
+        close(fd);
+      }
       if (listener.grants.size > 0) this.#shareOut(listener);
       else if (!this.#events.awaitsSuccessor()) this.#dispose(listener);
-      return refuse(fd);
+      return refuse(handleFd);
     }
     const grant: Grant = { id, worker, listener, sockets: [socket] };
     this.#grants.set(grant.id, grant);
     listener.grants.set(grant.id, grant);
     this.#shareOut(listener); // what else the last one left, if nobody accepted for a while
     this.#events.granted(worker, listener.address);
-    return opened(grant, fd, listen.backlog);
+    return opened(grant, { fd, handleFd }, listen.backlog);
   }
 
   /** Where no worker listens a spare does not either, and is not told. */
@@ -386,7 +398,7 @@ export class Listeners {
     const grant: Grant = { id: ++this.#grantLast, worker, listener, sockets: [] };
     this.#grants.set(grant.id, grant);
     listener.spares.set(grant.id, grant);
-    return opened(grant, -1, backlog);
+    return opened(grant, { fd: -1, handleFd: -1 }, backlog);
   }
 
   /**
@@ -483,7 +495,7 @@ export class Listeners {
     };
   }
 
-  #duplicate(worker: number, grant: number, socket: Socket): number {
+  #duplicate(worker: number, grant: number, socket: Socket, accepts = true): number {
     const fd = duplicate(socket.fd);
     if (fd < 0) return fd;
     // The kernel gave this number out, so any older entry for it is history: its
@@ -493,7 +505,7 @@ export class Listeners {
     if (earlier !== undefined) {
       this.#unsaid.set(fd, [...(this.#unsaid.get(fd) ?? []), earlier.worker]);
     }
-    this.#copies.set(fd, { worker, grant, socket });
+    this.#copies.set(fd, { worker, grant, socket, accepts });
     return fd;
   }
 
@@ -565,9 +577,13 @@ function addressOf(fd: number): ListenAddress {
   return { family: family === 6 ? 'IPv6' : 'IPv4', address: text, port };
 }
 
-function opened({ id, listener }: Grant, fd: number, backlog: number): Opened {
+function opened(
+  { id, listener }: Grant,
+  descriptors: Pick<Opened, 'fd' | 'handleFd'>,
+  backlog: number,
+): Opened {
   const { address, moves } = listener;
-  return { ok: true, grant: id, listener: listener.id, fd, backlog, address, moves };
+  return { ok: true, grant: id, listener: listener.id, ...descriptors, backlog, address, moves };
 }
 
 function refused(errno: number, address: string | null = null, family = 4, port = 0): Refused {

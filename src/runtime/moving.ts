@@ -9,14 +9,14 @@ import { ConnectionTable } from '../scheduler/connection-table.js';
 import {
   ConnectionState,
   EntryKind,
-  HAND_PLACED,
+  HAND_ACCEPTED,
   HANDS,
   HANDS_ENTRY,
   handsEntry,
   mailboxWordsFor,
   WORD_BYTES,
 } from '../scheduler/layout.js';
-import { type Limits, PLACES_MAX } from '../scheduler/limits.js';
+import type { Limits } from '../scheduler/limits.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
@@ -208,19 +208,15 @@ export class Moving {
   /** A giver has ended with `fd` in its hand: nobody else knows of it. */
   #clearHand(hand: number): void {
     if (hand <= 0) return;
-    const fd = hand & ~HAND_PLACED;
-    const { scoreboard } = this.#options;
-    const placed = (hand & HAND_PLACED) !== 0;
+    const fd = hand & ~HAND_ACCEPTED;
     const { state, listener, generation, boundary } = this.#table.read(fd);
     if (state === ConnectionState.IN_TRANSIT) {
-      // What it was a copy of has lost its place with the worker.
-      if (!placed) scoreboard.takePlace('CONNECTIONS', PLACES_MAX);
-      const kind = placed ? EntryKind.ACCEPTED : EntryKind.CONNECTION;
+      const kind = (hand & HAND_ACCEPTED) !== 0 ? EntryKind.ACCEPTED : EntryKind.CONNECTION;
       this.deliver({ kind, fd, listener, generation, boundary }, null);
       return;
     }
     close(fd); // it had not come to say what it is
-    if (placed) scoreboard.returnPlaces('CONNECTIONS', 1);
+    this.#options.scoreboard.returnPlaces('CONNECTIONS', 1);
   }
 
   /** The governor has ended with connections in its hands. */
@@ -385,8 +381,9 @@ export class Moving {
     return workers;
   }
 
+  /** Also where nothing moves by itself: one that ends gives what it has to main all the same. */
   #wake(worker: number): void {
-    const peer = this.#options.scoreboard.peer(worker);
-    if (peer !== 0) wake(peer);
+    const waker = this.#options.scoreboard.waker(worker);
+    if (waker !== 0) wake(waker);
   }
 }

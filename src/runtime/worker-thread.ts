@@ -239,8 +239,9 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   /** Politely first, so that its exit handlers run. */
   stop(graceMs = STOP_GRACE_MS): void {
+    if (this.#exit !== null) return; // and whether that was expected cannot change any more
     this.#told = true;
-    if (this.#exit !== null || this.#lost) return;
+    if (this.#lost) return;
     if (this.#stopTimer !== undefined && graceMs > 0) return;
     this.send({ kind: 'stop' });
     clearTimeout(this.#stopTimer);

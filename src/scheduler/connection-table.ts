@@ -249,6 +249,19 @@ export class ConnectionTable {
     return state as ConnectionState;
   }
 
+  /**
+   * `fd`, which was on its way, is the caller's, and counted in `counts[at]`. The thread may be ended at the
+   * entry of each function: neither without the other, or main would deliver what it counts as lost.
+   */
+  adopt(fd: number, counts: Int32Array, at: number): void {
+    const state = this.#tracks(fd) ? fd * CONNECTION_WORDS + CONNECTION.STATE : null;
+    if (state !== null) {
+      this.words[state] = ConnectionState.UNTRACKED;
+      this.words[state - CONNECTION.STATE + CONNECTION.OWNER] = 0;
+    }
+    counts[at] = ((counts[at] as number) + 1) | 0;
+  }
+
   /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */
   forget(worker: number, end = this.descriptorsMax): void {
     for (let fd = 0; fd < Math.min(end, this.descriptorsMax); fd++) {

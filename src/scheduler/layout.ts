@@ -431,8 +431,8 @@ export function mailboxWordsFor(workers: number, capacity: number): number {
   return headWord(workers, capacity, 0, workers);
 }
 
-/** In WORKER.HAND beside the descriptor: it has a place (PLACES) that no worker's row counts. */
-export const HAND_PLACED = 1 << 30;
+/** In WORKER.HAND beside the descriptor: it was accepted for somebody else, and nobody has had it yet. */
+export const HAND_ACCEPTED = 1 << 30;
 export const HANDS = { VICTIM: 0, COUNT: 1, ENTRIES: 8 } as const;
 export const HANDS_ENTRY = {
   KIND: 0,

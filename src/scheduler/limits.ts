@@ -14,10 +14,10 @@
  *
  *     accepts                 place + 1, CONNECTIONS + 1, accept(2); both - 1 if there was none
  *     is given one            CONNECTIONS + 1, when it is no longer in transit
- *     gives one               CONNECTIONS - 1
+ *     gives one               CONNECTIONS - 1, when it is in somebody's mailbox
  *     one closes              CONNECTIONS - 1, place - 1
  *     the governor takes one  TAKEN + 1, while the worker is paused; it never counts it any more
- *     its thread has ended    places - (CONNECTIONS - TAKEN)
+ *     its thread has ended    places - (CONNECTIONS - TAKEN), but not what is in its hand
  *
  * TAKEN is a word of its own because the worker may end before it hears that a connection was taken.
  * It is known by the state of its entry when its wrapper goes: `Tracking` tells.
@@ -86,21 +86,6 @@ export class Capacity {
     return Math.max(0, perWorker - this.#board.connections(index));
   }
 
-  /** Takes the place of a connection that is about to be accepted. False: there is none. */
-  takePlace(): boolean {
-    return this.#board.takePlace('CONNECTIONS', this.placesMax);
-  }
-
-  /** The same for a connection that is accepted already. */
-  forcePlace(): void {
-    this.#board.takePlace('CONNECTIONS', PLACES_MAX);
-  }
-
-  /** A connection has closed, or there was none. */
-  returnPlace(): void {
-    this.#board.returnPlaces('CONNECTIONS', 1);
-  }
-
   /** Places of all workers together. */
   get placesMax(): number {
     const { total, perWorker } = this.limits.connections;
@@ -119,20 +104,9 @@ export class Capacity {
     return this.#board.inFlight(index) < perWorker && this.#board.places('REQUESTS') < total;
   }
 
-  /**
-   * Takes the place of a request that has begun in worker `index`.
-   *
-   * @param force whether it is answered in any case; else false says that there is none
-   */
-  takeRequest(index: number, force: boolean): boolean {
+  /** Requests of all workers together within which one that has begun in worker `index` is answered. */
+  requestsMax(index: number): number {
     const { total, perWorker } = this.limits.outstanding;
-    if (force) return this.#board.takePlace('REQUESTS', PLACES_MAX);
-    if (this.#board.inFlight(index) >= perWorker) return false;
-    return this.#board.takePlace('REQUESTS', Math.min(total, PLACES_MAX));
-  }
-
-  /** So many requests were answered, or will never be. */
-  returnRequests(count: number): void {
-    this.#board.returnPlaces('REQUESTS', count);
+    return this.#board.inFlight(index) < perWorker ? Math.min(total, PLACES_MAX) : 0;
   }
 }

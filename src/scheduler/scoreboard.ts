@@ -255,22 +255,12 @@ export class Scoreboard {
     return Atomics.load(this.words, placesRow() + PLACES[of]);
   }
 
-  /** Takes a place unless `limit` are taken already. Lock-free. */
-  takePlace(of: keyof typeof PLACES, limit: number): boolean {
-    const word = placesRow() + PLACES[of];
-    for (;;) {
-      const taken = Atomics.load(this.words, word);
-      if (taken >= limit) return false;
-      if (Atomics.compareExchange(this.words, word, taken, taken + 1) === taken) return true;
-    }
-  }
-
   /** Gives `count` places back. */
   returnPlaces(of: keyof typeof PLACES, count: number): void {
     Atomics.sub(this.words, placesRow() + PLACES[of], count);
   }
 
-  /** The words that {@link Scoreboard.takePlace} and native/taking.cc write for a connection. */
+  /** The words that {@link WorkerWriter.enter} and native/taking.cc write for a connection. */
   countsOf(index: number): { readonly places: number; readonly taken: number } {
     return { places: placesRow() + PLACES.CONNECTIONS, taken: governorRow(index) + GOVERNOR.TAKEN };
   }
@@ -290,7 +280,10 @@ export class Scoreboard {
     return Atomics.load(this.words, workerRow(index) + WORKER.FD_END);
   }
 
-  /** The descriptor that worker `index`, which has ended, had in its hand; <= 0: none. It is the caller's now. */
+  /**
+   * The descriptor that worker `index`, which has ended, had in its hand; <= 0: none. It is the caller's
+   * now, and so is the place of its connection.
+   */
   takeHand(index: number): number {
     return Atomics.exchange(this.words, workerRow(index) + WORKER.HAND, 0);
   }
@@ -429,6 +422,41 @@ function add(words: Int32Array, at: number, by: number): void {
   Atomics.store(words, at, (Atomics.load(words, at) + by) | 0);
 }
 
+/**
+ * Takes a place, and counts it at word `own` of the caller, unless `limit` are taken.
+ *
+ * Main gives back as many places as are counted there if the thread is ended, which V8 does at the
+ * entry of a function or the turn of a loop: so neither comes between the two words, here and in
+ * {@link returnCounted}.
+ */
+function takeCounted(
+  words: Int32Array,
+  of: keyof typeof PLACES,
+  own: number,
+  limit: number,
+): boolean {
+  const place = placesRow() + PLACES[of];
+  for (;;) {
+    const taken = Atomics.load(words, place);
+    if (taken >= limit) return false;
+    if (Atomics.compareExchange(words, place, taken, taken + 1) !== taken) continue;
+    Atomics.store(words, own, (Atomics.load(words, own) + 1) | 0);
+    return true;
+  }
+}
+
+/** Gives `count` places back that were counted at word `own`. */
+function returnCounted(
+  words: Int32Array,
+  of: keyof typeof PLACES,
+  own: number,
+  count: number,
+): void {
+  const place = placesRow() + PLACES[of];
+  Atomics.store(words, own, (Atomics.load(words, own) - count) | 0);
+  Atomics.sub(words, place, count);
+}
+
 /** Writes GOVERNOR words. The governor only. */
 export class GovernorWriter {
   readonly #words: Int32Array;
@@ -505,13 +533,14 @@ export class SupervisorWriter {
   }
 
   /**
-   * The worker's thread has ended, and what it had with it: its places are free. Nobody takes
-   * anything from it any more, since its loop is gone.
+   * The worker's thread has ended, and what it had with it: its places are free, but for that of what is in
+   * its hand ({@link Scoreboard.takeHand}). Nobody takes anything from it any more, since its loop is gone.
    */
   buried(): void {
     const board = this.#board;
     const row = workerRow(this.#index);
-    board.returnPlaces('CONNECTIONS', board.connections(this.#index));
+    const inHand = Atomics.load(this.#words, row + WORKER.HAND) > 0 ? 1 : 0;
+    board.returnPlaces('CONNECTIONS', board.connections(this.#index) - inHand);
     board.returnPlaces('REQUESTS', board.inFlight(this.#index));
     const taken = Atomics.load(this.#words, governorRow(this.#index) + GOVERNOR.TAKEN);
     Atomics.store(this.#words, row + WORKER.CONNECTIONS, taken);
@@ -589,6 +618,10 @@ export class WorkerWriter {
   /** The word that counts messages, and where it is: so that one costs a load and a store. */
   get messagesIndex(): number {
     return this.#row + WORKER.MESSAGES;
+  }
+  /** The word that counts its connections, and those that were taken from it. */
+  get connectionsIndex(): number {
+    return this.#row + WORKER.CONNECTIONS;
   }
   get words(): Int32Array {
     return this.#words;
@@ -669,14 +702,24 @@ export class WorkerWriter {
     this.#add(WORKER.RECEIVED, 1);
   }
 
-  /** One connection more, or one less. */
-  connections(by: 1 | -1): void {
-    this.#add(WORKER.CONNECTIONS, by);
+  /** One connection more, with a place; false: `limit` are taken already. */
+  enter(limit: number): boolean {
+    return takeCounted(this.#words, 'CONNECTIONS', this.connectionsIndex, limit);
   }
 
-  /** So many HTTP requests more to answer, or less. */
-  inFlight(by: number): void {
-    this.#add(WORKER.IN_FLIGHT, by);
+  /** One connection less, and its place is free. */
+  leave(): void {
+    returnCounted(this.#words, 'CONNECTIONS', this.connectionsIndex, 1);
+  }
+
+  /** One HTTP request more to answer, with a place; false: `limit` are taken already. */
+  beginRequest(limit: number): boolean {
+    return takeCounted(this.#words, 'REQUESTS', this.#row + WORKER.IN_FLIGHT, limit);
+  }
+
+  /** So many requests were answered, or will never be. */
+  endRequests(count: number): void {
+    returnCounted(this.#words, 'REQUESTS', this.#row + WORKER.IN_FLIGHT, count);
   }
 
   /** It refused a connection or a request. */

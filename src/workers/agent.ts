@@ -152,8 +152,9 @@ export class Agent {
       held: (by) => row.held(by),
       opened: (fd) => row.opened(fd),
       reached: (fd) => row.reached(fd),
-      left: (socket, taken) => this.#connections.left(socket, taken),
+      left: (socket) => this.#connections.left(socket),
       ...{ words: row.words, messagesIndex: row.messagesIndex },
+      connectionsIndex: row.connectionsIndex,
     };
     const tracking = new Tracking(table, slot, counts, (server) =>
       this.#listening.listenerOf(server),
@@ -163,7 +164,8 @@ export class Agent {
       (entry, full) => send({ kind: 'undeliverable', entry, full }),
     );
     const left = (worker: number) => send({ kind: 'left', worker });
-    const outbox = new Outbox(mailboxes, slot, board, table, left, row.words);
+    const { words, connectionsIndex } = row;
+    const outbox = new Outbox(mailboxes, slot, board, table, left, words, connectionsIndex);
     const settings = {
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },

@@ -8,7 +8,7 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import type { Capacity } from '../scheduler/limits.js';
+import { type Capacity, PLACES_MAX } from '../scheduler/limits.js';
 import type { WorkerWriter } from '../scheduler/scoreboard.js';
 
 const CHANNEL = 'net.server.socket';
@@ -40,7 +40,7 @@ export class Connections {
     const self = this;
     this.#closed = function () {
       self.#sockets.delete(this);
-      if (!self.#moved.delete(this)) self.#gone();
+      if (!self.#moved.delete(this)) row.leave();
       events.eased();
       if (self.#sockets.size === 0) self.#whenNone?.();
     };
@@ -73,52 +73,36 @@ export class Connections {
 
   /** Counts one that is about to be accepted; false: there are as many as there may be. */
   expect(): boolean {
-    if (!this.#capacity.takePlace()) return false;
-    this.arrived();
+    if (!this.#row.enter(this.#capacity.placesMax)) return false;
+    this.#expected = true;
     return true;
   }
 
-  /** Counts one that another worker had, or has accepted for this one, and that is about to get a socket. */
+  /** One that another worker had, or has accepted for this one, is counted and about to get a socket. */
   arrived(): void {
-    this.#row.connections(1);
     this.#expected = true;
   }
 
-  /** The one that was counted goes to another worker instead. */
+  /** The one that was counted goes to another worker instead, and is counted until it does. */
   sent(): void {
-    this.#row.connections(-1);
     this.#expected = false;
   }
 
   /** If the one that was counted has no socket now, because there was none or its server dropped it, it is not. */
   settle(): void {
-    if (this.#expected) this.#gone();
+    if (this.#expected) this.#row.leave();
     this.#expected = false;
   }
 
-  /**
-   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
-   *
-   * @param taken whether the governor took it, which has counted that
-   */
-  left(socket: Socket, taken: boolean): void {
-    if (!this.#sockets.has(socket)) return;
-    this.#moved.add(socket);
-    if (!taken) this.#row.connections(-1);
-  }
-
-  #gone(): void {
-    this.#row.connections(-1);
-    this.#capacity.returnPlace();
+  /** The connection of `socket` lives on elsewhere, and the wrapper here is about to close. */
+  left(socket: Socket): void {
+    if (this.#sockets.has(socket)) this.#moved.add(socket);
   }
 
   #onOpened = (message: unknown): void => {
     const { socket } = message as { socket: Socket };
     // Of a socket of its own libuv tells when it has accepted.
-    if (!this.#expected) {
-      this.#capacity.forcePlace();
-      this.#row.connections(1);
-    }
+    if (!this.#expected) this.#row.enter(PLACES_MAX);
     this.#expected = false;
     this.#opened++;
     this.#sockets.add(socket);

@@ -122,6 +122,7 @@ class Governor {
       connections,
       (worker) => send({ kind: 'left', worker }),
       this.#hands,
+      null, // what it takes is counted as such
     );
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({

@@ -9,15 +9,15 @@
  * so events, their order, `address()` and errors are node's own. An error is
  * produced by giving the original a handle whose `listen` fails with main's errno.
  *
- * libuv does not know that the handle listens: it has a duplicate, for `address()`, and connections
- * come through a *door* over main's descriptor (accepting.ts). What this thread listens on without
+ * libuv does not know that the handle listens: it has one duplicate, for `address()`, and connections
+ * come through a *door* over another (accepting.ts). Main makes both, and its ledger knows both. What this thread listens on without
  * main is left to libuv, which accepts whatever comes.
  */
 import { AsyncResource } from 'node:async_hooks';
 import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
 import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, duplicate, listenOn, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, listenOn, TCP_REUSEPORT } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
 import type { Accepting, Door } from './accepting.js';
 import { Refusal } from './refusal.js';
@@ -104,6 +104,9 @@ const prototype = net.Server.prototype as Server;
 const scheduleImmediate = setImmediate;
 const scheduleInterval = setInterval;
 const cancelInterval = clearInterval;
+const scheduleTimeout = setTimeout;
+/** How soon a socket that could not be watched is tried again, in ms. No evidence for more or less. */
+const RETRY_MS = 100;
 /** The longest interval there is: 24 days. */
 const FOREVER_MS = 2 ** 31 - 1;
 
@@ -142,6 +145,8 @@ export class Listening {
   readonly #exclusive = new WeakSet<Server>();
   /** Servers whose application said that their connections must not move. */
   readonly #staying = new WeakSet<net.Server>();
+  /** Descriptors that main has handed over and that could not be watched yet. */
+  readonly #adopting = new Set<number>();
   #pending = 0;
   #ready = false;
 
@@ -193,15 +198,22 @@ export class Listening {
 
   /** Main hands over a socket of a worker that ceased to listen. */
   adopt(grant: number, fd: number): void {
+    this.#adopting.add(fd);
+    this.#tryToAdopt(grant, fd);
+  }
+
+  /** Nobody else accepts from it, so whoever waits there waits for this worker. */
+  #tryToAdopt(grant: number, fd: number): void {
+    if (!this.#adopting.has(fd)) return; // main wanted it back
     const held = this.#held.get(grant);
-    if (held === undefined) return; // its server closed meanwhile, and main closes `fd`
-    const door = this.#accepting.open(fd);
+    const door = held === undefined ? null : this.#accepting.open(fd);
     if (typeof door === 'number') {
-      closeFd(fd);
-      this.#transport?.release(null, [fd]);
+      scheduleTimeout(() => this.#tryToAdopt(grant, fd), RETRY_MS).unref();
       return;
     }
-    this.#enter(held, door);
+    this.#adopting.delete(fd);
+    if (held !== undefined && door !== null) this.#enter(held, door);
+    // Else its server closed meanwhile, and main closes `fd`.
   }
 
   /** Main's number of the listener that `server` accepts for; null if its connections stay. */
@@ -231,8 +243,7 @@ export class Listening {
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
     const lifted = moved && maxConnections !== undefined;
-    adopting();
-    const connection = this.#connected(held, fd);
+    const connection = this.#connected(held, fd, null, adopting);
     if (connection === null) return 'failed';
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
@@ -247,9 +258,15 @@ export class Listening {
   }
 
   /** A handle over the connected socket `fd`; null if there is none to be had. */
-  #connected({ handle }: Held, fd: number, accepted: Int32Array | null = null): Handle | null {
+  #connected(
+    { handle }: Held,
+    fd: number,
+    accepted: Int32Array | null,
+    adopting: (() => void) | null = null,
+  ): Handle | null {
     const Stream = handle.constructor as new (type: number) => Handle;
     const connection = new Stream(CONNECTED);
+    adopting?.(); // nothing comes between this and open() at which V8 would end the thread
     const error = connection.open(fd);
     if (accepted !== null) accepted[0] = -1;
     if (error === 0) return connection;
@@ -275,10 +292,12 @@ export class Listening {
   /** Main has given such a socket to somebody else again. */
   yield(grant: number, fd: number): void {
     const held = this.#held.get(grant);
-    const door = held?.doors.get(fd);
-    if (held === undefined || door === undefined) return; // closed meanwhile, with its server
+    if (held === undefined) return; // closed meanwhile, with its server
+    const door = held.doors.get(fd);
     held.doors.delete(fd);
-    this.#leave(held, door);
+    if (door !== undefined) this.#leave(held, door);
+    else if (this.#adopting.delete(fd)) closeFd(fd);
+    else return;
     this.#transport?.release(null, [fd]);
   }
 
@@ -331,12 +350,12 @@ export class Listening {
       return;
     }
     const standsBy = reply.fd < 0;
-    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply.fd);
+    server._handle = standsBy ? standByHandle(reply.address) : this.#listeningHandle(reply);
     this.#originalSetUp.call(server, null, null, null, reply.backlog, undefined, flags);
     if (server._handle === null) {
       // A socket that cannot listen (a connected one, say): node has closed the handle and emits why.
       if (!standsBy) closeFd(reply.fd);
-      transport.release(reply.grant, standsBy ? [] : [reply.fd]);
+      transport.release(reply.grant, standsBy ? [] : [reply.fd, reply.handleFd]);
       return;
     }
     server._connectionKey = connectionKey(args, reply.address);
@@ -344,15 +363,14 @@ export class Listening {
   }
 
   /**
-   * A handle over a duplicate of `fd` that watches nothing. Its listen() does what libuv's would do,
-   * and opens a door over `fd` itself, which main's ledger knows.
+   * A handle over `handleFd` that watches nothing. Its listen() does what libuv's would do, and opens a
+   * door over `fd`.
    */
-  #listeningHandle(fd: number): Handle {
+  #listeningHandle({ fd, handleFd }: Opened): Handle {
     const { _createServerHandle: create } = net as unknown as NetInternals;
-    const copy = duplicate(fd);
-    const handle = copy < 0 ? copy : create(null, null, null, copy);
+    const handle = create(null, null, null, handleFd);
     if (typeof handle === 'number') {
-      if (copy >= 0) closeFd(copy);
+      closeFd(handleFd);
       return failingHandle(handle);
     }
     handle.listen = (backlog) => {
@@ -368,7 +386,7 @@ export class Listening {
   }
 
   /** From here on closing the server gives its descriptors back. */
-  #hold(server: Server, handle: Handle, { grant, listener, ...opened }: Opened): void {
+  #hold(server: Server, handle: Handle, { grant, listener, handleFd, ...opened }: Opened): void {
     const moves = opened.moves && !this.#staying.has(server);
     const context = new AsyncResource('GYRE_LISTENING');
     const doors = new Map<number, Door>();
@@ -386,7 +404,8 @@ export class Listening {
       this.#byListener.delete(listener);
       this.#listenerOf.delete(server);
       this.#servers.delete(server);
-      this.#transport?.release(grant, [...doors.keys()]);
+      const own = handleFd < 0 ? [] : [handleFd];
+      this.#transport?.release(grant, [...own, ...doors.keys()]);
     });
     for (const method of ['ref', 'unref'] as const) {
       const original = handle[method];

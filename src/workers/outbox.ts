@@ -16,11 +16,12 @@
  * it. So it is noted in shared memory, in the giver's *hand*, from before anything else happens until it is
  * somebody else's: main sees to what it finds there after a giver's end. V8 ends a thread at the entry of a
  * function or at the turn of a loop and nowhere else, and so neither may come between a system call, or
- * the store that publishes an entry, and the store in the hand.
+ * the store that publishes an entry, and the store in the hand. Until then the giver counts the connection,
+ * and from then on it does not: main must know whose its place is (src/scheduler/limits.ts).
  */
 import { close, wake } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
-import { EntryKind, HAND_PLACED } from '../scheduler/layout.js';
+import { EntryKind, HAND_ACCEPTED } from '../scheduler/layout.js';
 import type { Entry, Mailboxes, MailboxWriter } from '../scheduler/mailbox.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 
@@ -32,13 +33,15 @@ export class Outbox {
   readonly #board: Scoreboard;
   readonly #table: ConnectionTable;
   readonly #left: (recipient: number) => void;
-  /** With the giver's hand. */
+  /** With the giver's hand, and at `#count` how many connections it has; null: it is not counted there. */
   readonly #words: Int32Array;
+  readonly #count: number | null;
 
   /**
    * @param giver its number among the givers of `mailboxes`
    * @param left asks main to take out what is in the mailbox of `recipient`, which is gone
    * @param words in which the giver's hand is
+   * @param count word in which the giver counts its connections; null: what it sends is not among them
    */
   constructor(
     mailboxes: Mailboxes,
@@ -47,6 +50,7 @@ export class Outbox {
     table: ConnectionTable,
     left: (recipient: number) => void,
     words: Int32Array,
+    count: number | null,
   ) {
     this.#writers = Array.from({ length: mailboxes.workers }, (_, recipient) =>
       mailboxes.writer(giver, recipient),
@@ -55,6 +59,7 @@ export class Outbox {
     this.#table = table;
     this.#left = left;
     this.#words = words;
+    this.#count = count;
   }
 
   /**
@@ -67,19 +72,19 @@ export class Outbox {
     return fd;
   }
 
-  /** The same for one that accepts a connection, for which a place was taken. */
+  /** The same for one that accepts a connection, which the giver has counted. */
   accept(hand: number, accept: () => number): number {
     const fd = accept();
-    this.#words[hand] = fd < 0 ? 0 : fd | HAND_PLACED;
+    this.#words[hand] = fd < 0 ? 0 : fd | HAND_ACCEPTED;
     return fd;
   }
 
   /**
-   * Puts `fd` into the hand, for which a place was taken, out of `accepted`, whose owner would close it when
+   * Puts `fd` into the hand, which the giver has counted, out of `accepted`, whose owner would close it when
    * the thread ends.
    */
   receive(hand: number, fd: number, accepted: Int32Array): void {
-    this.#words[hand] = fd | HAND_PLACED;
+    this.#words[hand] = fd | HAND_ACCEPTED;
     accepted[0] = -1;
   }
 
@@ -109,8 +114,7 @@ export class Outbox {
 
   /** Sends on what was taken out of another mailbox and is in the hand. There must be {@link room}. */
   forward(recipient: number, entry: Entry, hand: number): void {
-    this.#writer(recipient).put(entry);
-    this.#words[hand] = 0;
+    this.#pass(hand, () => this.#writer(recipient).put(entry));
   }
 
   /** Gives `fd`, which is in the hand, to main: `send` posts the entry. */
@@ -122,8 +126,8 @@ export class Outbox {
     send: (entry: Entry) => void,
   ): void {
     const generation = this.#table.send(fd, listener, boundary);
-    send({ kind: EntryKind.CONNECTION, fd, listener, generation, boundary });
-    this.#words[hand] = 0;
+    const entry = { kind: EntryKind.CONNECTION, fd, listener, generation, boundary };
+    this.#pass(hand, () => send(entry));
   }
 
   /** Tells `recipient` that its connection `fd` was taken. There must be {@link room}. */
@@ -140,6 +144,15 @@ export class Outbox {
     const peer = this.#board.peer(recipient);
     if (peer === 0) this.#left(recipient);
     else wake(peer);
+  }
+
+  /** `publish` makes what is in the hand somebody else's. */
+  #pass(hand: number, publish: () => void): void {
+    const words = this.#words;
+    const count = this.#count;
+    publish();
+    words[hand] = 0;
+    if (count !== null) words[count] = ((words[count] as number) - 1) | 0;
   }
 
   #writer(recipient: number): MailboxWriter {

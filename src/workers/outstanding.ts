@@ -9,7 +9,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import type { Capacity } from '../scheduler/limits.js';
+import { type Capacity, PLACES_MAX } from '../scheduler/limits.js';
 import type { WorkerWriter } from '../scheduler/scoreboard.js';
 import { RETRY_AFTER_S } from './refusal.js';
 
@@ -92,12 +92,11 @@ export class Outstanding {
 
   #onStart = (message: unknown): void => {
     const { socket, response, server } = message as Message;
-    const force = !this.#guarded.has(server);
-    if (!this.#capacity.takeRequest(this.#slot, force)) {
+    const max = this.#guarded.has(server) ? this.#capacity.requestsMax(this.#slot) : PLACES_MAX;
+    if (!this.#row.beginRequest(max)) {
       this.#beyond.add(response);
       return;
     }
-    this.#row.inFlight(1);
     this.#open.set(socket, (this.#open.get(socket) ?? 0) + 1);
     if (this.#followed.has(socket)) return;
     this.#followed.add(socket);
@@ -115,8 +114,7 @@ export class Outstanding {
     if (open === undefined || by === 0) return;
     if (open > by) this.#open.set(socket, open - by);
     else this.#open.delete(socket);
-    this.#row.inFlight(-by);
-    this.#capacity.returnRequests(by);
+    this.#row.endRequests(by);
     this.#eased();
   }
 

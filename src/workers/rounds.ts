@@ -198,10 +198,11 @@ export class Rounds {
       const listening = this.#waiting[COUNTS + connections + i] as number;
       const { listener } = this.#table.read(listening);
       // A connection that moves is none more; one that nobody has accepted is.
-      while (given < max && this.#capacity.room(recipient) > 0 && this.#capacity.takePlace()) {
+      while (given < max && this.#capacity.room(recipient) > 0) {
+        if (!this.#row.enter(this.#capacity.placesMax)) return given;
         const fd = this.#outbox.accept(hand, () => acceptOne(listening));
         if (fd < 0) {
-          this.#capacity.returnPlace();
+          this.#row.leave();
           break; // the queue is empty; or EMFILE, which is seen by who accepts for itself
         }
         this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0, hand);

@@ -91,14 +91,13 @@ export interface Counts {
   opened(fd: number): void;
   /** The table has an entry of this worker for `fd`. */
   reached(fd: number): void;
-  /**
-   * The connection of `socket` lives on elsewhere, and the wrapper here is about to close.
-   * `taken`: by the governor, not given by this worker.
-   */
-  left(socket: Socket, taken: boolean): void;
+  /** The connection of `socket` lives on elsewhere, and the wrapper here is about to close. */
+  left(socket: Socket): void;
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
+  /** The word that counts the connections of this thread. */
+  readonly connectionsIndex: number;
 }
 
 /** Nothing is left to write, and nothing was read that would be left behind here. */
@@ -230,10 +229,10 @@ export class Tracking {
 
   /**
    * `fd` came through a mailbox and is about to become a socket, which closes it when it
-   * is dropped at once or its thread ends. It is no longer on its way.
+   * is dropped at once or its thread ends. It is no longer on its way, and counted.
    */
   adopting(fd: number): void {
-    this.#table.close(fd);
+    this.#table.adopt(fd, this.#counts.words, this.#counts.connectionsIndex);
   }
 
   /** A connection was accepted or adopted; its `connection` event has just been emitted. */
@@ -449,8 +448,8 @@ export class Tracking {
     this.#byFd.delete(track.fd);
     this.#bySocket.delete(track.socket);
     const state = this.#table.close(track.fd);
-    const taken = state === ConnectionState.TAKEN;
-    if (taken || state === ConnectionState.GIVING) this.#counts.left(track.socket, taken);
+    const moved = state === ConnectionState.TAKEN || state === ConnectionState.GIVING;
+    if (moved) this.#counts.left(track.socket);
     this.#setHeld(track, false);
     this.#waiting.end(track.socket);
   }

@@ -35,9 +35,9 @@ t.test('without a limit there is always a place, and it is counted', async (t) =
   const rows = board();
   const free = capacity(rows, {});
   t.equal(free.placesMax, PLACES_MAX);
-  for (let i = 0; i < 3; i++) t.ok(free.takePlace());
+  for (let i = 0; i < 3; i++) t.ok(rows.own(0).enter(free.placesMax));
   t.equal(rows.places('CONNECTIONS'), 3);
-  free.returnPlace();
+  rows.own(0).leave();
   t.equal(free.room(0), PLACES_MAX - 2);
   t.ok(free.answersMore(0));
 });
@@ -47,10 +47,11 @@ t.test(
   async (t) => {
     const rows = board();
     const total = capacity(rows, { total: 3 });
-    for (let i = 0; i < 3; i++) t.ok(total.takePlace());
-    t.notOk(total.takePlace());
+    for (let i = 0; i < 3; i++) t.ok(rows.own(i % 2).enter(total.placesMax));
+    t.notOk(rows.own(0).enter(total.placesMax));
+    t.equal(rows.connections(0), 2, 'and is not counted then');
     t.equal(total.room(0), 0);
-    total.forcePlace();
+    t.ok(rows.own(0).enter(PLACES_MAX));
     t.equal(rows.places('CONNECTIONS'), 4, 'what is there already counts all the same');
     t.equal(total.room(0), 0, 'and not below nothing');
 
@@ -60,7 +61,7 @@ t.test(
     const both = capacity(board([0, 1, 2]), { perWorker: 2, total: 100 });
     t.equal(both.placesMax, 4, 'a worker whose next thread starts is one worker');
     const busy = board();
-    for (let i = 0; i < 3; i++) busy.own(0).connections(1);
+    for (let i = 0; i < 3; i++) busy.own(0).enter(PLACES_MAX);
     const own = capacity(busy, { perWorker: 2 });
     t.equal(own.ownRoom(0), 0, 'with more than its own, which were given to it');
     t.equal(own.ownRoom(1), 2);
@@ -75,14 +76,11 @@ t.test(
       rows.words[workerRow(0) + WORKER.CONNECTIONS] = start;
       const taken = governorRow(0) + GOVERNOR.TAKEN;
       rows.words[taken] = start;
-      for (let i = 0; i < 5; i++) {
-        rows.takePlace('CONNECTIONS', 100);
-        rows.own(0).connections(1);
-      }
+      for (let i = 0; i < 5; i++) rows.own(0).enter(100);
       t.equal(rows.connections(0), 5);
       for (let i = 0; i < 3; i++) {
         rows.words[taken] = ((rows.words[taken] as number) + 1) | 0;
-        rows.own(1).connections(1);
+        rows.words[rows.own(1).connectionsIndex] = i + 1;
       }
       t.equal(rows.connections(0), 2);
       rows.supervise(0).buried();
@@ -96,13 +94,30 @@ t.test(
   },
 );
 
+t.test('the place of what a dead worker had in its hand is left to who sees to that', async (t) => {
+  const rows = board();
+  const own = rows.own(0);
+  for (let i = 0; i < 3; i++) own.enter(3);
+  rows.words[own.handIndex] = 7;
+  rows.supervise(0).buried();
+  t.equal(rows.places('CONNECTIONS'), 1);
+  t.equal(rows.takeHand(0), 7);
+  t.equal(rows.takeHand(0), 0);
+  rows.returnPlaces('CONNECTIONS', 1);
+  for (const hand of [0, -24]) {
+    own.begin(1);
+    own.enter(1);
+    rows.words[own.handIndex] = hand;
+    rows.supervise(0).buried();
+    t.equal(rows.places('CONNECTIONS'), 0, 'with nothing in it');
+  }
+});
+
 t.test('requests have places of their own', async (t) => {
   const rows = board();
   const limited = capacity(rows, {}, { total: 3, perWorker: 2 });
   const begin = (slot: number, force = false) => {
-    if (!limited.takeRequest(slot, force)) return false;
-    rows.own(slot).inFlight(1);
-    return true;
+    return rows.own(slot).beginRequest(force ? PLACES_MAX : limited.requestsMax(slot));
   };
   t.ok(begin(0) && begin(0));
   t.notOk(begin(0), 'its own');
@@ -112,8 +127,7 @@ t.test('requests have places of their own', async (t) => {
   t.notOk(begin(1), 'all together');
   t.ok(begin(1, true), 'one that is answered in any case');
   t.equal(rows.places('REQUESTS'), 4);
-  rows.own(0).inFlight(-1);
-  limited.returnRequests(1);
+  rows.own(0).endRequests(1);
   t.equal(rows.places('REQUESTS'), 3);
   rows.supervise(1).buried();
   t.equal(rows.places('REQUESTS'), 1);
@@ -129,10 +143,10 @@ t.test('threads that take and return places at once never have more than there a
     const own = board.own(index);
     let refused = 0;
     for (let i = 0; i < times; i++) {
-      if (!board.takePlace('CONNECTIONS', limit)) { refused++; continue; }
+      if (!own.enter(limit)) { refused++; continue; }
       if (board.places('CONNECTIONS') > limit) throw new Error('too many');
       own.accepted();
-      board.returnPlaces('CONNECTIONS', 1);
+      own.leave();
     }
     require('node:worker_threads').parentPort.postMessage(refused);
   `;

@@ -30,6 +30,7 @@ import {
   wordsFor,
   workerRow,
 } from '../../src/scheduler/layout.js';
+import { PLACES_MAX } from '../../src/scheduler/limits.js';
 import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
 
 const INT32_MAX = 0x7fffffff;
@@ -142,8 +143,8 @@ t.test('what each writer writes is what readers read, and only in its own row', 
   supervisor.cpu(7);
   own.begin(4242);
   for (let i = 0; i < 5; i++) own.accepted();
-  for (let i = 0; i < 5; i++) own.connections(1);
-  own.connections(-1);
+  for (let i = 0; i < 5; i++) own.enter(5);
+  own.leave();
   t.match(board.read(1), { cpu: 7, tid: 4242, accepted: 5, connections: 4 });
   supervisor.cpu(0);
   t.equal(board.read(1).cpu, 0, 'CPU 0 is a CPU');
@@ -307,7 +308,7 @@ t.test('no count is lost when every row is written at once from its own thread',
   const body = `
     const { workerData: { file, words, index, times } } = require('node:worker_threads');
     const own = require(file).Scoreboard.attach(words).own(index);
-    for (let i = 0; i < times; i++) { own.accepted(); if (i % 2) own.connections(1); }
+    for (let i = 0; i < times; i++) { own.accepted(); if (i % 2) own.enter(${PLACES_MAX}); }
   `;
   const file = require.resolve('../../src/scheduler/scoreboard.js');
   const threads = Array.from({ length: workers }, (_, index) => {

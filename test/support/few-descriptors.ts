@@ -64,7 +64,7 @@ async function main(): Promise<void> {
 
   // Worker 0 closes, and somebody else takes its numbers.
   const adopted = sent.flatMap(({ message }) => (message.kind === 'adopt' ? [message.fd] : []));
-  const own = [first.fd, ...adopted];
+  const own = [first.fd, first.handleFd, ...adopted];
   for (const fd of own) close(fd);
   useUp(0);
   listeners.release(0, first.grant, own);

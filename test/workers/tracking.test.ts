@@ -49,8 +49,9 @@ class World {
       opened() {},
       reached() {},
       left() {},
-      words: new Int32Array(1),
+      words: new Int32Array(2),
       messagesIndex: 0,
+      connectionsIndex: 1,
     };
     const tracking = new Tracking(table, 0, counts, () => 1);
     tracking.install();
