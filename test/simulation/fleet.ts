@@ -29,6 +29,8 @@ export interface Result {
   readonly failures: readonly Failure[];
   /** Of what happened, over all runs: the same for the same seeds. */
   readonly hash: number;
+  /** Runs in which at least one message was answered. */
+  readonly served: number;
 }
 
 /** What a thread gets: compiled where the compiler is loaded already. */
@@ -43,15 +45,17 @@ export function runHere({ from, count, step, edits, all }: Seeds): Result {
   const failures: Failure[] = [];
   let hash = 0;
   let seeds = 0;
+  let served = 0;
   while (seeds < count) {
     const seed = from + step * seeds++;
     const outcome = simulate(seed, sources);
     hash = (hash + Math.imul(outcome.hash, seed | 1)) | 0;
+    if (outcome.answered > 0) served++;
     if (outcome.failure === null) continue;
     failures.push({ seed, message: outcome.failure.message });
     if (!all) break;
   }
-  return { seeds, failures, hash };
+  return { seeds, failures, hash, served };
 }
 
 function sum(results: readonly Result[]): Result {
@@ -59,6 +63,7 @@ function sum(results: readonly Result[]): Result {
     seeds: results.reduce((all, { seeds }) => all + seeds, 0),
     failures: results.flatMap(({ failures }) => failures),
     hash: results.reduce((all, { hash }) => (all + hash) | 0, 0),
+    served: results.reduce((all, { served }) => all + served, 0),
   };
 }
 

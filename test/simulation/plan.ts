@@ -36,7 +36,7 @@ export function planOf(seed: number): Plan {
   }
   return {
     ...{ workers, maxWorkers: one(workers, 3), spares: one(0, 0, 1) },
-    ...{ descriptors: one(96, 128), clients: one(4, 8), steps: one(15, 30, 60) },
+    ...{ descriptors: one(96, 128), clients: one(4, 8), steps: one(30, 60, 60) },
     ports: one([PORT], [PORT], [PORT, SECOND_PORT]),
     restarts: one(2, 1000, 1000, 1000),
     preempts: one(0, 1000, 4000),

@@ -27,6 +27,7 @@ export interface Outcome {
   readonly failure: Error | null;
   readonly trace: readonly string[] | null;
   readonly steps: number;
+  readonly answered: number;
 }
 
 /** All edits of the product with mistakes `edits`. */
@@ -50,5 +51,6 @@ export function simulate(seed: number, sources = asItIs, traces = false): Outcom
     failure = error as Error;
     world.log(`failed: ${failure.message}`);
   }
-  return { hash: world.hash, failure, trace: world.trace, steps: world.steps };
+  const { hash, trace, steps, answered } = world;
+  return { hash, failure, trace, steps, answered };
 }

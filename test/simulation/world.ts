@@ -531,6 +531,12 @@ export class World {
     });
   }
 
+  /** Messages that were answered so far. */
+  get answered(): number {
+    const messages = this.clients.flatMap((client) => client.messages);
+    return messages.filter(({ answered }) => answered).length;
+  }
+
   /** The whole run. @throws Violation */
   run(): void {
     while (this.steps < this.plan.steps) {
