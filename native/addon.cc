@@ -140,6 +140,8 @@ Value StopListeningOf(const CallbackInfo& info) { return Result(info, StopListen
 
 // duplicate(fd): fd | -errno
 Value DuplicateOf(const CallbackInfo& info) { return Result(info, Duplicate(Int(info, 0))); }
+// nextDescriptor(any): fd | -errno
+Value NextDescriptorOf(const CallbackInfo& info) { return Result(info, NextDescriptor(Int(info, 0))); }
 // close(fd): 0 | -errno
 Value CloseOf(const CallbackInfo& info) { return Result(info, Close(Int(info, 0))); }
 
@@ -533,6 +535,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"dropHandshakes", DropHandshakesOf},
       {"stopListening", StopListeningOf},
       {"duplicate", DuplicateOf},
+      {"nextDescriptor", NextDescriptorOf},
       {"close", CloseOf},
       {"nameOf", NameOfOf},
       {"openUdp", OpenUdpOf},

@@ -19,6 +19,7 @@
 
 #if GYRE_LINUX
 #include <linux/filter.h>
+#include <sys/eventfd.h>
 #include <netinet/tcp.h>
 #endif
 
@@ -184,6 +185,19 @@ int StopListening(int fd) { return shutdown(fd, SHUT_RDWR) == 0 ? 0 : -errno; }
 int Duplicate(int fd) {
   int copy = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
   return copy >= 0 ? copy : -errno;
+}
+
+int NextDescriptor(int any) {
+#if GYRE_LINUX
+  // Not a duplicate: of a listening socket main would take it for what a dead thread has left open.
+  (void)any;
+  int fd = eventfd(0, EFD_CLOEXEC);
+#else
+  int fd = fcntl(any, F_DUPFD_CLOEXEC, 0);
+#endif
+  if (fd < 0) return -errno;
+  close(fd);
+  return fd;
 }
 
 int Close(int fd) {

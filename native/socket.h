@@ -47,6 +47,8 @@ int DropHandshakes(int fd);
 int StopListening(int fd);
 
 int Duplicate(int fd);
+// The lowest number that is free. `any` is open.
+int NextDescriptor(int any);
 int Close(int fd);
 
 struct SocketName {

@@ -34,6 +34,7 @@ interface Addon {
   dropHandshakes(fd: number): number;
   stopListening(fd: number): number;
   duplicate(fd: number): number;
+  nextDescriptor(any: number): number;
   close(fd: number): number;
   nameOf(fd: number): SocketName | number;
   openUdp(address: string, port: number, family: number, flags: number, bytes: number): number;
@@ -425,6 +426,16 @@ export function dropHandshakes(fd: number): boolean {
  */
 export function stopListening(fd: number): boolean {
   return helper().stopListening(fd) === 0;
+}
+
+/**
+ * The number that the next descriptor will have, or -errno: the lowest that is free. Nothing is left
+ * open, even if the thread is ended meanwhile.
+ *
+ * @param any one that is open
+ */
+export function nextDescriptor(any: number): number {
+  return helper().nextDescriptor(any);
 }
 
 /** Another descriptor, close-on-exec and at least 3, for what `fd` refers to; or -errno. */

@@ -5,7 +5,7 @@
  * The kernel hands out the lowest number that is free, so the number of a new descriptor tells
  * how many are in use, those of all other threads included, and costs nothing to know.
  */
-import { close, duplicate } from '../native.js';
+import { nextDescriptor } from '../native.js';
 
 /** As many as moving leaves, in src/scheduler/connection-table.ts. No evidence for more or less. */
 const RESERVED = 32;
@@ -33,12 +33,11 @@ export class Reserve {
   /**
    * Whether the next descriptor would be one of the reserve.
    *
-   * @param any one to duplicate, if it has to be tried
+   * @param any one that is open
    */
   isNext(any: number): boolean {
     if (!this.#touched || this.#from === null) return false;
-    const next = duplicate(any);
-    if (next >= 0) close(next);
+    const next = nextDescriptor(any);
     this.#touched = next < 0 || next >= this.#from;
     return this.#touched;
   }

@@ -483,6 +483,7 @@ export function addonOf(thread: Thread): object {
       return error !== 0 ? error : new QueueWatch(thread, fd, accepted, onReady).methods;
     }),
     duplicate: call((fd: number) => kernel.duplicate(fd)),
+    nextDescriptor: call(() => kernel.next()),
     close: call((fd: number) => {
       kernel.close(fd, by);
       return 0;

@@ -176,10 +176,16 @@ export class Kernel {
     return { cookie: ++this.#cookie, references: 0 };
   }
 
-  #give(file: File): number {
+  /** The lowest number that is free. */
+  next(): number {
     let fd = FIRST;
     while (this.#files[fd] !== undefined) fd++;
-    if (fd >= this.descriptorsMax) return -EMFILE;
+    return fd < this.descriptorsMax ? fd : -EMFILE;
+  }
+
+  #give(file: File): number {
+    const fd = this.next();
+    if (fd < 0) return fd;
     this.#files[fd] = file;
     file.references++;
     if (file.kind === 'stream') this.streams++;
