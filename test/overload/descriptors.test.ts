@@ -124,8 +124,15 @@ for (const error of ['EMFILE', 'ENFILE', 'ENOMEM', 'ENOBUFS']) {
     const [worker, file] = [threadOf(host.pid, /-w0$/), path.join(folder(t), 'trace')];
     const injection = await Injection.start(t, [worker], [`accept4:error=${error}`], file);
     crowd.join(20);
+    // A connection is counted before it is accepted, and no longer when that has failed.
     const waits = await host.factsWhen(
-      ({ snapshot }) => snapshot.workers[0]?.accepting === 'no-descriptors',
+      ({
+        snapshot: {
+          workers: [only],
+        },
+      }) => {
+        return only?.accepting === 'no-descriptors' && only.connections === 4;
+      },
     );
     t.match(waits.snapshot.workers, [{ accepting: 'no-descriptors', connections: 4 }]);
     await sleep(500);
