@@ -24,7 +24,7 @@ const TARGET = 'gyre.target';
 export function target(): string {
   const known = getEnvironmentData(TARGET);
   if (typeof known === 'string') return known;
-  // Not at the top: it loads child_process, which takes a thread 3 ms.
+  // Not at the top: what it loads takes a thread 3 ms.
   const { familySync } = require('detect-libc') as typeof import('detect-libc');
   const libc = familySync();
   const found = `${process.platform}-${process.arch}${libc === null ? '' : `-${libc}`}`;

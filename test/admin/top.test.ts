@@ -3,12 +3,13 @@
  */
 import { spawnSync } from 'node:child_process';
 import http from 'node:http';
-import net from 'node:net';
+import type net from 'node:net';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { frameOf } from '../../src/admin/frame.js';
 import type { Rates } from '../../src/admin/rates.js';
 import { app, CLI, get, gyre, portOf, Running, start } from '../support/app.js';
+import { freePort } from '../support/ports.js';
 import { folder } from './asking.js';
 
 const ESC = '\x1b';
@@ -68,10 +69,6 @@ t.test('once, as an object and as text', async (t) => {
 });
 
 t.test('where there is no answer it says why', async (t) => {
-  const nobody = net.createServer();
-  await new Promise<void>((resolve) => nobody.listen(0, '127.0.0.1', resolve));
-  const { port: free } = nobody.address() as net.AddressInfo;
-  nobody.close();
   const web = http
     .createServer((_request, response) => response.end('hello'))
     .listen(0, '127.0.0.1');
@@ -81,6 +78,7 @@ t.test('where there is no answer it says why', async (t) => {
   const admin = { listen: '127.0.0.1:0', token: 'a-token-of-the-test' };
   const runtime = await start(t, app('http.js'), { workers: 1, admin });
   const { port: locked } = runtime.admin.endpoint as { port: number };
+  const free = freePort();
   const cases: [args: string[], code: number, says: RegExp, env?: NodeJS.ProcessEnv][] = [
     [[`${free}`], 1, /ECONNREFUSED/],
     [[`unix:${path.join(folder(t), 'none')}`], 1, /ENOENT/],
