@@ -70,9 +70,10 @@ const noTerminal =
   spawnSync('script', ['--version']).status === 0 ? false : 'there is no script(1), of util-linux';
 
 t.test('Ctrl-C in a terminal leaves it as it was', { skip: noTerminal }, async (t) => {
-  // Node takes the terminal of most build servers for one without colours.
-  const plain = { NO_COLOR: undefined, CI: undefined };
-  const env = { GYRE_TEST_DEMO: markOf(t), TERM: 'xterm', ...plain };
+  // What test runners and build servers set, so that nobody prints colours.
+  const off = ['NO_COLOR', 'FORCE_COLOR', 'NODE_DISABLE_COLORS', 'CI'];
+  const unset = Object.fromEntries(off.map((name) => [name, undefined]));
+  const env = { ...unset, GYRE_TEST_DEMO: markOf(t), TERM: 'xterm' };
   const command = `stty cols 80 rows 24; exec '${process.execPath}' '${DEMO}'`;
   const run = new Running(t, 'script', ['-qec', command, '/dev/null'], env);
   await run.says(/\[\?1049h.*node:cluster, round 1 of 6/s, 'stdout');
