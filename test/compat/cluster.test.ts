@@ -23,11 +23,15 @@ const ENOUGH = 20;
 
 /** Why nobody answers at an address; null: somebody does. */
 async function refusal(where: http.RequestOptions): Promise<string | null> {
-  try {
-    await get(where);
-    return null;
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'none';
+  for (let tries = 0; ; tries++) {
+    try {
+      await get(where);
+      return null;
+    } catch (error) {
+      const code = (error as NodeJS.ErrnoException).code ?? 'none';
+      // node:cluster's primary closes a socket a moment after its last worker has closed the server.
+      if (code !== 'ECONNRESET' || tries === 100) return code;
+    }
   }
 }
 
