@@ -6,24 +6,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import ts from 'typescript';
 import { ROOT } from '../support/app.js';
+import { isAssignment, isShared } from '../support/syntax.js';
 import type { Edit } from './source.js';
-
-/** Views of shared memory, by the names they have in the sources. */
-const SHARED = new Set(['words', '#words', '#floats']);
-
-function nameOf(node: ts.Node): string | null {
-  if (ts.isIdentifier(node) || ts.isPrivateIdentifier(node)) return node.text;
-  if (ts.isPropertyAccessExpression(node)) return node.name.text;
-  return null;
-}
-
-function isShared(node: ts.Node): node is ts.ElementAccessExpression {
-  return ts.isElementAccessExpression(node) && SHARED.has(nameOf(node.expression) ?? '');
-}
-
-function isAssignment(node: ts.Node): node is ts.BinaryExpression {
-  return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.EqualsToken;
-}
 
 function isAsync(node: ts.Node): boolean {
   const modifiers = ts.canHaveModifiers(node) ? ts.getModifiers(node) : undefined;

@@ -11,9 +11,7 @@ import { createRequire } from 'node:module';
 import path from 'node:path';
 import ts from 'typescript';
 import { ROOT } from './app.js';
-
-/** Views of shared memory, by the names they have in the sources. */
-const SHARED = new Set(['words', '#words', '#floats']);
+import { isAssignment, isShared, nameOf } from './syntax.js';
 
 /** What a thread does until its next step; a condition that it yields must hold before it goes on. */
 export type Thread = Generator<(() => boolean) | undefined, void>;
@@ -24,26 +22,12 @@ export type Stepping<T> = Generator<undefined, T>;
 /** Which accesses are steps: all, or only those through Atomics. */
 export type Grain = 'every access' | 'atomics';
 
-function nameOf(node: ts.Node): string | null {
-  if (ts.isIdentifier(node) || ts.isPrivateIdentifier(node)) return node.text;
-  if (ts.isPropertyAccessExpression(node)) return node.name.text;
-  return null;
-}
-
-function isShared(node: ts.Node): node is ts.ElementAccessExpression {
-  return ts.isElementAccessExpression(node) && SHARED.has(nameOf(node.expression) ?? '');
-}
-
 function isAtomic(node: ts.Node): node is ts.CallExpression {
   return (
     ts.isCallExpression(node) &&
     ts.isPropertyAccessExpression(node.expression) &&
     nameOf(node.expression.expression) === 'Atomics'
   );
-}
-
-function isAssignment(node: ts.Node): node is ts.BinaryExpression {
-  return ts.isBinaryExpression(node) && node.operatorToken.kind === ts.SyntaxKind.EqualsToken;
 }
 
 /** Instance methods that access shared memory, or call one that does. */
