@@ -60,6 +60,8 @@ export class Readings {
   readonly #lives = new Map<number, Life>();
   #reloads = 0;
   #machine: Topology | null = null;
+  /** Of the machine, or none if it could not be read: looked for once. */
+  #levels: readonly LevelStatus[] | null = null;
   /** Those of whom it is under way, or was when they asked. */
   #reading: { readonly status: Promise<Status>; readonly metrics: boolean } | null = null;
 
@@ -145,16 +147,18 @@ export class Readings {
         residentBytes: process.memoryUsage.rss(),
         openDescriptors: openDescriptors(),
       },
-      levels: this.#levels(),
+      levels: this.#knownLevels(),
     };
   }
 
-  #levels(): LevelStatus[] {
+  #knownLevels(): readonly LevelStatus[] {
+    if (this.#levels !== null) return this.#levels;
     try {
-      return this.machine.levels.map(({ kinds, groups }) => ({ kinds, groups }));
+      this.#levels = this.machine.levels.map(({ kinds, groups }) => ({ kinds, groups }));
     } catch {
-      return [];
+      this.#levels = [];
     }
+    return this.#levels;
   }
 
   #worker(row: WorkerRow, spare: boolean, threads: readonly WorkerHandle[]): WorkerStatus {
