@@ -4,8 +4,10 @@
  * @module gyre
  */
 import { inline } from './inline.js';
+import { absolutePath } from './option-checks.js';
 import type { Runtime } from './runtime/api.js';
-import { type RuntimeOptions, resolveOptions, sysfsRoot } from './runtime/options.js';
+import type { RuntimeOptions } from './runtime/options.js';
+import { resolveOptions } from './runtime/resolved-options.js';
 import { startRuntime } from './runtime/runtime.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
@@ -105,5 +107,5 @@ export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
  *   describes no CPU, or without it, if this system has no sysfs.
  */
 export function topology(root?: string | URL): Topology {
-  return readTopology(sysfsRoot(root));
+  return readTopology(root === undefined ? root : absolutePath('root', root));
 }

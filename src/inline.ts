@@ -7,6 +7,7 @@ import type { Readable } from 'node:stream';
 import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
+import { TIMER_MS_MAX } from './option-checks.js';
 import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
 import type { InlineFactory } from './runtime/runtime.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
@@ -20,8 +21,6 @@ import { setArguments } from './workers/thread-process.js';
 
 type InlineOptions = Parameters<InlineFactory>[0];
 const scheduleImmediate = setImmediate;
-/** The longest interval there is: 24 days. */
-const FOREVER_MS = 2 ** 31 - 1;
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
@@ -69,7 +68,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
         this.#receive(message.kind === 'emit' ? structuredClone(message) : message),
       keepAlive: (on) => {
         clearInterval(this.#alive);
-        if (on) this.#alive = setInterval(() => {}, FOREVER_MS);
+        if (on) this.#alive = setInterval(() => {}, TIMER_MS_MAX);
       },
       deliver: () => {}, // node itself delivers signals on this thread
       exit: () => this.#end({ code: 0, error: undefined }),

@@ -1,12 +1,14 @@
 /**
- * From options and machine to the number of workers and their CPUs. Pure.
+ * From options and machine to what is started: how many workers, spares and threads for jobs, and on
+ * which CPUs. Pure.
  */
 import { GyreError } from '../errors.js';
-import { WORKERS_MAX } from '../scheduler/layout.js';
+import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
 import { arrange, type Places, place } from '../scheduler/placement.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
-import type { ResolvedOptions } from './options.js';
+import type { ResolvedOptions } from './resolved-options.js';
+import { RUNTIME_WORKERS_MAX } from './slots.js';
 
 export interface Machine {
   readonly capabilities: Capabilities;
@@ -97,7 +99,7 @@ export function planGrowth(
 ): readonly (number | null)[] {
   if (options.workers === 'inline' || !capabilities.native.available) return cpus;
   const usable = inherited?.length ?? parallelism;
-  const most = Math.min(WORKERS_MAX / 2, usable);
+  const most = Math.min(RUNTIME_WORKERS_MAX, usable);
   const max = Math.max(cpus.length, options.maxWorkers ?? most);
   const more = max - cpus.length;
   if (cpus[0] === null) return [...cpus, ...new Array(more).fill(null)];
@@ -110,7 +112,7 @@ export function planGrowth(
   return [...cpus, ...added, ...place(more - added.length, order)];
 }
 
-/** How many spares `workers` workers may have, if there are never more than `max`. Pure. */
+/** How many spares `workers` workers may have, if there are never more than `max`. */
 export function planSpares(
   options: Pick<ResolvedOptions, 'workers' | 'spares' | 'scheduler'>,
   capabilities: Capabilities,
@@ -120,6 +122,36 @@ export function planSpares(
   const { spares, scheduler } = options;
   const moves = scheduler.move && capabilities.move.available && options.workers !== 'inline';
   if (!moves) return 0;
-  const room = WORKERS_MAX - 2 * max;
+  const room = SLOTS_MAX - 2 * max;
   return Math.min(room, spares === 'auto' ? autoSpares(workers) : spares);
+}
+
+/** The threads of the job pool. */
+export interface JobPlan {
+  readonly threads: number;
+  /** CPUs that nobody else is bound to, one for each thread in turn; null: they are not bound. */
+  readonly cpus: readonly number[] | null;
+  readonly niceIncrement: number;
+}
+
+/** @param cpus of the workers that start; null where one is not bound */
+export function planJobs(
+  options: Pick<ResolvedOptions, 'jobPool' | 'placement'>,
+  machine: Omit<Machine, 'capabilities'>,
+  cpus: readonly (number | null)[],
+): JobPlan {
+  const { threads, niceIncrement } = options.jobPool;
+  const { inherited, parallelism, quotaCpus, topology } = machine;
+  const usable = inherited?.length ?? parallelism;
+  const bound = inherited !== null && cpus.every((cpu) => cpu !== null);
+  const taken = new Set(cpus);
+  const free = bound ? inherited.filter((cpu) => !taken.has(cpu)) : [];
+  const left = bound ? free.length : Math.max(0, usable - cpus.length);
+  if (left === 0) {
+    const all = autoWorkers(usable, quotaCpus);
+    return { threads: threads === 'auto' ? all : threads, cpus: null, niceIncrement };
+  }
+  const count = threads === 'auto' ? autoWorkers(left, quotaCpus - cpus.length) : threads;
+  const order = arrange(options.placement, free, topology, usable);
+  return { threads: count, cpus: bound ? order : null, niceIncrement: 0 };
 }

@@ -12,8 +12,9 @@ import type { Admin } from '../admin/admin.js';
 import { isObserved, isTimed, timesRequests } from '../admin/wanted.js';
 import { type ArenaRequest, arenaSource } from '../arena-registry.js';
 import { GyreError, workerError } from '../errors.js';
-import type { RunOptions } from '../job-request.js';
+import type { JobNames, RunOptions } from '../job-request.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
+import { absolutePath, durationMs, integerIn } from '../option-checks.js';
 import type {
   ArenaReply,
   ListenAddress,
@@ -53,21 +54,13 @@ import {
   requireCapabilities,
   without,
 } from './capabilities.js';
-import { checkJobFiles, type JobPlan, planJobs } from './job-options.js';
 import { Jobs } from './jobs.js';
 import { Listeners } from './listeners.js';
 import { cpuQuota, descriptorLimit } from './machine.js';
 import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
-import {
-  durationMs,
-  entryPath,
-  hasLimit,
-  integerIn,
-  listenerAt,
-  type ResolvedOptions,
-} from './options.js';
-import { planGrowth, planSpares, planWorkers } from './plan.js';
+import { type JobPlan, planGrowth, planJobs, planSpares, planWorkers } from './plan.js';
+import { hasLimit, listenerAt, type ResolvedOptions } from './resolved-options.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
 import type { SourceFailure, Sources } from './sources/api.js';
@@ -296,7 +289,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   async reload(options: ReloadOptions = {}): Promise<void> {
     const { drainMs = this.#options.drainMs } = options;
     durationMs('drainMs', drainMs, 0);
-    const entry = options.entry === undefined ? null : entryPath(options.entry);
+    const entry = options.entry === undefined ? null : absolutePath('entry', options.entry);
     if (this.#options.workers === 'inline') {
       throw new GyreError(
         'ERR_GYRE_OPTION_CONFLICT',
@@ -898,5 +891,20 @@ async function checkEntry(entry: string): Promise<void> {
         cause,
       },
     );
+  }
+}
+
+/** @throws GyreError `ERR_GYRE_JOB_UNKNOWN` */
+async function checkJobFiles(jobs: JobNames): Promise<void> {
+  for (const [name, { file }] of Object.entries(jobs)) {
+    try {
+      await access(file, fsConstants.R_OK);
+    } catch (cause) {
+      throw new GyreError(
+        'ERR_GYRE_JOB_UNKNOWN',
+        `the file of job ${JSON.stringify(name)} does not exist or cannot be read: ${file}`,
+        { cause },
+      );
+    }
   }
 }

@@ -1,8 +1,8 @@
 /** The options `jobs` and `jobPool`: what they come to on a given machine. */
 import path from 'node:path';
 import t from 'tap';
-import { planJobs, resolveJobPool, resolveJobs } from '../../src/runtime/job-options.js';
-import type { Machine } from '../../src/runtime/plan.js';
+import { resolveJobPool, resolveJobs } from '../../src/runtime/job-options.js';
+import { type Machine, planJobs } from '../../src/runtime/plan.js';
 import { machine as described } from '../support/described.js';
 
 const machine = (changes: Partial<Machine> = {}): Omit<Machine, 'capabilities'> => ({

@@ -1,7 +1,7 @@
 import t from 'tap';
 import type { Capabilities } from '../../src/runtime/capabilities.js';
-import { resolveOptions } from '../../src/runtime/options.js';
 import { type Machine, planSpares, planWorkers } from '../../src/runtime/plan.js';
+import { resolveOptions } from '../../src/runtime/resolved-options.js';
 import { machine as described, from } from '../support/described.js';
 
 const yes = { available: true };

@@ -12,9 +12,9 @@ import {
   resolveHandling,
   sourceMs,
   sourceOptions,
-  TIMER_MS_MAX,
   type TimerFiring,
 } from '../../events.js';
+import { TIMER_MS_MAX } from '../../option-checks.js';
 import type { SourceInfo } from './api.js';
 import { SourceBase, type SourceContext } from './source.js';
 
