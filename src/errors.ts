@@ -94,6 +94,20 @@ export class GyreError extends Error {
   }
 }
 
+/** The runtime, or what belongs to it, is no longer there for anybody. */
+export function closedError(): GyreError {
+  return new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
+}
+
+/** Of worker `index` a thread is lost. */
+export function lostError(index: number): GyreError {
+  return new GyreError(
+    'ERR_GYRE_STUCK',
+    `worker ${index} was terminated and does not end: it is in a system call that does not return`,
+    { worker: index },
+  );
+}
+
 /** What was thrown. For `throw undefined` an error, because undefined says that nothing was. */
 export function thrown(value: unknown): unknown {
   return value === undefined ? new Error('undefined was thrown') : value;

@@ -11,7 +11,7 @@ import { inspect } from 'node:util';
 import type { Admin } from '../admin/admin.js';
 import { isObserved, isTimed, timesRequests } from '../admin/wanted.js';
 import { type ArenaRequest, arenaSource } from '../arena-registry.js';
-import { GyreError, workerError } from '../errors.js';
+import { closedError, GyreError, lostError, workerError } from '../errors.js';
 import type { JobNames, RunOptions } from '../job-request.js';
 import { affinity, hasHelper, misalignmentOf, widenInChildren } from '../native.js';
 import { absolutePath, durationMs, integerIn } from '../option-checks.js';
@@ -60,6 +60,7 @@ import { cpuQuota, descriptorLimit } from './machine.js';
 import { movesOf, ringOf } from './moves.js';
 import { Moving } from './moving.js';
 import { type JobPlan, planGrowth, planJobs, planSpares, planWorkers } from './plan.js';
+import { warnNotListening, whenListening } from './readiness.js';
 import { hasLimit, listenerAt, type ResolvedOptions } from './resolved-options.js';
 import { SignalRelay } from './signals.js';
 import { Slots } from './slots.js';
@@ -67,9 +68,9 @@ import type { SourceFailure, Sources } from './sources/api.js';
 import { RuntimeSources } from './sources/sources.js';
 import { Spares } from './spares.js';
 import { shown, stackOf } from './stack.js';
-import { closedError, endedEarly, lostError, Supervisor } from './supervisor.js';
+import { Supervisor } from './supervisor.js';
 import { readTopology } from './sysfs.js';
-import type { WorkerExit, WorkerHandle } from './worker-handle.js';
+import { stuckMsOf, type WorkerExit, type WorkerHandle } from './worker-handle.js';
 import { WorkerThread } from './worker-thread.js';
 
 /** Makes the worker of `workers: 'inline'`; injected, because main imports no worker code. */
@@ -326,9 +327,15 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
           index,
           options.workers === 'inline' ? make : undefined,
         );
-        const becomes = this.#becomesReady(worker);
-        becomes.catch(() => {}); // seen below, unless the next thread cannot even start
-        ready.push(becomes);
+        const listens = whenListening(worker, {
+          startMs: options.startMs,
+          late: () => {
+            warnNotListening(worker, options.startMs);
+            return null;
+          },
+        });
+        listens.catch(() => {}); // seen below, unless the next thread cannot even start
+        ready.push(listens);
       }
       await Promise.all(ready);
       await this.#startMoving();
@@ -367,7 +374,6 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       {
         workers: () => this.#supervisor.count,
         awaitsHandler: () => this.#state === 'starting' || this.#awaitsSuccessor(),
-        stuckMs: (worker) => this.#supervisor.stuckMs(worker),
         stalled: (worker) => this.#supervisor.stalled(worker),
         failed: (failure) => this.#onFailure(failure),
       },
@@ -535,7 +541,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   #infoOf(worker: WorkerHandle): WorkerInfo {
     const { index, slot, cpu, threadId, tid, state } = worker;
     const spare = this.#slots.isSpare(slot);
-    const stuckMs = this.#supervisor.stuckMs(worker);
+    const stuckMs = stuckMsOf(worker);
     return { index, cpu, threadId, tid, state, spare, stuckMs };
   }
 
@@ -616,28 +622,6 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
       });
     }
     return worker;
-  }
-
-  /** Settles when the worker listens, has ended, or `startMs` is over. */
-  #becomesReady(worker: WorkerHandle): Promise<void> {
-    const { startMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const timer = Number.isFinite(startMs)
-        ? setTimeout(() => {
-            warnNotListening(worker, startMs);
-            resolve();
-          }, startMs)
-        : undefined;
-      worker.on('message', (message) => {
-        if (message.kind !== 'ready') return;
-        clearTimeout(timer);
-        resolve();
-      });
-      worker.on('exit', (exit) => {
-        clearTimeout(timer);
-        reject(endedEarly(worker, exit));
-      });
-    });
   }
 
   #onListening(slot: number, address: ListenAddress): void {
@@ -827,14 +811,6 @@ function described({ message, worker, cause }: GyreError, cpu: number | null): s
 function environment(changes: ResolvedOptions['env']): NodeJS.ProcessEnv {
   const all = Object.entries({ ...process.env, ...changes });
   return Object.fromEntries(all.filter(([, value]) => value !== undefined));
-}
-
-function warnNotListening(worker: WorkerHandle, startMs: number): void {
-  const failed = worker.listenError === null ? '' : `; ${worker.listenError.message}`;
-  process.emitWarning(
-    `worker ${worker.index} does not listen on anything after ${startMs} ms${failed}`,
-    { type: 'GyreWarning', code: 'GYRE_NOT_LISTENING' },
-  );
 }
 
 /** What this system can do, less what `options` leave nobody to do. */

@@ -67,7 +67,7 @@ export const MUTANTS: readonly Mutant[] = [
     what: 'a replacement whose predecessor dies does not take over',
     seed: 1_400,
     file: 'runtime/supervisor',
-    from: 'this.#promote(seat);\n      restartInMs = 0;',
+    from: 'seat.promote();\n      restartInMs = 0;',
     to: '',
   },
   {

@@ -32,7 +32,7 @@ import type { Offer, OfferGiver, Offers } from '../../scheduler/offers.js';
 import type { Random } from '../../scheduler/random.js';
 import type { Scoreboard } from '../../scheduler/scoreboard.js';
 import type { Slots } from '../slots.js';
-import type { WorkerHandle } from '../worker-handle.js';
+import { stuckMsOf, type WorkerHandle } from '../worker-handle.js';
 import { Alarm } from './alarm.js';
 import type { Firing, SourceBase } from './source.js';
 
@@ -86,7 +86,6 @@ export interface DispatcherOptions {
 export interface DispatcherEvents {
   /** Whether somebody is about to start who may handle what nobody else does. */
   awaitsHandler(): boolean;
-  stuckMs(worker: WorkerHandle): number;
   /** A firing has not been settled by `worker` for `hangMs`. */
   stalled(worker: WorkerHandle): void;
   /** The workers that handle `name` have changed. */
@@ -366,7 +365,7 @@ export class Dispatcher {
   }
 
   #standsStill({ worker }: Recipient): boolean {
-    return this.#events.stuckMs(worker) >= STILL_MS;
+    return stuckMsOf(worker) >= STILL_MS;
   }
 
   /** Events that it has outstanding: firings, and what its loop has. */
