@@ -6,9 +6,9 @@
 import { inline } from './inline.js';
 import { absolutePath } from './option-checks.js';
 import type { Runtime } from './runtime/api.js';
+import { startRuntime } from './runtime/launch.js';
 import type { RuntimeOptions } from './runtime/options.js';
 import { resolveOptions } from './runtime/resolved-options.js';
-import { startRuntime } from './runtime/runtime.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 

@@ -8,18 +8,16 @@ import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
 import { TIMER_MS_MAX } from './option-checks.js';
-import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
-import type { InlineFactory } from './runtime/runtime.js';
+import type { FromWorker, ToWorker } from './protocol.js';
+import type { InlineFactory, InlineInit } from './runtime/assembly.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
 import type { WorkerStateName } from './scheduler/layout.js';
-import type { Scoreboard } from './scheduler/scoreboard.js';
 import { Agent } from './workers/agent.js';
 import { runEntry } from './workers/entry.js';
 import { JobClient } from './workers/jobs.js';
 import { setJobRunner, setSelf } from './workers/self.js';
 import { setArguments } from './workers/thread-process.js';
 
-type InlineOptions = Parameters<InlineFactory>[0];
 const scheduleImmediate = setImmediate;
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
@@ -41,13 +39,9 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   /** While events keep the process alive: there is no port here that could. */
   #alive: NodeJS.Timeout | undefined;
 
-  constructor(
-    { entry, args, jobs }: InlineOptions,
-    scoreboard: Scoreboard,
-    offers: Int32Array<SharedArrayBuffer>,
-    overload: OverloadInit,
-  ) {
+  constructor({ options, scoreboard, offers, overload }: InlineInit) {
     super();
+    const { entry, args, jobs } = options;
     this.#supervisor = scoreboard.supervise(0);
     this.#setState('starting');
     if (this.tid !== null) scoreboard.own(0).begin(this.tid);
@@ -164,5 +158,4 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   }
 }
 
-export const inline: InlineFactory = (options, scoreboard, offers, overload) =>
-  new InlineWorker(options, scoreboard, offers, overload);
+export const inline: InlineFactory = (init) => new InlineWorker(init);

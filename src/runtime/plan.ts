@@ -3,12 +3,14 @@
  * which CPUs. Pure.
  */
 import { GyreError } from '../errors.js';
+import type { SoftPinsInit } from '../protocol.js';
 import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
+import { type Rings, ringsFor } from '../scheduler/neighbourhood.js';
 import { arrange, type Places, place } from '../scheduler/placement.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
 import type { ResolvedOptions } from './resolved-options.js';
-import { RUNTIME_WORKERS_MAX } from './slots.js';
+import { RUNTIME_WORKERS_MAX, Slots } from './slots.js';
 
 export interface Machine {
   readonly capabilities: Capabilities;
@@ -20,6 +22,36 @@ export interface Machine {
   readonly quotaCpus: number;
   /** Where its CPUs are; null if unknown: they are taken in ascending order. */
   readonly topology: Places | null;
+}
+
+/** What is decided before anything starts. */
+export interface RuntimePlan {
+  readonly machine: Machine;
+  /** How many workers start. */
+  readonly count: number;
+  /** Of every worker that there may be, those that start first; null: it is not pinned. */
+  readonly cpus: readonly (number | null)[];
+  /** Of every worker that there may be, and of the spares. */
+  readonly slots: Slots;
+  /** Around every worker that there may be. */
+  readonly rings: readonly Rings[];
+  readonly jobs: JobPlan;
+  /** What the governor needs to know of the CPUs; null: pins do not give way. */
+  readonly softPins: SoftPinsInit | null;
+}
+
+/** @throws GyreError `ERR_GYRE_CPUS` or `ERR_GYRE_CAPABILITY` */
+export function planRuntime(options: ResolvedOptions, machine: Machine): RuntimePlan {
+  const starting = planWorkers(options, machine);
+  const cpus = planGrowth(options, machine, starting);
+  const spares = planSpares(options, machine.capabilities, starting.length, cpus.length);
+  return {
+    ...{ machine, count: starting.length, cpus },
+    slots: new Slots(cpus.length, spares),
+    rings: ringsFor(cpus, machine.topology),
+    jobs: planJobs(options, machine, starting),
+    softPins: planSoftPins(options, machine, cpus.length),
+  };
 }
 
 /**
@@ -92,7 +124,7 @@ function autoSpares(workers: number): number {
  * The CPUs of all workers that there may ever be: those of `cpus`, which are to start, and then
  * of those that `resize()` may add, on CPUs that nobody has as long as there are any.
  */
-export function planGrowth(
+function planGrowth(
   options: Pick<ResolvedOptions, 'workers' | 'maxWorkers' | 'pin' | 'placement'>,
   { inherited, parallelism, topology, capabilities }: Machine,
   cpus: readonly (number | null)[],
@@ -124,6 +156,23 @@ export function planSpares(
   if (!moves) return 0;
   const room = SLOTS_MAX - 2 * max;
   return Math.min(room, spares === 'auto' ? autoSpares(workers) : spares);
+}
+
+/** @param workers most that there may be */
+function planSoftPins(
+  { pin }: ResolvedOptions,
+  { capabilities, inherited, topology }: Machine,
+  workers: number,
+): SoftPinsInit | null {
+  if (pin !== 'soft' || !capabilities.widen.available) return null;
+  if (inherited === null || inherited.length < 2) return null;
+  // It goes to another thread, so no more of it than is needed there.
+  const machine = topology && {
+    cpus: topology.cpus,
+    nodes: topology.nodes,
+    levels: topology.levels,
+  };
+  return { workers, cpus: inherited, machine };
 }
 
 /** The threads of the job pool. */

@@ -72,9 +72,9 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'a worker that dies before its turn runs what a reload has not loaded yet',
-    file: 'runtime/runtime',
-    from: 'entry: this.#reloaded.get(index) ?? this.#entry,',
-    to: 'entry: [...this.#reloaded.values()][0] ?? this.#entry,',
+    file: 'runtime/program',
+    from: 'return this.#reloaded.get(index) ?? this.#entry;',
+    to: 'return [...this.#reloaded.values()][0] ?? this.#entry;',
   },
   {
     what: 'main gives back the place of what a dead worker has in its hand',

@@ -125,7 +125,7 @@ export class World {
     this.slots.accepting = 2 * plan.maxWorkers;
     const { startRuntime } = shared.load<{
       startRuntime(options: ResolvedOptions, inline: unknown): PromiseLike<Runtime>;
-    }>('runtime/runtime');
+    }>('runtime/launch');
     this.main.post('starts', () => {
       this.invariants.settles('start', startRuntime(this.options, null), (runtime) => {
         this.runtime = runtime as Runtime;
