@@ -47,13 +47,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'what the end of a thread did not close stays open',
-    file: 'runtime/listeners',
+    file: 'runtime/ledger',
     from: 'if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);',
     to: '',
   },
   {
     what: 'a number is closed whatever it refers to by now',
-    file: 'runtime/listeners',
+    file: 'runtime/ledger',
     from: 'if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);',
     to: 'close(fd);',
   },
