@@ -273,9 +273,9 @@ export function emitHandling(options: unknown = {}): Handling {
   return resolveHandling('emit()', sourceOptions('emit()', options, []), true);
 }
 
-/** @throws GyreError `ERR_GYRE_EVENT_PAYLOAD` */
-export function uncloneable(name: string, cause: unknown): never {
-  throw new GyreError(
+/** The payload of `name` cannot be sent to another thread. */
+export function uncloneable(name: string, cause: unknown): GyreError {
+  return new GyreError(
     'ERR_GYRE_EVENT_PAYLOAD',
     `the payload of ${JSON.stringify(name)} cannot be cloned: ${(cause as Error).message}`,
     { cause },

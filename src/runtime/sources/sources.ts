@@ -120,7 +120,7 @@ export class RuntimeSources implements Sources {
     try {
       copy = structuredClone(payload);
     } catch (error) {
-      uncloneable(name, error);
+      throw uncloneable(name, error);
     }
     const handled = new Promise<Handled>((resolve, reject) => {
       const settled = (outcome: Outcome) => {
