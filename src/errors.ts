@@ -1,5 +1,5 @@
 /**
- * The one error class of gyre and the one table of its codes.
+ * The one error class of gyre, the one table of its codes, and the errors that several parts raise.
  *
  * Misuse (a bad option) throws at the call; an operating failure (a port in use,
  * a worker that dies) rejects or is emitted. Callers decide by `code`, never by

@@ -49,7 +49,7 @@ export type {
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { JobPoolOptions } from './runtime/job-options.js';
-export type { MoveCount } from './runtime/moves.js';
+export type { MoveCount } from './runtime/move-counts.js';
 export type { LimitOptions, RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   DatagramOptions,

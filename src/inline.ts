@@ -32,7 +32,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly lost = false; // whoever would notice is stuck with it
   readonly #agent: Agent;
   readonly #jobs: JobClient;
-  readonly #supervisor;
+  readonly #row;
   readonly #argv = process.argv;
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
@@ -42,7 +42,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   constructor({ options, scoreboard, offers, overload }: InlineInit) {
     super();
     const { entry, args, jobs } = options;
-    this.#supervisor = scoreboard.supervise(0);
+    this.#row = scoreboard.supervise(0);
     this.#setState('starting');
     if (this.tid !== null) scoreboard.own(0).begin(this.tid);
     setSelf({ index: 0, cpu: null, count: 1, spare: false });
@@ -154,7 +154,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
 
   #setState(state: WorkerStateName): void {
     this.#state = state;
-    this.#supervisor.state(state);
+    this.#row.state(state);
   }
 }
 

@@ -11,7 +11,7 @@ import { GyreError } from '../errors.js';
 import type { ListenAddress, Repinning, TracedMove } from '../protocol.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { RuntimeEvents, WorkerEnd, WorkerInfo } from './api.js';
-import { ringOf } from './moves.js';
+import { ringOf } from './move-counts.js';
 import type { Slots } from './slots.js';
 import type { SourceFailure } from './sources/api.js';
 import { shown, stackOf } from './stack.js';

@@ -2,7 +2,7 @@
  * How soon something that has ended of its own accord is started again: at once if it had lived for a
  * while, else after a delay that doubles each time. Pure.
  */
-export interface BackoffOptions {
+interface BackoffOptions {
   /** Who has lived for so long did not die of how it starts. */
   readonly livedMs: number;
   /** The delay after the first that did not. */

@@ -60,7 +60,7 @@ export interface JobsOptions extends JobThreadInit {
 }
 
 /** A worker that asks. */
-export interface Asker {
+interface Asker {
   readonly index: number;
   send(message: JobFailure): void;
 }

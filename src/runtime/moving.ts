@@ -22,6 +22,7 @@ import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 import { Backoff } from './backoff.js';
 import { GovernorThread } from './governor-thread.js';
+import type { ResolvedOptions } from './resolved-options.js';
 
 /**
  * Most entries in one mailbox ring, a power of two. A full one refuses: the giver keeps its
@@ -51,7 +52,7 @@ const GOVERNOR_BACKOFF = { livedMs: 1_000, firstMs: 200, maxMs: 60_000 };
 /** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
 
-interface MovingOptions {
+interface MovingOptions extends Omit<ResolvedOptions['scheduler'], 'move'> {
   readonly name: string;
   /** Of workers and spares: src/runtime/slots.ts. */
   readonly slots: number;
@@ -60,12 +61,7 @@ interface MovingOptions {
   readonly limits: Limits;
   /** Numbers of descriptors are below this one. */
   readonly descriptorsMax: number;
-  readonly tickMs: number;
-  readonly roundMs: number;
-  readonly batchMax: number;
-  readonly seed: number;
-  readonly chaos: boolean;
-  readonly trace: boolean;
+  /** How long a worker must have stood still before main hears of it. */
   readonly stalledMs: number;
   /** Null where pins do not give way. */
   readonly softPins: SoftPinsInit | null;
@@ -102,10 +98,8 @@ export class Moving {
   #started = false;
   /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
   readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
-
   /** What nobody has room for and is tried again, and what becomes of it when all is over. */
   readonly #kept = new Map<NodeJS.Timeout, () => void>();
-
   /** Who waits for a worker to be empty. */
   readonly #evacuations = new Map<number, { promise: Promise<void>; done(): void }>();
 

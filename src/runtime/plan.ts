@@ -176,7 +176,7 @@ function planSoftPins(
 }
 
 /** The threads of the job pool. */
-export interface JobPlan {
+interface JobPlan {
   readonly threads: number;
   /** CPUs that nobody else is bound to, one for each thread in turn; null: they are not bound. */
   readonly cpus: readonly number[] | null;

@@ -5,7 +5,7 @@ import { GyreError, workerError } from '../errors.js';
 import type { FromWorker } from '../protocol.js';
 import type { WorkerExit, WorkerHandle } from './worker-handle.js';
 
-export interface Wait {
+interface Wait {
   readonly startMs: number;
   /** `startMs` are over: it rejects with this, or resolves if it is null. */
   late(): GyreError | null;

@@ -26,7 +26,7 @@ import type {
 } from './api.js';
 import { Assembly, type InlineFactory } from './assembly.js';
 import { type Capabilities, requireCapabilities, without } from './capabilities.js';
-import { movesOf } from './moves.js';
+import { movesOf } from './move-counts.js';
 import type { RuntimePlan } from './plan.js';
 import { checkEntry } from './program.js';
 import { warnNotListening, whenListening } from './readiness.js';
