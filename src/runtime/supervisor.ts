@@ -73,6 +73,7 @@ export class Supervisor {
   readonly #hangs: HangWatch;
   /** Threads that hang, are being replaced, and are counted as dead. */
   readonly #condemned = new WeakSet<WorkerHandle>();
+  readonly #terminated = new WeakMap<WorkerHandle, Promise<void>>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
   /** The runtime has started: from here on deaths are mended. */
@@ -335,6 +336,8 @@ export class Supervisor {
     else seat.next = next;
     seat.takes = true;
     this.#follow(seat, next);
+    // Not when the new one listens: one that computes for ever has the CPU that this one starts on.
+    if (hangs !== undefined) void settled(this.#terminate(old));
     try {
       await this.#listens(next, neverListens ? old : null);
       if (hasEnded(next)) throw new Error('it ended as soon as it listened');
@@ -368,7 +371,14 @@ export class Supervisor {
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
   }
 
-  async #terminate(worker: WorkerHandle): Promise<void> {
+  /** Once for each worker, however often it is called. */
+  #terminate(worker: WorkerHandle): Promise<void> {
+    const terminated = this.#terminated.get(worker) ?? this.#evacuateAndTerminate(worker);
+    this.#terminated.set(worker, terminated);
+    return terminated;
+  }
+
+  async #evacuateAndTerminate(worker: WorkerHandle): Promise<void> {
     if (hasEnded(worker)) return; // and somebody else may have its slot
     await this.#events.evacuate(worker);
     worker.terminate();
