@@ -15,11 +15,11 @@
  */
 import { closedError, GyreError, lostError, workerError } from '../errors.js';
 import type { EndReason } from './api.js';
-import { HangWatch, type HangWatchOptions } from './hang-watch.js';
+import { HANG_SURE_MS, HangWatch, type HangWatchOptions } from './hang-watch.js';
 import { notListening, whenListening } from './readiness.js';
 import { Seat } from './seat.js';
 import type { Slots } from './slots.js';
-import type { WorkerExit, WorkerHandle } from './worker-handle.js';
+import { stuckMsOf, type WorkerExit, type WorkerHandle } from './worker-handle.js';
 
 interface SupervisorOptions extends HangWatchOptions {
   readonly restarts: number;
@@ -336,8 +336,9 @@ export class Supervisor {
     else seat.next = next;
     seat.takes = true;
     this.#follow(seat, next);
-    // Not when the new one listens: one that computes for ever has the CPU that this one starts on.
-    if (hangs !== undefined) void settled(this.#terminate(old));
+    // One that computes for ever has the CPU that this one starts on. But what can move needs somebody
+    // to move to.
+    if (hangs !== undefined && this.#anotherAnswers(seat)) void settled(this.#terminate(old));
     try {
       await this.#listens(next, neverListens ? old : null);
       if (hasEnded(next)) throw new Error('it ended as soon as it listened');
@@ -369,6 +370,14 @@ export class Supervisor {
   #leave(seat: Seat, old: WorkerHandle, { drainMs, hangs }: Replacement): Promise<void> {
     if (hangs !== undefined) return this.#terminate(old);
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
+  }
+
+  /** Whether somebody serves who has not `seat`, and does not stand still. */
+  #anotherAnswers(seat: Seat): boolean {
+    return this.#filled().some(
+      ({ index, current }) =>
+        index !== seat.index && current?.state === 'serving' && stuckMsOf(current) < HANG_SURE_MS,
+    );
   }
 
   /** Once for each worker, however often it is called. */
