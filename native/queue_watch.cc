@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "loop.h"
+#include "callback.h"
 #include "socket.h"
 
 namespace gyre {

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "loop.h"
+#include "callback.h"
 #include "platform.h"
 #include "thread.h"
 #include "uv_api.h"
