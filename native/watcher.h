@@ -4,11 +4,11 @@
 #define GYRE_WATCHER_H_
 
 #include <napi.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -60,7 +60,11 @@ class Watcher {
 
  private:
   Watcher() = default;
-  void Run();
+  // Everything that can fail; 0 or -errno, and then the descriptors may be open.
+  int Open(uv_loop_t* loop);
+  void CloseDescriptors();
+  static void* Run(void* self);
+  void Watch();
   // Returns whether there is something to report. `any_alone`: somebody does not sleep for whom
   // nothing is ready, and who may come to stand still.
   bool Tick(pollfd* efds, bool* any_ready, bool* any_alone);
@@ -94,7 +98,7 @@ class Watcher {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> reporting_{false};
   std::atomic<bool> sampling_{false};
-  std::thread thread_;
+  pthread_t thread_ = {};
   uv_async_t* async_ = nullptr;
   napi_ref on_stall_ = nullptr;
   napi_ref on_sample_ = nullptr;

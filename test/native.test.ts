@@ -25,6 +25,7 @@ import {
   close,
   closeIfSame,
   cookieOf,
+  createWatcher,
   currentCpu,
   duplicate,
   hasHelper,
@@ -45,6 +46,7 @@ import {
   wake,
   watchQueue,
 } from '../src/native.js';
+import { Injection, reasonAgainst } from './moving/injection.js';
 import { descriptors, ROOT, Running, threads } from './support/app.js';
 
 const { EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL, ENOTSOCK, ESRCH } = constants.errno;
@@ -771,6 +773,59 @@ t.test('a queue is watched while that is wanted, and accepts one when asked', as
   t.equal(listenOn(-1, 4), -EBADF);
 });
 
+/** The descriptors that `create` opens, with what they are. */
+function openedBy(create: () => void): [number, string][] {
+  const before = descriptors();
+  create();
+  return [...descriptors()].filter(([fd]) => !before.has(fd));
+}
+
+t.test('a peer that a watcher is told of while it reports another is watched', async (t) => {
+  const over = word();
+  const burning = word();
+  t.teardown(() => over.fill(1));
+  const script = `
+    const { burning, over } = workerData;
+    parentPort.on('message', () => {
+      Atomics.add(burning, 0, 1);
+      Atomics.notify(burning, 0);
+      while (Atomics.load(over, 0) === 0);
+    });
+  `;
+  const [hung, first] = await peer(t, script, { burning, over });
+  const [late, second] = await peer(t, script, { burning, over });
+  hung.postMessage('burn'); // and nothing waits for it
+  reached(burning, 1);
+  let control = -1;
+  const signalled = () => {
+    const info = readFileSync(`/proc/self/fdinfo/${control}`, 'utf8');
+    return !/^eventfd-count:\s+0$/m.test(info);
+  };
+  const stalled: number[] = [];
+  const told = new Promise<void>((resolve) => {
+    const watch = () => {
+      const watcher = createWatcher(2, 1_000, () => {
+        stalled.push(watcher.stalled(0) ? 0 : 1);
+        if (stalled.length === 1) {
+          watcher.set(1, second);
+          while (signalled()); // until the watcher, which waits for `continue()`, has heard of it
+          late.postMessage('burn');
+          reached(burning, 2);
+          late.postMessage('wait');
+        } else {
+          resolve();
+        }
+        watcher.continue();
+      });
+      t.teardown(() => watcher.stop());
+      watcher.set(0, first);
+    };
+    [control] = openedBy(watch).find(([, what]) => what === 'anon_inode:[eventfd]') ?? [-1];
+  });
+  await told;
+  t.same(stalled, [0, 1]);
+});
+
 t.test('what a thread has had of the CPUs is told as long as it lives', async (t) => {
   const flag = word();
   const script = `
@@ -860,6 +915,20 @@ t.test('a thread without a loop loosens and tightens itself, too', { skip: ONE }
   `,
   );
   t.same(JSON.parse(said), [CPUS, [LAST]]);
+});
+
+const UNTRACED = reasonAgainst() ?? false;
+t.test('a watcher that gets no thread is an error', { skip: UNTRACED }, async (t) => {
+  const before = descriptors();
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const faults = ['clone', 'clone3'].map((call) => `${call}:error=EAGAIN`);
+  const injection = await Injection.start(t, [process.pid], faults, path.join(folder, 'trace'));
+  const create = () => createWatcher(1, 1_000, () => {});
+  t.throws(create, { code: 'ERR_GYRE_NATIVE', errno: -constants.errno.EAGAIN });
+  t.ok((await injection.stop()) > 0);
+  await nextTurn();
+  t.same(descriptors(), before, 'and nothing of it stays open');
 });
 
 t.test('without the helper it says why, and every call is a coded error', async (t) => {
