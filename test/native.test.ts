@@ -74,8 +74,13 @@ function thread(t: Test, script: string, workerData: unknown = null): Worker {
 }
 
 /** `script` in a process of its own, which must end well; what it wrote. */
-async function output(t: Test, script: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const child = new Running(t, process.execPath, ['-e', PRELUDE + script], env);
+async function output(
+  t: Test,
+  script: string,
+  env: NodeJS.ProcessEnv = {},
+  prelude = PRELUDE,
+): Promise<string> {
+  const child = new Running(t, process.execPath, ['-e', prelude + script], env);
   t.same(await child.ended(), { code: 0, signal: null }, child.stderr.slice(0, 2_000));
   return child.stdout;
 }
@@ -660,6 +665,25 @@ t.test('a thread is cut off in the middle of the helper, up to 200 times', async
   const [cycles, settled, after] = JSON.parse(said);
   t.comment(`${cycles} times`);
   t.same(after, settled, 'descriptors and threads');
+});
+
+t.test('a thread that alone had the helper leaves a process that lives', async (t) => {
+  // The process has its signal handler for good, and must not lose the code of it.
+  const said = await output(
+    t,
+    `
+    const { Worker } = require('node:worker_threads');
+    const { once } = require('node:events');
+    const script = \`require(${JSON.stringify(NATIVE)}).installSafepoint()\`;
+    once(new Worker(script, { eval: true }), 'exit').then(() => {
+      process.kill(process.pid, 'SIGURG');
+      console.log('alive');
+    });
+  `,
+    {},
+    '', // its main thread must not load it
+  );
+  t.equal(said, 'alive\n');
 });
 
 const ONE = CPUS.length < 2 && 'there is one CPU';
