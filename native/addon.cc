@@ -14,8 +14,10 @@
 #include <string>
 #include <vector>
 
+#include "address.h"
 #include "cpuid.h"
 #include "datagram.h"
+#include "descriptor.h"
 #include "loop.h"
 #include "memory.h"
 #include "pin.h"
@@ -150,8 +152,7 @@ Value OpenUdpOf(const CallbackInfo& info) {
   return Result(info, OpenUdp(Text(info, 0).c_str(), Int(info, 1), Int(info, 2), Int(info, 3), Int(info, 4)));
 }
 
-template <typename Name>
-Value NameResult(const CallbackInfo& info, int error, const Name& name) {
+Value AddressResult(const CallbackInfo& info, int error, const Address& name) {
   if (error != 0) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("family", Napi::Number::New(info.Env(), name.family));
@@ -162,14 +163,14 @@ Value NameResult(const CallbackInfo& info, int error, const Name& name) {
 
 // nameOf(fd), udpNameOf(fd): { family, port, text } | -errno
 Value NameOfOf(const CallbackInfo& info) {
-  SocketName name;
+  Address name;
   int error = NameOf(Int(info, 0), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 Value UdpNameOfOf(const CallbackInfo& info) {
-  SocketName name;
+  Address name;
   int error = UdpNameOf(Int(info, 0), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 
 // receiveDatagram(fd, data: Uint8Array, peer: Uint8Array[28], words: Int32Array, index)
@@ -191,9 +192,9 @@ Value SendDatagramOf(const CallbackInfo& info) {
 
 // peerNameOf(peer: Uint8Array[28]): { family, port, text } | -errno
 Value PeerNameOfOf(const CallbackInfo& info) {
-  PeerName name;
+  Address name;
   int error = PeerNameOf(info[0].As<Napi::Uint8Array>().Data(), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 
 // droppedAt(fd): count | -errno
@@ -233,7 +234,7 @@ Value QueueOfOf(const CallbackInfo& info) {
   auto result = Napi::Array::New(info.Env(), 3);
   result.Set(0u, Napi::Number::New(info.Env(), queue.length));
   result.Set(1u, Napi::Number::New(info.Env(), queue.limit));
-  result.Set(2u, Napi::Number::New(info.Env(), static_cast<uint32_t>(queue.dropped)));
+  result.Set(2u, Napi::Number::New(info.Env(), queue.dropped));
   return result;
 }
 
@@ -474,8 +475,7 @@ Quota QuotaOf(const Napi::Value& value) {
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
 // the boundary as a double. stats = mismatches, failures, pause in ns.
 Value TakeOf(const CallbackInfo& info) {
-  // Per governor thread, so that nothing is allocated while the victim stands still.
-  static thread_local Taken taken[kTakeMax];
+  Taken taken[kTakeMax];
   TakeResult result;
   int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), Int(info, 3),
                    Int(info, 4), QuotaOf(info[5]), Int(info, 6), Int(info, 7), taken, &result);

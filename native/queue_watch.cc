@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "callback.h"
-#include "socket.h"
+#include "descriptor.h"
 
 namespace gyre {
 

@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include "clock.h"
+#include "descriptor.h"
 #include "platform.h"
 #include "safepoint.h"
 
@@ -15,7 +17,6 @@
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -56,12 +57,6 @@ int QueueLength(int listening_fd) {
   TcpInfo info;
   if (!ReadTcpInfo(listening_fd, &info, kUnackedOffset + sizeof(uint32_t))) return 0;
   return static_cast<int>(info.At<uint32_t>(kUnackedOffset));
-}
-
-int64_t NowNs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * int64_t{1000000000} + now.tv_nsec;
 }
 
 // One entry of the connection table.
@@ -105,8 +100,8 @@ bool OnlyInput(uint32_t events) { return (events & (EPOLLIN | EPOLLERR | EPOLLHU
 // loop has not begun to watch it, is left to libuv, which will register it. Returns the
 // new number or -errno, and then everything is as it was.
 int Replace(int epoll_fd, int fd, int fd_end, int never_fd) {
-  int copy = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-  if (copy < 0) return -errno;
+  int copy = Duplicate(fd);
+  if (copy < 0) return copy;
   // It is the lowest free number, and so says how many are in use.
   if (copy >= fd_end) {
     close(copy);
@@ -177,9 +172,9 @@ class Taking {
     Entry entry(shared_.table, fd);
     if (!entry.OwnedBy(worker_ + 1) || !entry.Listening()) return;
     for (; !Full() && accept_max_ > 0 && TakePlace(); accept_max_--) {
-      int accepted = accept4(fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
+      int accepted = AcceptOne(fd);
       if (accepted < 0) {
-        if (errno != EAGAIN) result_->failures++;
+        if (accepted != -EAGAIN) result_->failures++;
         __atomic_fetch_sub(quota_.places, 1, __ATOMIC_SEQ_CST);
         return;
       }
@@ -312,7 +307,7 @@ int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, i
 
   int error = Pause(peer.get(), timeout_us);
   if (error != 0) return error;
-  int64_t began = NowNs();
+  int64_t began = MonotonicNs();
   // System calls and atomics only, until Resume(): see safepoint.h.
   Taking taking(peer.get(), worker, shared, never_fd, max, quota, out, result);
   epoll_event events[kEventsMax];
@@ -327,7 +322,7 @@ int Take(uint32_t peer_id, int32_t worker, const Shared& shared, int never_fd, i
   if (idle_to > shared.table.descriptors) idle_to = shared.table.descriptors;
   for (int fd = idle_from; fd >= 0 && fd < idle_to && !taking.Full(); fd++) taking.Connection(fd);
   Resume(peer.get());
-  result->pause_ns = NowNs() - began;
+  result->pause_ns = MonotonicNs() - began;
   return 0;
 }
 
@@ -342,8 +337,7 @@ int Withdraw(uint32_t peer_id, int fd, uint64_t cookie, int timeout_us) {
   if (error == 0) {
     // The peer is not within a close(2), so `fd` stays what it is meanwhile.
     uint64_t now = 0;
-    socklen_t length = sizeof(now);
-    bool same = getsockopt(fd, SOL_SOCKET, SO_COOKIE, &now, &length) == 0 && now == cookie;
+    bool same = CookieOf(fd, &now) == 0 && now == cookie;
     if (!same) error = -ENOENT;
     if (same) {
       // libuv changes nothing of a listening socket in an epoll set, so it does not miss this.

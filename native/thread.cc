@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 
+#include "clock.h"
 #include "platform.h"
 
 #if GYRE_LINUX
@@ -87,7 +88,7 @@ int64_t ThreadCpuNs(int tid) {
   clockid_t clock = tid == 0 ? CLOCK_THREAD_CPUTIME_ID : (~static_cast<clockid_t>(tid) << 3) | 6;
   timespec used;
   if (clock_gettime(clock, &used) != 0) return 0;
-  return used.tv_sec * int64_t{1000000000} + used.tv_nsec;
+  return NsOf(used);
 }
 
 ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size) {

@@ -312,12 +312,18 @@ t.test('no descriptor takes the number of a closed stdin, stdout or stderr', asy
     t,
     `
     const { closeSync, writeFileSync } = require('node:fs');
-    closeSync(0);
-    closeSync(2);
-    const tcp = native.openTcp('127.0.0.1', 0, 4, native.TCP_PROBE, 8);
-    const unix = native.openUnix('\\0gyre-stdio-' + process.pid, 8);
-    const taken = [tcp, unix, native.duplicate(tcp), native.duplicate(1)];
-    writeFileSync(1, JSON.stringify(taken));
+    const first = native.openTcp('127.0.0.1', 0, 4, 0, 8);
+    const client = require('node:net').connect(native.nameOf(first).port, '127.0.0.1');
+    client.on('connect', () => {
+      closeSync(0);
+      closeSync(2);
+      const tcp = native.openTcp('127.0.0.1', 0, 4, native.TCP_PROBE, 8);
+      const unix = native.openUnix('\\0gyre-stdio-' + process.pid, 8);
+      const accepted = native.acceptOne(first);
+      const taken = [tcp, unix, accepted, native.duplicate(tcp), native.duplicate(1)];
+      writeFileSync(1, JSON.stringify(taken));
+      client.destroy();
+    });
   `,
   );
   t.ok(
