@@ -124,12 +124,16 @@ int Replace(int epoll_fd, int fd, int fd_end, int never_fd) {
   }
   if (registered && epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
     int error = errno;
-    // Back again. The original was registered a moment ago under this number, so
-    // there is room for it; dup3 onto an open number needs no new descriptor.
+    // Back again. dup3 onto an open number needs no new descriptor.
     dup3(copy, fd, O_CLOEXEC);
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event);
-    close(copy);
-    return -error;
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) == 0) {
+      close(copy);
+      return -error;
+    }
+    // The victim can watch it no more, so it must live where it can be watched: it is taken after
+    // all. libuv is wrong about the old number then, but finds out only if it has to wait until it
+    // can write there, and nothing is left to write on what may move.
+    dup3(never_fd, fd, O_CLOEXEC);
   }
   return copy;
 }
