@@ -24,6 +24,7 @@
 #include "platform.h"
 #include "queue_watch.h"
 #include "readiness.h"
+#include "ready.h"
 #include "safepoint.h"
 #include "socket.h"
 #include "taking.h"

@@ -7,7 +7,7 @@
 #include <stdint.h>
 
 #include "iteration.h"
-#include "taking.h"
+#include "ready.h"
 
 namespace gyre {
 

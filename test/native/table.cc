@@ -35,6 +35,7 @@
 #include "peer.h"
 #include "safepoint.h"
 #include "table.h"
+#include "taking.h"
 #include "trial.h"
 
 namespace gyre {
