@@ -1,12 +1,9 @@
-// Threads and CPUs: sched_setaffinity(2), gettid(2), pthread_atfork(3).
 #include "thread.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include <atomic>
-#include <map>
-#include <mutex>
 
 #include "clock.h"
 #include "platform.h"
@@ -60,11 +57,6 @@ void InForkedChild() {
 }  // namespace
 
 int ThreadId() { return static_cast<int>(syscall(SYS_gettid)); }
-
-int CurrentCpu() {
-  int cpu = sched_getcpu();
-  return cpu >= 0 ? cpu : -errno;
-}
 
 int GetAffinity(int tid, std::vector<int>* cpus) {
   Mask mask;
@@ -125,7 +117,6 @@ void MarkPinned(bool pinned) { this_thread_is_pinned = pinned; }
 #else
 
 int ThreadId() { return -ENOSYS; }
-int CurrentCpu() { return -ENOSYS; }
 int GetAffinity(int, std::vector<int>*) { return -ENOSYS; }
 int SetAffinity(int, const std::vector<int>&) { return -ENOSYS; }
 int64_t ThreadCpuNs(int) { return 0; }
@@ -135,33 +126,5 @@ int WidenInChildren(const std::vector<int>&) { return -ENOSYS; }
 void MarkPinned(bool) {}
 
 #endif
-
-namespace {
-
-// Of the whole process, whose threads come and go rarely. Leaked on purpose: an environment may
-// release its claim while the process is being torn down.
-std::mutex& claims_mutex = *new std::mutex;
-std::map<int, int>& claims = *new std::map<int, int>;
-
-}  // namespace
-
-int ClaimCpu(const std::vector<int>& cpus) {
-  std::lock_guard<std::mutex> lock(claims_mutex);
-  auto count = [](int cpu) {
-    auto found = claims.find(cpu);
-    return found == claims.end() ? 0 : found->second;
-  };
-  int best = cpus.front();
-  for (int cpu : cpus) {
-    if (count(cpu) < count(best)) best = cpu;
-  }
-  claims[best]++;
-  return best;
-}
-
-void ReleaseCpu(int cpu) {
-  std::lock_guard<std::mutex> lock(claims_mutex);
-  if (--claims[cpu] == 0) claims.erase(cpu);
-}
 
 }  // namespace gyre

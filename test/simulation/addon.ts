@@ -458,7 +458,6 @@ export function addonOf(thread: Thread): object {
   return {
     linux: true,
     threadId: () => thread.id + 1000,
-    currentCpu: () => 0,
     getAffinity: () => [0, 1],
     setAffinity: () => 0,
     setThreadName: () => 0,
