@@ -99,7 +99,7 @@ export interface Addon {
   cpuid(leaf: number, subleaf: number, out: Uint32Array): number;
 }
 
-/** A connection table and where its words are, as native/taking.h's TableLayout lists them. */
+/** A connection table and where its words are, as native/connection_table.h's TableLayout lists them. */
 export interface NativeTable {
   readonly words: Int32Array;
   readonly layout: Int32Array;
@@ -111,7 +111,7 @@ export interface NativeShared {
   readonly mail: { readonly words: Int32Array; readonly layout: Int32Array };
 }
 
-/** When a loop calls `onRound`, and with what; see native/loop.h's RoundSettings. */
+/** When a loop calls `onRound`, and with what; see native/rounds.h's RoundSettings. */
 export interface NativeRounds {
   readonly table: NativeTable;
   /** Owner in the table: index of the worker + 1. */

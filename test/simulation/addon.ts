@@ -23,7 +23,7 @@ const NEWCOMERS = 31;
 const ALONE_MS = 150;
 const COUNTS = 7;
 
-/** An entry of the connection table, as native/taking.cc reads it. */
+/** An entry of the connection table, as native/connection_table.h reads it. */
 class Entry {
   readonly #words: Int32Array;
   readonly #layout: Int32Array;
