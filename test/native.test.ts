@@ -952,17 +952,28 @@ t.test('a thread without a loop loosens and tightens itself, too', { skip: ONE }
 });
 
 const UNTRACED = reasonAgainst() ?? false;
-t.test('a watcher that gets no thread is an error', { skip: UNTRACED }, async (t) => {
-  const before = descriptors();
+t.test('a watcher that gets no thread is an error of its thread', { skip: UNTRACED }, async (t) => {
+  const worker = thread(
+    t,
+    `
+    parentPort.once('message', () => native.createWatcher(1, 1_000, () => {}));
+    parentPort.postMessage(native.threadId());
+  `,
+  );
+  const [tid] = (await once(worker, 'message')) as [number];
   const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-'));
   t.teardown(() => rmSync(folder, { recursive: true }));
+  const sockets = () => [...descriptors().values()].filter((what) => what.startsWith('socket:'));
+  const before = sockets();
   const faults = ['clone', 'clone3'].map((call) => `${call}:error=EAGAIN`);
-  const injection = await Injection.start(t, [process.pid], faults, path.join(folder, 'trace'));
-  const create = () => createWatcher(1, 1_000, () => {});
-  t.throws(create, { code: 'ERR_GYRE_NATIVE', errno: -constants.errno.EAGAIN });
+  const injection = await Injection.start(t, [tid], faults, path.join(folder, 'trace'));
+  const ended = new Promise((resolve) => worker.once('exit', resolve));
+  worker.postMessage('create');
+  const [error] = await once(worker, 'error');
+  t.match(error, { code: 'ERR_GYRE_NATIVE', errno: -constants.errno.EAGAIN });
+  await ended;
   t.ok((await injection.stop()) > 0);
-  await nextTurn();
-  t.same(descriptors(), before, 'and nothing of it stays open');
+  t.same(sockets(), before, 'and nothing of it stays open');
 });
 
 t.test('without the helper it says why, and every call is a coded error', async (t) => {
