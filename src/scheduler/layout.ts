@@ -63,8 +63,8 @@
  * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
  * | WORKER     | HAND         | –          | 0        | descriptor of a connection that|
  * |            |              |            |          | it has made and not yet passed |
- * |            |              |            |          | on; <= 0: none. After its end  |
- * |            |              |            |          | main's                         |
+ * |            |              |            |          | on, or taken out of a mailbox, |
+ * |            |              |            |          | and no handle's yet; <= 0: none|
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -100,8 +100,9 @@
  * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
  * are written only if somebody may want to know: src/admin.
  *
- * A worker has CONNECTIONS - TAKEN connections. When its thread has ended main sets both so that
- * there are none (src/scheduler/limits.ts says why it is counted like that).
+ * A worker has CONNECTIONS - TAKEN connections (src/scheduler/limits.ts says why it is counted like
+ * that). When its thread has ended, and before another has the row, main is the writer of four of its
+ * WORKER words: it sets CONNECTIONS to TAKEN, IN_FLIGHT and ACCEPTING to 0, and empties HAND.
  *
  * ## Mailboxes
  *
@@ -137,7 +138,9 @@
  *
  * One entry of CONNECTION_WORDS for each descriptor number, at word
  * `fd * CONNECTION_WORDS`. Written by the worker that owns the descriptor, and by
- * the governor while it has that worker paused: never two at a time. An entry is a row:
+ * the governor while it has that worker paused: never two at a time. While nobody owns it, its writer is
+ * whoever has just made the descriptor, or has taken it out of a mailbox. Only OWNER has another
+ * writer, by compare-and-swap: main takes away the name of a thread that has ended. An entry is a row:
  * neighbouring descriptors belong to different workers, which write them for each request
  * (sharing lines cost a hello-world server 2% of its throughput).
  *

@@ -13,7 +13,7 @@
  * row how many it has (CONNECTIONS), and main gives back so many when it has ended:
  *
  *     accepts                 place + 1, CONNECTIONS + 1, accept(2); both - 1 if there was none
- *     is given one            CONNECTIONS + 1, when it is no longer in transit
+ *     is given one            CONNECTIONS + 1, when it is no longer in transit, and in its hand
  *     gives one               CONNECTIONS - 1, when it is in somebody's mailbox
  *     one closes              CONNECTIONS - 1, place - 1
  *     the governor takes one  TAKEN + 1, while the worker is paused; it never counts it any more

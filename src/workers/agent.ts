@@ -154,15 +154,15 @@ export class Agent {
       reached: (fd) => row.reached(fd),
       left: (socket) => this.#connections.left(socket),
       ...{ words: row.words, messagesIndex: row.messagesIndex },
-      connectionsIndex: row.connectionsIndex,
     };
     const tracking = new Tracking(table, slot, counts, (server) =>
       this.#listening.listenerOf(server),
     );
-    const mail = new Mail(
-      ...([mailboxes.reader(slot), this.#listening, tracking, this.#connections] as const),
-      (entry, full) => send({ kind: 'undeliverable', entry, full }),
-    );
+    const mail = new Mail({
+      ...{ reader: mailboxes.reader(slot), table, row, tracking },
+      ...{ listening: this.#listening, connections: this.#connections },
+      undeliverable: (entry, full) => send({ kind: 'undeliverable', entry, full }),
+    });
     const left = (worker: number) => send({ kind: 'left', worker });
     const { words, connectionsIndex } = row;
     const outbox = new Outbox(mailboxes, slot, board, table, left, words, connectionsIndex);

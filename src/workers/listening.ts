@@ -83,6 +83,16 @@ export interface ListeningEvents {
   failed(error: Error): void;
 }
 
+/** A connection that is no handle's yet. */
+export interface Arrival {
+  readonly fd: number;
+  /** Word in which `fd` is noted, for whoever would close it if this thread ended. */
+  readonly words: Int32Array;
+  readonly at: number;
+  /** Called just before it becomes a handle's: only then it is this worker's, and noted. */
+  adopting?(): void;
+}
+
 interface Held {
   readonly server: Server;
   /** Main's number of the address: the same in every worker. */
@@ -99,6 +109,8 @@ interface Held {
 const CONNECTED = 0;
 /** TCPConstants.SERVER. */
 const LISTENING = 1;
+/** In {@link Arrival}'s word: nothing to close. */
+const NO_DESCRIPTOR = -1;
 
 const prototype = net.Server.prototype as Server;
 const scheduleImmediate = setImmediate;
@@ -222,20 +234,18 @@ export class Listening {
   }
 
   /**
-   * Makes the connected socket `fd` a connection of the server that accepts for
-   * `listener`, as if it had just been accepted. Until it is `accepted`, `fd` is the
-   * caller's.
+   * Makes the connection that `arrival` is of one of the server that accepts for `listener`, as if it
+   * had just been accepted. It is the caller's still if that does not listen, or is full; if there is no
+   * handle to be had for it, its descriptor is closed.
    *
    * @param moved another worker's server has accepted it before: it is not dropped for
    *   `maxConnections`, within which it was there
-   * @param adopting called just before `fd` becomes a socket's
    */
   accept(
     listener: number,
-    fd: number,
+    arrival: Arrival,
     moved: boolean,
-    adopting: () => void,
-  ): 'accepted' | 'not-listening' | 'full' | 'failed' {
+  ): 'accepted' | 'not-listening' | 'full' | 'closed' {
     const held = this.#byListener.get(listener);
     if (held === undefined) return 'not-listening';
     const { server } = held;
@@ -243,8 +253,8 @@ export class Listening {
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
     const lifted = moved && maxConnections !== undefined;
-    const connection = this.#connected(held, fd, null, adopting);
-    if (connection === null) return 'failed';
+    const connection = this.#connected(held, arrival);
+    if (connection === null) return 'closed';
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
       this.#serve(held, connection);
@@ -257,18 +267,19 @@ export class Listening {
     return 'accepted';
   }
 
-  /** A handle over the connected socket `fd`; null if there is none to be had. */
-  #connected(
-    { handle }: Held,
-    fd: number,
-    accepted: Int32Array | null,
-    adopting: (() => void) | null = null,
-  ): Handle | null {
+  /**
+   * A handle over the descriptor of `arrival`; null if there is none to be had, and then it is closed.
+   *
+   * The descriptor is noted until it is the handle's, or closed: V8 ends a thread at the entry of a
+   * function, and so not between open() or close(2) and the store.
+   */
+  #connected({ handle }: Held, { fd, words, at, adopting }: Arrival): Handle | null {
     const Stream = handle.constructor as new (type: number) => Handle;
     const connection = new Stream(CONNECTED);
-    adopting?.(); // nothing comes between this and open() at which V8 would end the thread
+    adopting?.();
     const error = connection.open(fd);
-    if (accepted !== null) accepted[0] = -1;
+    if (error !== 0) closeFd(fd);
+    words[at] = NO_DESCRIPTOR;
     if (error === 0) return connection;
     connection.close();
     return null;
@@ -425,14 +436,12 @@ export class Listening {
     this.#accepting.begin(door, {
       listener: moves ? listener : null,
       accept: (fd) => {
-        const connection = this.#connected(held, fd, door.accepted);
-        if (connection === null) closeFd(fd);
-        else this.#serve(held, connection);
+        const connection = this.#connected(held, { fd, words: door.accepted, at: 0 });
+        if (connection !== null) this.#serve(held, connection);
       },
       refuse: (fd) => {
-        const connection = this.#connected(held, fd, door.accepted);
-        if (connection === null) closeFd(fd);
-        else this.#refusal.refuse(server, connection);
+        const connection = this.#connected(held, { fd, words: door.accepted, at: 0 });
+        if (connection !== null) this.#refusal.refuse(server, connection);
       },
     });
   }

@@ -13,7 +13,7 @@
  * ## The giver may be ended
  *
  * A descriptor that it has made for a connection is no handle's, so the end of its thread does not close
- * it. So it is noted in shared memory, in the giver's *hand*, from before anything else happens until it is
+ * it. (Nor is one that was taken out of a mailbox, until it is: src/workers/mail.ts.) So it is noted in shared memory, in the giver's *hand*, from before anything else happens until it is
  * somebody else's: main sees to what it finds there after a giver's end. V8 ends a thread at the entry of a
  * function or at the turn of a loop and nowhere else, and so neither may come between a system call, or
  * the store that publishes an entry, and the store in the hand. Until then the giver counts the connection,

@@ -96,8 +96,6 @@ export interface Counts {
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
-  /** The word that counts the connections of this thread. */
-  readonly connectionsIndex: number;
 }
 
 /** Nothing is left to write, and nothing was read that would be left behind here. */
@@ -225,14 +223,6 @@ export class Tracking {
     const track = this.#bySocket.get(socket);
     if (track === undefined || track.held) return false;
     return !track.http || Boolean(track.socket.parser);
-  }
-
-  /**
-   * `fd` came through a mailbox and is about to become a socket, which closes it when it
-   * is dropped at once or its thread ends. It is no longer on its way, and counted.
-   */
-  adopting(fd: number): void {
-    this.#table.adopt(fd, this.#counts.words, this.#counts.connectionsIndex);
   }
 
   /** A connection was accepted or adopted; its `connection` event has just been emitted. */
