@@ -64,7 +64,7 @@ OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, 
 // so again elsewhere.
 bool AtBoundary(int fd, double boundary, bool fresh);
 
-// How connections are counted (src/scheduler/limits.ts): words of the scoreboard.
+// How connections are counted (src/scheduler/places.ts): words of the scoreboard.
 struct Quota {
   int32_t* places;      // taken of all workers together; read-modify-write
   int32_t places_max;   // none is taken beyond these

@@ -33,7 +33,8 @@ import {
 } from '../scheduler/neighbourhood.js';
 import { Offers } from '../scheduler/offers.js';
 import { seededRandom } from '../scheduler/random.js';
-import { addCounts, Scoreboard } from '../scheduler/scoreboard.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
+import { addCounts } from '../scheduler/worker-row.js';
 import type {
   AdminAddresses,
   CloseOptions,

@@ -15,7 +15,8 @@ import { type Criterion, frontier } from './frontier.js';
 import { WORKERS_MAX } from './layout.js';
 import type { Misalignment } from './memory.js';
 import { below, type Random } from './random.js';
-import { Scoreboard, type WorkerWriter } from './scoreboard.js';
+import { Scoreboard } from './scoreboard.js';
+import type { WorkerWriter } from './worker-writer.js';
 
 /** A thread as Piscina shows it to its load balancer. */
 export interface PoolThread {

@@ -100,7 +100,7 @@
  * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
  * are written only if somebody may want to know: src/admin.
  *
- * A worker has CONNECTIONS - TAKEN connections (src/scheduler/limits.ts says why it is counted like
+ * A worker has CONNECTIONS - TAKEN connections (src/scheduler/places.ts says why it is counted like
  * that). When its thread has ended, and before another has the row, main is the writer of four of its
  * WORKER words: it sets CONNECTIONS to TAKEN, IN_FLIGHT and ACCEPTING to 0, and empties HAND.
  *
@@ -194,8 +194,7 @@
  * | reception  | FAILED   | count | 0        | of these, whose handler has failed  |
  *
  * Counters (`count` and `entries` above, except WORKERS, those of PLACES, IN_FLIGHT, HELD, RINGS and CAPACITY)
- * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
- * {@link difference}.
+ * run free: src/scheduler/counter.ts.
  */
 
 export const VERSION = 4;
@@ -511,12 +510,4 @@ export function receptionRow(index: number): number {
 /** Words that the receptions of `workers` workers need, header included. */
 export function receptionWordsFor(workers: number): number {
   return receptionRow(workers);
-}
-
-/**
- * How far the free-running counter `later` is ahead of `earlier`, right across
- * the wrap as long as they are less than 2^31 apart.
- */
-export function difference(later: number, earlier: number): number {
-  return (later - earlier) | 0;
 }

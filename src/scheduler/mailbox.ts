@@ -56,13 +56,13 @@
  * entry counts as taken when `take` has returned or thrown. One whose taker died at work is therefore seen
  * again, never lost; the connection table tells whether that descriptor was adopted.
  */
+import { difference } from './counter.js';
 import {
   BELL_BITS,
   bellRow,
   bellWords,
   busyWord,
   CAPACITY_MAX,
-  difference,
   ENTRY_WORDS,
   EntryKind,
   entryWord,

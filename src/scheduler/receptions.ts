@@ -3,14 +3,8 @@
  * thread ends at any instruction, because a datagram is counted by the native call that takes
  * it. Workers write their own row each; main reads. Wait-free.
  */
-import {
-  difference,
-  RECEPTION,
-  RECEPTIONS,
-  receptionRow,
-  receptionWordsFor,
-  VERSION,
-} from './layout.js';
+import { add, difference } from './counter.js';
+import { RECEPTION, RECEPTIONS, receptionRow, receptionWordsFor, VERSION } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
 
 /** Counts modulo 2^32. */
@@ -49,8 +43,8 @@ export class Receptions {
 
   /** A handler of `worker` has settled. That worker only. */
   settled(worker: number, failed: boolean): void {
-    this.#add(receptionRow(worker) + RECEPTION.SETTLED);
-    if (failed) this.#add(receptionRow(worker) + RECEPTION.FAILED);
+    add(this.words, receptionRow(worker) + RECEPTION.SETTLED, 1);
+    if (failed) add(this.words, receptionRow(worker) + RECEPTION.FAILED, 1);
   }
 
   /** Datagrams that `worker` has taken and whose handlers have not settled, of all its threads. */
@@ -73,9 +67,5 @@ export class Receptions {
     const failed = sum(RECEPTION.FAILED);
     const settled = sum(RECEPTION.SETTLED);
     return { received: sum(RECEPTION.RECEIVED), settled, failed };
-  }
-
-  #add(at: number): void {
-    Atomics.store(this.words, at, (Atomics.load(this.words, at) + 1) | 0);
   }
 }

@@ -30,10 +30,11 @@ import {
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { HANDS, HANDS_ENTRY, handsEntry } from '../scheduler/layout.js';
-import { Capacity, PLACES_MAX } from '../scheduler/limits.js';
+import { Capacity } from '../scheduler/limits.js';
 import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove, type Move } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
+import { PLACES_MAX } from '../scheduler/places.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { SAMPLE_MS } from '../scheduler/widening.js';

@@ -7,7 +7,7 @@ import type { Socket } from 'node:net';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { EntryKind } from '../scheduler/layout.js';
 import type { Entry, MailboxReader } from '../scheduler/mailbox.js';
-import type { WorkerWriter } from '../scheduler/scoreboard.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Connections } from './connections.js';
 import type { Listening } from './listening.js';
 import type { Adoption, Tracking } from './tracking.js';

@@ -17,7 +17,7 @@
  * somebody else's: main sees to what it finds there after a giver's end. V8 ends a thread at the entry of a
  * function or at the turn of a loop and nowhere else, and so neither may come between a system call, or
  * the store that publishes an entry, and the store in the hand. Until then the giver counts the connection,
- * and from then on it does not: main must know whose its place is (src/scheduler/limits.ts).
+ * and from then on it does not: main must know whose its place is (src/scheduler/places.ts).
  */
 import { close, wake } from '../native.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';

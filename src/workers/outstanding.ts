@@ -9,8 +9,9 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { type Capacity, PLACES_MAX } from '../scheduler/limits.js';
-import type { WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Capacity } from '../scheduler/limits.js';
+import { PLACES_MAX } from '../scheduler/places.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import { RETRY_AFTER_S } from './refusal.js';
 
 const START = 'http.server.request.start';

@@ -27,7 +27,8 @@ import type { Capacity } from '../scheduler/limits.js';
 import { chooseMove } from '../scheduler/move.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import { below, type Random } from '../scheduler/random.js';
-import type { Scoreboard, WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Outbox } from './outbox.js';
 import type { Tracking } from './tracking.js';
 

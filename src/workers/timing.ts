@@ -11,7 +11,7 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
-import type { TimesWriter } from '../scheduler/scoreboard.js';
+import type { TimesWriter } from '../scheduler/times-writer.js';
 
 const START = 'http.server.request.start';
 const FINISH = 'http.server.response.finish';

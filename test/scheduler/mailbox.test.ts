@@ -2,13 +2,13 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
+import { difference } from '../../src/scheduler/counter.js';
 import {
   BELL_BITS,
   bellRow,
   bellWords,
   busyWord,
   CAPACITY_MAX,
-  difference,
   ENTRY_WORDS,
   EntryKind,
   entryWord,

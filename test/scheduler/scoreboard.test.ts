@@ -2,8 +2,8 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
+import { difference } from '../../src/scheduler/counter.js';
 import {
-  difference,
   GOVERNOR,
   gaveWord,
   givenWord,
@@ -30,8 +30,9 @@ import {
   wordsFor,
   workerRow,
 } from '../../src/scheduler/layout.js';
-import { PLACES_MAX } from '../../src/scheduler/limits.js';
-import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
+import { PLACES_MAX } from '../../src/scheduler/places.js';
+import { Scoreboard } from '../../src/scheduler/scoreboard.js';
+import { addCounts } from '../../src/scheduler/worker-row.js';
 
 const INT32_MAX = 0x7fffffff;
 const NO_TIMES = { sumNs: 0, byUs: new Array(TIME_BUCKETS).fill(0) };

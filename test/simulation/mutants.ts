@@ -79,7 +79,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     what: 'main gives back the place of what a dead worker has in its hand',
     seed: 800,
-    file: 'scheduler/scoreboard',
+    file: 'scheduler/supervisor-writer',
     from: 'board.connections(this.#index) - inHand',
     to: 'board.connections(this.#index)',
   },
