@@ -65,6 +65,7 @@ export type {
 export type { Processor, ProcessorCache, Tlb } from './scheduler/cpuid.js';
 export type { Level, Shape } from './scheduler/groups.js';
 export type { AcceptingState, WorkerStateName } from './scheduler/layout.js';
+export type { Midr } from './scheduler/midr.js';
 export type { Placement } from './scheduler/placement.js';
 export type {
   Cache,
@@ -73,7 +74,6 @@ export type {
   CpuType,
   HugePages,
   MemoryNode,
-  Midr,
   Part,
   Topology,
 } from './scheduler/topology.js';

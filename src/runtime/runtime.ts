@@ -24,16 +24,11 @@ import type {
   SoftPinsInit,
   TracedMove,
 } from '../protocol.js';
-import {
-  type Neighbours,
-  type Rings,
-  ringsFor,
-  withSpares,
-  withTwins,
-} from '../scheduler/neighbourhood.js';
+import { type Rings, ringsFor, withSpares, withTwins } from '../scheduler/neighbourhood.js';
 import { Offers } from '../scheduler/offers.js';
 import { seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
+import type { Nearness } from '../scheduler/topology.js';
 import { addCounts } from '../scheduler/worker-row.js';
 import type {
   AdminAddresses,
@@ -154,7 +149,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     rings: readonly Rings[],
     inherited: readonly number[] | null,
     /** Where the inherited CPUs are. */
-    topology: Neighbours | null,
+    topology: Nearness | null,
     jobPlan: JobPlan,
   ) {
     super();
@@ -409,7 +404,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
     });
   }
 
-  #makeMoving(rings: readonly Rings[], topology: Neighbours | null): Moving | null {
+  #makeMoving(rings: readonly Rings[], topology: Nearness | null): Moving | null {
     const { name, scheduler, workers } = this.#options;
     const { move, ...rest } = scheduler;
     if (!move || !this.capabilities.move.available || workers === 'inline') return null;
@@ -440,7 +435,7 @@ class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime {
   }
 
   /** What the governor needs to know of the CPUs, if pins are to give way. */
-  #softPins(topology: Neighbours | null): SoftPinsInit | null {
+  #softPins(topology: Nearness | null): SoftPinsInit | null {
     const cpus = this.#inherited;
     const soft = this.#options.pin === 'soft' && this.capabilities.widen.available;
     if (!soft || cpus === null || cpus.length < 2) return null;
