@@ -66,8 +66,6 @@ export class Endpoint {
   readonly #routes: ReadonlyMap<string, Route>;
   #opened: Opened | null = null;
   #reloading = false;
-  /** Once somebody wants to see it. */
-
   /** Before anything has started, so that no event is missed. */
   constructor(
     options: ResolvedAdmin,

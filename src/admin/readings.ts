@@ -13,6 +13,7 @@ import type { WorkerHandle } from '../runtime/worker-handle.js';
 import type { Topology } from '../scheduler/topology.js';
 import type { Times, WorkerRow } from '../scheduler/worker-row.js';
 import { Lifetimes, Unwrapped } from './counters.js';
+import { total } from './histogram.js';
 import { openDescriptors, threadTimes } from './proc.js';
 import { Reports } from './reports.js';
 import type { ListeningSocket, Source } from './source.js';
@@ -200,8 +201,7 @@ export class Readings {
 
   #histogram(key: string, { sumNs, byUs }: Times): Histogram {
     const counts = byUs.map((raw, i) => this.#counts.total(`${key} ${i}`, raw));
-    const sum = (from: number, to: number) =>
-      counts.slice(from, to).reduce((all, one) => all + one, 0);
+    const sum = (from: number, to: number) => total(counts.slice(from, to));
     return {
       sumSeconds: sumNs / 1e9,
       boundsSeconds: byUs
