@@ -30,6 +30,7 @@ import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Connections } from './connections.js';
 import type { Overflow } from './overflow.js';
 import { Reserve } from './reserve.js';
+import { cancelTimeout, scheduleTimeout } from './timers.js';
 
 /** How soon it looks again whether there is room, in ms. No evidence for more or less. */
 const RETRY_MS = 25;
@@ -47,9 +48,6 @@ const PASSING: ReadonlySet<number> = new Set([
   ...[errno.EAGAIN, errno.EINTR, errno.ECONNABORTED, errno.EPROTO, errno.EPERM, errno.ENETDOWN],
   ...[errno.ENOPROTOOPT, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH],
 ]);
-
-const scheduleTimeout = setTimeout;
-const cancelTimeout = clearTimeout;
 
 /** What becomes of the connections of one listening socket. */
 export interface Entrance {

@@ -11,10 +11,9 @@ import type { Socket } from 'node:net';
 import type { Capacity } from '../scheduler/limits.js';
 import { PLACES_MAX } from '../scheduler/places.js';
 import type { WorkerWriter } from '../scheduler/worker-writer.js';
+import { SOCKET_OPENED } from './channels.js';
 
-const CHANNEL = 'net.server.socket';
-
-export interface ConnectionsEvents {
+interface ConnectionsEvents {
   /** Follows a new connection; tells whether another worker gave it. */
   isGiven(socket: Socket): boolean;
   /** One has closed, or gone elsewhere. */
@@ -48,11 +47,11 @@ export class Connections {
   }
 
   install(): void {
-    subscribe(CHANNEL, this.#onOpened);
+    subscribe(SOCKET_OPENED, this.#onOpened);
   }
 
   uninstall(): void {
-    unsubscribe(CHANNEL, this.#onOpened);
+    unsubscribe(SOCKET_OPENED, this.#onOpened);
   }
 
   [Symbol.iterator](): IterableIterator<Socket> {

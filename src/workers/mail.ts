@@ -10,12 +10,11 @@ import type { Entry, MailboxReader } from '../scheduler/mailbox.js';
 import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Connections } from './connections.js';
 import type { Listening } from './listening.js';
+import { scheduleImmediate } from './timers.js';
 import type { Adoption, Tracking } from './tracking.js';
 
 /** Entries in one turn of the loop; the rest waits for the next, after I/O. */
 const ENTRIES_PER_TURN = 64;
-
-const scheduleImmediate = setImmediate;
 
 export interface MailInit {
   readonly reader: MailboxReader;

@@ -12,12 +12,11 @@ import type { Server, Socket } from 'node:net';
 import type { Capacity } from '../scheduler/limits.js';
 import { PLACES_MAX } from '../scheduler/places.js';
 import type { WorkerWriter } from '../scheduler/worker-writer.js';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
 import { RETRY_AFTER_S } from './refusal.js';
+import { isHttp1 } from './server-kind.js';
 
-const START = 'http.server.request.start';
-const FINISH = 'http.server.response.finish';
-
-/** How a server tells of a request; before each of them START is published. */
+/** How a server tells of a request; before each of them REQUEST_START is published. */
 const REQUESTS: ReadonlySet<unknown> = new Set(['request', 'checkContinue', 'checkExpectation']);
 
 interface Message {
@@ -63,19 +62,18 @@ export class Outstanding {
   }
 
   install(): void {
-    subscribe(START, this.#onStart);
-    subscribe(FINISH, this.#onFinish);
+    subscribe(REQUEST_START, this.#onStart);
+    subscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   uninstall(): void {
-    unsubscribe(START, this.#onStart);
-    unsubscribe(FINISH, this.#onFinish);
+    unsubscribe(REQUEST_START, this.#onStart);
+    unsubscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   /** `server` is about to listen. */
   guard(server: Server): void {
-    // Only those of HTTP have such a property.
-    if (!this.#refuses || this.#guarded.has(server) || !('requestTimeout' in server)) return;
+    if (!this.#refuses || this.#guarded.has(server) || !isHttp1(server)) return;
     this.#guarded.add(server);
     const self = this;
     const emit = server.emit as (this: Server, ...args: unknown[]) => boolean;

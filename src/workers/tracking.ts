@@ -25,10 +25,9 @@ import type { Server, Socket } from 'node:net';
 import { atBoundary, counterOf } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
+import { isTls } from './server-kind.js';
 import { type HttpServer, idleSockets, Waiting } from './waiting.js';
-
-const START = 'http.server.request.start';
-const FINISH = 'http.server.response.finish';
 
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
@@ -104,11 +103,6 @@ function isQuiet(socket: TrackedSocket): boolean {
   return !socket.destroyed && !socket.writableEnded && socket._handle !== null;
 }
 
-/** Without loading node's TLS for it. */
-function isTls(server: Server): boolean {
-  return 'setSecureContext' in server;
-}
-
 export class Tracking {
   readonly #table: ConnectionTable;
   readonly #worker: number;
@@ -147,8 +141,8 @@ export class Tracking {
   }
 
   install(): void {
-    subscribe(START, this.#onStart);
-    subscribe(FINISH, this.#onFinish);
+    subscribe(REQUEST_START, this.#onStart);
+    subscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   uninstall(): void {
@@ -158,8 +152,8 @@ export class Tracking {
   }
 
   #unsubscribe(): void {
-    unsubscribe(START, this.#onStart);
-    unsubscribe(FINISH, this.#onFinish);
+    unsubscribe(REQUEST_START, this.#onStart);
+    unsubscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   /**
