@@ -445,11 +445,6 @@ export const HANDS_ENTRY = {
   BOUNDARY: 6,
 } as const;
 
-/** First word of entry `index` in the hands of the governor. */
-export function handsEntry(index: number): number {
-  return HANDS.ENTRIES + index * ENTRY_WORDS;
-}
-
 export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
 export const CONNECTION_WORDS = ROW_WORDS;
 

@@ -6,15 +6,14 @@
 import { attachLoop, hasHelper, type LoopHooks } from '../native.js';
 import type {
   FromWorker,
-  ListenRequest,
   MovingInit,
-  OpenReply,
   OverloadInit,
   SystemFields,
   ToWorker,
   TracedMove,
 } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { Hand } from '../scheduler/hand.js';
 import { Capacity, isLimited } from '../scheduler/limits.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
 import { seededRandom } from '../scheduler/random.js';
@@ -25,7 +24,7 @@ import { Connections } from './connections.js';
 import { Departure } from './departure.js';
 import { cutOff, drain, followSessions, retire } from './draining.js';
 import { Events } from './events.js';
-import { Listening } from './listening.js';
+import { Listening, type ListenTransport } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
 import { Outstanding } from './outstanding.js';
@@ -36,7 +35,7 @@ import { setEventsControl, setMovingControl } from './self.js';
 import { Timing } from './timing.js';
 import { type Counts, Tracking } from './tracking.js';
 
-export interface AgentInit {
+interface AgentInit {
   /** Its rows in shared memory. */
   readonly slot: number;
   /** Slots of workers that accept by themselves; a spare's is not below it. */
@@ -51,10 +50,7 @@ export interface AgentInit {
   readonly timesRequests: boolean;
   readonly overload: OverloadInit;
   /** Null where the thread opens its own sockets. */
-  readonly transport: {
-    open(listen: ListenRequest): OpenReply;
-    release(grant: number | null, fds: readonly number[]): void;
-  } | null;
+  readonly transport: ListenTransport | null;
   send(message: FromWorker): void;
   /** Whether events alone keep this thread alive, from now on. */
   keepAlive(on: boolean): void;
@@ -164,20 +160,22 @@ export class Agent {
       ...{ listening: this.#listening, connections: this.#connections },
       undeliverable: (entry, full) => send({ kind: 'undeliverable', entry, full }),
     });
-    const left = (worker: number) => send({ kind: 'left', worker });
-    const { words, connectionsIndex } = row;
-    const outbox = new Outbox(mailboxes, slot, board, table, left, words, connectionsIndex);
-    const settings = {
+    const hand = new Hand(row.words, row.handIndex, row.connectionsIndex);
+    const outbox = new Outbox({
+      ...{ mailboxes, giver: slot, board, table },
+      left: (worker) => send({ kind: 'left', worker }),
+    });
+    const rounds = new Rounds({
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },
       rings: rings[slot] ?? [],
       traced: trace ? (move: TracedMove) => send({ kind: 'moved', move }) : null,
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
-    };
-    const rounds = new Rounds(settings, board, row, table, tracking, outbox, capacity);
-    const who = { slot, accepting, hand: row.handIndex };
-    this.#accepting.overflow = new Overflow(who, board, capacity, outbox);
-    const departure = new Departure(who, board, table, tracking, outbox, send);
+      ...{ board, row, table, tracking, capacity, outbox, hand },
+    });
+    const giver = { slot, accepting, board, outbox, hand };
+    this.#accepting.overflow = new Overflow({ ...giver, capacity });
+    const departure = new Departure({ ...giver, table, tracking, send });
     return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
 

@@ -29,9 +29,9 @@ import {
 } from '../native.js';
 import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
-import { HANDS, HANDS_ENTRY, handsEntry } from '../scheduler/layout.js';
+import { Hands } from '../scheduler/hands.js';
 import { Capacity } from '../scheduler/limits.js';
-import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
+import { Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove, type Move } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
 import { PLACES_MAX } from '../scheduler/places.js';
@@ -93,10 +93,7 @@ class Governor {
   readonly #capacity: Capacity;
   /** Null where pins do not give way. */
   readonly #pins: SoftPins | null;
-  readonly #hands: Int32Array<SharedArrayBuffer>;
-  /** What a pause takes, in the hands. */
-  readonly #taken: Int32Array;
-  readonly #boundaries: Float64Array;
+  readonly #hands: Hands;
   readonly #stats = new Float64Array(3);
   readonly #send: (message: FromGovernor) => void;
   /** What each worker had ready when it was last looked at; null: not looked at now. */
@@ -115,28 +112,17 @@ class Governor {
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
     this.#capacity = new Capacity(this.#board, init.rings.length, init.limits);
-    this.#hands = init.hands;
-    this.#outbox = new Outbox(
-      mailboxes,
-      mailboxes.governor,
-      this.#board,
-      connections,
-      (worker) => send({ kind: 'left', worker }),
-      this.#hands,
-      null, // what it takes is counted as such
-    );
+    this.#hands = Hands.attach(init.hands);
+    this.#outbox = new Outbox({
+      ...{ mailboxes, giver: mailboxes.governor, board: this.#board, table: connections },
+      left: (worker) => send({ kind: 'left', worker }),
+    });
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({
       ...{ rings, rounds: 0, gave: new Array(slots).fill(0) },
       ...{ rest: 0, backoff: 1, told: -1 },
     }));
     this.#random = seededRandom(init.seed);
-    this.#taken = this.#hands.subarray(handsEntry(0), handsEntry(init.batchMax));
-    this.#boundaries = new Float64Array(
-      this.#hands.buffer,
-      this.#hands.byteOffset,
-      this.#hands.length / 2,
-    );
     installSafepoint();
     this.#pins =
       init.softPins === null
@@ -320,22 +306,19 @@ class Governor {
     row.paused(recipient, taken, mismatches, failures, pauseNs / 1000);
     let connections = 0;
     for (let i = 0; i < taken; i++) {
-      const at = handsEntry(i);
-      const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] =
-        this.#hands.subarray(at);
-      const boundary = this.#boundaries[(at + HANDS_ENTRY.BOUNDARY) / 2] as number;
+      const { kind, fd, oldFd, listener, generation, boundary } = this.#hands.at(i);
+      const hand = this.#hands.hand(i);
       // There is room: it was checked above, and nobody else puts into these rings.
       if (oldFd === FROM_MAIL) {
-        const entry = { kind: kind as EntryKind, fd, listener, generation, boundary };
-        this.#outbox.forward(recipient, entry, at);
+        this.#outbox.forward(recipient, { kind, fd, listener, generation, boundary }, hand);
         continue;
       }
-      this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary, at);
+      this.#outbox.connection(recipient, kind as Sent, { fd, listener, boundary }, hand);
       if (oldFd === FROM_QUEUE) continue;
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }
-    this.#hands[HANDS.COUNT] = 0;
+    this.#hands.empty();
     if (taken === 0) return 0;
     this.#outbox.deliver(recipient);
     if (connections > 0) this.#outbox.deliver(victim);
@@ -353,24 +336,19 @@ class Governor {
     };
   }
 
-  /** From the moment in which they are taken on they are in its hands: src/workers/outbox.ts. */
+  /** From the moment in which they are taken on they are in its hands. */
   #take(victim: number, recipient: number, max: number, idleFrom: number): number {
     const peer = this.#board.peer(victim);
-    this.#hands[HANDS.VICTIM] = victim;
-    const count = take(
-      peer,
-      victim,
-      this.#shared,
-      this.#watcher.neverFd,
-      max,
-      this.#quota(victim, recipient),
-      PAUSE_TIMEOUT_US,
-      idleFrom,
-      this.#taken,
-      this.#stats,
+    const quota = this.#quota(victim, recipient);
+    const { neverFd } = this.#watcher;
+    const { entries } = this.#hands;
+    this.#hands.victim = victim;
+    return this.#hands.hold(() =>
+      take(
+        ...([peer, victim, this.#shared, neverFd, max, quota] as const),
+        ...([PAUSE_TIMEOUT_US, idleFrom, entries, this.#stats] as const),
+      ),
     );
-    this.#hands[HANDS.COUNT] = count;
-    return count;
   }
 
   #look(worker: number): Ready | null {

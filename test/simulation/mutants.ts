@@ -15,8 +15,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     what: 'a giver does not note what it has in its hand',
     seed: 800,
-    file: 'workers/outbox',
-    from: 'const fd = make();\n    this.#words[hand] = fd;',
+    file: 'scheduler/hand',
+    from: 'const fd = make();\n    this.#words[this.#at] = fd;',
     to: 'const fd = make();',
   },
   {
