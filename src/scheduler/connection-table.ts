@@ -2,7 +2,7 @@
  * The connection table: for each descriptor number, whose connection it is and
  * whether it could move now. Indexed by number, which the kernel keeps unique in the
  * process; numbers from {@link ConnectionTable.descriptorsMax} on are not tracked, and
- * their connections never move.
+ * their connections never move. Any thread, as the table below says; wait-free.
  *
  * ## Who may do what
  *
@@ -61,6 +61,16 @@
  *
  * The entries of a thread that was terminated still name it as their owner, although their numbers
  * are free. Main takes that name away when it has heard of the end ({@link ConnectionTable.forget}).
+ *
+ * ## Rejected
+ *
+ * A table of owners in JavaScript on main: each move would wait for main, and what is on its way to main is the
+ * same question again. Closing by number after a death: it may be somebody else's by then.
+ *
+ * ## Tests
+ *
+ * test/scheduler/connection-table.test.ts stops this source at every access; model `table` (test/models) and real
+ * threads (test/native/table.cc) do the same of the protocol, with mutants; the simulation has one more.
  */
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, DESCRIPTORS_MAX } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';

@@ -11,6 +11,14 @@ function pauseBucket(us: number): number {
   return Math.min(Math.max(bits - 3, 0), PAUSE_BUCKETS - 1);
 }
 
+/** What came of a pause. */
+interface Pause {
+  readonly taken: number;
+  readonly mismatches: number;
+  readonly failures: number;
+  readonly us: number;
+}
+
 export class GovernorWriter {
   readonly #words: Int32Array;
   readonly #row: number;
@@ -23,7 +31,7 @@ export class GovernorWriter {
   }
 
   /** The worker was held at a safepoint, and `taken` events were taken from it for `recipient`. */
-  paused(recipient: number, taken: number, mismatches: number, failures: number, us: number): void {
+  paused(recipient: number, { taken, mismatches, failures, us }: Pause): void {
     add(this.#words, this.#taken + recipient, taken);
     this.#add(GOVERNOR.PAUSES, 1);
     this.#add(GOVERNOR.PAUSE_US, Math.round(us));

@@ -18,7 +18,7 @@
  *
  * Rejected: a word that says "about to make one", which main would have to compare with the process's descriptors.
  *
- * Tests: the simulation ends threads at each such point (test/simulation, with a mutant); test/scheduler/limits.test.ts.
+ * Tests: test/scheduler/hand.test.ts, limits.test.ts; the simulation ends threads at each such point, with two mutants.
  */
 import { HAND_ACCEPTED } from './layout.js';
 

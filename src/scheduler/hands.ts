@@ -8,13 +8,13 @@
  * V8 ends no thread between take() and {@link Hands.hold}. An entry whose KIND is NOTHING has been passed on. Its OLD_FD
  * may be told of twice, by the governor and by main: the generation makes the second void.
  *
- * Tests: test/simulation, with a mutant.
+ * Tests: test/scheduler/hand.test.ts; the simulation ends the governor anywhere, with a mutant.
  */
 import { Hand } from './hand.js';
 import { ENTRY_WORDS, type EntryKind, HANDS, HANDS_ENTRY, WORD_BYTES } from './layout.js';
 
 /** What was taken: a connection, perhaps out of a mailbox or an accept queue. */
-export interface Taken {
+interface Taken {
   /** NOTHING: it was passed on. */
   readonly kind: EntryKind;
   readonly fd: number;

@@ -1,6 +1,7 @@
 /**
- * How many connections and requests there may be, and whether there is room for one more. Any thread; wait-free. The answer may be
- * old when it comes: who acts on it takes a place (places.ts), which says no if it was.
+ * How many connections and requests there may be, and whether there is room for one more. Any thread;
+ * wait-free. The answer may be old when it comes: who acts on it takes a place (places.ts), which
+ * says no if it was.
  *
  * ## Limits of each worker
  *

@@ -31,7 +31,10 @@
  * all workers and that of the caller.
  *
  * Rejected: a sum over all rows instead of one word. Several workers would take the last place in one
- * instant, and a connection on its way from one row to another is seen in neither or both.
+ * instant, and a connection on its way from one row to another is seen in neither or both. To leave out what is
+ * in a mailbox: after a reload half of all connections may be.
+ *
+ * Tests: test/scheduler/limits.test.ts, with threads; the simulation's invariants, with a mutant.
  */
 import { PLACES, placesRow } from './layout.js';
 

@@ -5,31 +5,31 @@
  *
  * Any thread may construct one over the same memory. Reads are wait-free: each is one atomic operation, and none
  * is retried. A second writer of a word loses counts; nothing here can detect it.
+ *
+ * Tests: test/scheduler/scoreboard.test.ts; bench/false-sharing.ts for the distance of rows.
  */
 import { difference } from './counter.js';
 import { GovernorWriter } from './governor-writer.js';
 import {
   ACCEPTING_STATES,
   type AcceptingState,
+  BLOCK,
   GOVERNOR,
   gaveWord,
   givenWord,
   governorRow,
-  HEADER,
   iterationsRow,
   newcomersRow,
   requestsRow,
   SUPERVISOR,
   supervisorRow,
   takenWord,
-  VERSION,
   WORKER,
   WORKER_STATES,
-  WORKERS_MAX,
   wordsFor,
   workerRow,
 } from './layout.js';
-import { allocateWords, type Misalignment } from './memory.js';
+import { attachBlock, createBlock, type Misalignment } from './memory.js';
 import { type Placed, placesWord } from './places.js';
 import { SupervisorWriter } from './supervisor-writer.js';
 import { TimesWriter } from './times-writer.js';
@@ -53,26 +53,18 @@ export class Scoreboard {
 
   /** New memory for `workers` workers. Called once, by main, before any worker starts. */
   static create(workers: number, misalignmentOf: Misalignment | null): Scoreboard {
-    if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
-      throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
-    }
-    const words = allocateWords(wordsFor(workers), misalignmentOf);
-    words[HEADER.VERSION] = VERSION;
-    words[HEADER.WORKERS] = workers;
+    const words = createBlock(workers, wordsFor(workers), misalignmentOf);
     for (let index = 0; index < workers; index++) words[supervisorRow(index) + SUPERVISOR.CPU] = -1;
     return new Scoreboard(words);
   }
 
   /** The board that another thread created. */
   static attach(words: Int32Array<SharedArrayBuffer>): Scoreboard {
-    if (words[HEADER.VERSION] !== VERSION) {
-      throw new RangeError(`scoreboard version ${words[HEADER.VERSION]} is not ${VERSION}`);
-    }
-    return new Scoreboard(words);
+    return new Scoreboard(attachBlock(words));
   }
 
   get workers(): number {
-    return Atomics.load(this.words, HEADER.WORKERS);
+    return Atomics.load(this.words, BLOCK.WORKERS);
   }
 
   /** One worker's row, read word by word. */

@@ -1,5 +1,5 @@
 /**
- * How often something took how long, in a REQUESTS row of the scoreboard. The worker that owns the row only, for
+ * How often something took how long, in a REQUESTS row of the scoreboard. The thread that has the row only, for
  * each request: wait-free, and plain stores. ITERATIONS rows are written the same way, natively: native/loop.cc.
  * A second writer loses counts.
  */

@@ -21,7 +21,7 @@ function loopClock(): number {
 }
 
 /** First words of what one worker writes. */
-export interface OwnWords {
+interface OwnWords {
   /** WORKER row. */
   readonly row: number;
   /** GAVE and GIVEN rows. */
@@ -72,7 +72,7 @@ export class WorkerWriter {
     return this.#row + WORKER.ARMED;
   }
 
-  /** Where it notes what it has in its hand: src/workers/outbox.ts. */
+  /** Where it notes what it has in its hand: hand.ts. */
   get handIndex(): number {
     return this.#row + WORKER.HAND;
   }

@@ -88,10 +88,12 @@ export class Agent {
       isGiven: (socket) => this.#mail?.opened(socket) ?? false,
       eased,
     });
-    const settings = { slot, overload, descriptorsMax };
-    this.#accepting = new Accepting(settings, board, row, capacity, this.#connections);
+    this.#accepting = new Accepting({
+      ...{ slot, overload, descriptorsMax, board, row, capacity },
+      connections: this.#connections,
+    });
     this.#outstanding = isLimited(limits.outstanding)
-      ? new Outstanding(slot, row, capacity, overload === 'refuse', eased)
+      ? new Outstanding({ slot, row, capacity, refuses: overload === 'refuse', eased })
       : null;
     this.#listening = new Listening(init.transport, this.#accepting, {
       listening: (server) => {
@@ -223,10 +225,11 @@ export class Agent {
   }
 
   #retire(heir: number | null): Promise<void> {
-    if (this.#tracking === null || this.#departure === null) {
+    const [tracking, departure] = [this.#tracking, this.#departure];
+    if (tracking === null || departure === null) {
       return drain(this.#listening, this.#connections, false);
     }
-    return retire(this.#listening, this.#connections, this.#tracking, this.#departure, heir);
+    return retire(this.#listening, this.#connections, { tracking, departure }, heir);
   }
 
   /**

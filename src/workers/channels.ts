@@ -1,6 +1,6 @@
 /**
- * Node's diagnostics channels from which gyre learns what an unchanged server does. Names only; the same in every
- * line from 20 to 26.
+ * Node's diagnostics channels from which gyre learns what an unchanged server does. Names only, for any thread; the
+ * same in every line from 20 to 26. Who misspells one hears nothing, ever.
  */
 
 /** An HTTP/1 request is whole, but for its body, and about to be handed to the application. */

@@ -125,8 +125,7 @@ const SWEEP_MS = 100;
 export async function retire(
   listening: Listening,
   connections: Connections,
-  tracking: Tracking,
-  departure: Departure,
+  { tracking, departure }: { readonly tracking: Tracking; readonly departure: Departure },
   heir: number | null,
 ): Promise<void> {
   const servers = listening.servers();

@@ -1,6 +1,7 @@
 /**
  * The governor: a thread without user code that makes moves on behalf of workers
- * which cannot make their own, because they stand still. This thread's loop only.
+ * which cannot make their own, because they stand still. That thread's loop only (governor-bootstrap.ts).
+ * It never waits, but for a worker to reach its safepoint: PAUSE_TIMEOUT_US at most.
  *
  * A watcher (native/watcher.h) wakes it when a worker is stuck in something while events wait
  * for it. What the worker is doing then counts as one of its events, so a worker with one
@@ -11,7 +12,6 @@
  *
  * It also sees to it that pins give way to other processes (src/workers/soft-pins.ts).
  */
-import workerThreads, { type MessagePort } from 'node:worker_threads';
 import {
   createWatcher,
   FROM_MAIL,
@@ -22,12 +22,11 @@ import {
   type NativeShared,
   peek,
   type Ready,
-  setThreadName,
   stuckMs,
   take,
   type Watcher,
 } from '../native.js';
-import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
+import type { FromGovernor, GovernorInit } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
 import { Hands } from '../scheduler/hands.js';
 import { Capacity } from '../scheduler/limits.js';
@@ -39,7 +38,6 @@ import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { SAMPLE_MS } from '../scheduler/widening.js';
 import { Outbox, type Sent } from './outbox.js';
-import { selfCheck } from './self-check.js';
 import { SoftPins } from './soft-pins.js';
 
 /**
@@ -82,7 +80,7 @@ interface Victim {
   told: number;
 }
 
-class Governor {
+export class Governor {
   readonly #init: GovernorInit;
   readonly #shared: NativeShared;
   readonly #outbox: Outbox;
@@ -303,7 +301,7 @@ class Governor {
       return -1;
     }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
-    row.paused(recipient, taken, mismatches, failures, pauseNs / 1000);
+    row.paused(recipient, { taken, mismatches, failures, us: pauseNs / 1000 });
     let connections = 0;
     for (let i = 0; i < taken; i++) {
       const { kind, fd, oldFd, listener, generation, boundary } = this.#hands.at(i);
@@ -373,43 +371,3 @@ class Governor {
     return this.#board.receives(worker) && !this.#watcher.still(worker);
   }
 }
-
-const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
-const send = (message: FromGovernor) => control.postMessage(message);
-let governor: Governor | null = null;
-let chaos = init.chaos;
-
-function unrest(): void {
-  if (!chaos) return;
-  governor?.chaos();
-  setImmediate(unrest);
-}
-
-function receive(message: ToGovernor): void {
-  switch (message.kind) {
-    case 'start':
-      governor = new Governor(init, send);
-      unrest();
-      break;
-    case 'peer':
-      governor?.watch(message.worker, message.peer);
-      break;
-    case 'no-spare':
-      governor?.refused();
-      break;
-    case 'evacuate':
-      if (governor !== null) governor.evacuate(message.worker);
-      else send({ kind: 'evacuated', worker: message.worker, taken: 0 });
-      break;
-    case 'stop':
-      chaos = false;
-      governor?.stop();
-      control.close();
-  }
-}
-
-setThreadName(`${init.name}-gov`);
-selfCheck().then((unfit) => {
-  send({ kind: 'checked', unfit });
-  control.on('message', receive);
-});

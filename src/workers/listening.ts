@@ -1,6 +1,7 @@
 /**
  * `server.listen()` in a worker: the sockets come from main, and nothing else
- * changes. Called on the worker's thread only.
+ * changes. Called on the worker's thread only, and blocks until main has answered. Installed later than the
+ * application's first line, it would leave sockets to this thread alone.
  *
  * net.Server.prototype.listen resolves all its forms (port, host, path, fd, options)
  * and ends in `_listen2(address, port, addressType, backlog, fd, flags)`, which node
@@ -10,14 +11,15 @@
  * produced by giving the original a handle whose `listen` fails with main's errno.
  *
  * libuv does not know that the handle listens: it has one duplicate, for `address()`, and connections
- * come through a *door* over another (accepting.ts). Main makes both, and its ledger knows both. What this thread listens on without
- * main is left to libuv, which accepts whatever comes.
+ * come through a *door* over another (door.ts). Main makes both, and its ledger knows both. What this
+ * thread listens on without main is left to libuv, which accepts whatever comes.
  */
 import { AsyncResource } from 'node:async_hooks';
 import net from 'node:net';
 import { close as closeFd, listenOn } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
-import type { Accepting, Door } from './accepting.js';
+import type { Accepting } from './accepting.js';
+import type { Door } from './door.js';
 import { failingHandle, standByHandle } from './handles.js';
 import {
   connectionKey,
@@ -44,7 +46,7 @@ export interface ListenTransport {
   release(grant: number | null, fds: readonly number[]): void;
 }
 
-export interface ListeningEvents {
+interface ListeningEvents {
   /** `server` is about to listen. */
   listening(server: net.Server): void;
   /** This thread accepts from `fd` for `listener` from now on, or ceases to. */
@@ -57,7 +59,7 @@ export interface ListeningEvents {
 }
 
 /** A connection that is no handle's yet. */
-export interface Arrival {
+interface Arrival {
   readonly fd: number;
   /** Word in which `fd` is noted, for whoever would close it if this thread ended. */
   readonly words: Int32Array;

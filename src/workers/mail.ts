@@ -16,7 +16,7 @@ import type { Adoption, Tracking } from './tracking.js';
 /** Entries in one turn of the loop; the rest waits for the next, after I/O. */
 const ENTRIES_PER_TURN = 64;
 
-export interface MailInit {
+interface MailInit {
   readonly reader: MailboxReader;
   readonly table: ConnectionTable;
   /** With its hand, and the count of its connections. */

@@ -25,6 +25,16 @@ interface Message {
   readonly server: Server;
 }
 
+interface OutstandingInit {
+  readonly slot: number;
+  readonly row: WorkerWriter;
+  readonly capacity: Capacity;
+  /** Whether those beyond the limit are refused. */
+  readonly refuses: boolean;
+  /** Called when there is one less. */
+  readonly eased: () => void;
+}
+
 export class Outstanding {
   readonly #slot: number;
   readonly #row: WorkerWriter;
@@ -39,22 +49,12 @@ export class Outstanding {
   readonly #guarded = new WeakSet<Server>();
   readonly #closed: (this: Socket) => void;
 
-  /**
-   * @param refuses whether those beyond the limit are refused
-   * @param eased called when there is one less
-   */
-  constructor(
-    slot: number,
-    row: WorkerWriter,
-    capacity: Capacity,
-    refuses: boolean,
-    eased: () => void,
-  ) {
-    this.#slot = slot;
-    this.#row = row;
-    this.#capacity = capacity;
-    this.#refuses = refuses;
-    this.#eased = eased;
+  constructor(init: OutstandingInit) {
+    this.#slot = init.slot;
+    this.#row = init.row;
+    this.#capacity = init.capacity;
+    this.#refuses = init.refuses;
+    this.#eased = init.eased;
     const self = this;
     this.#closed = function () {
       self.#less(this, self.#open.get(this) ?? 0);

@@ -35,7 +35,7 @@ const now = () => performance.now();
 /** One for all sources of a thread: a datagram is copied out of it at once. */
 let scratch: Buffer | null = null;
 
-export interface ReadingEvents {
+interface ReadingEvents {
   handler(): EventHandler | undefined;
   /** The source is to be closed. */
   close(): void;

@@ -20,7 +20,7 @@ export interface WorkerSelf {
 }
 
 /** What an application may say about its own connections. */
-export interface MovingControl {
+interface MovingControl {
   hold(socket: Socket): void;
   release(socket: Socket): boolean;
 }
@@ -32,12 +32,12 @@ export interface MetricsRegistry {
 }
 
 /** What runs the jobs of an application. */
-export interface JobRunner {
+interface JobRunner {
   run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
 }
 
 /** What an application may say about events. */
-export interface EventsControl {
+interface EventsControl {
   on(name: string, handler: EventHandler): () => void;
   emit(name: string, payload: unknown, options: unknown): Promise<Handled>;
   ready(): void;
