@@ -41,7 +41,7 @@ export interface Rates {
   readonly levels: readonly LevelStatus[];
 }
 
-export interface MoveRates {
+interface MoveRates {
   readonly from: number;
   readonly to: number;
   readonly ring: number | null;

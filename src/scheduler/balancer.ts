@@ -35,7 +35,7 @@ export interface PoolThread {
 /** Threads that a pool may have: each needs a row, and so does the giver. */
 export const POOL_THREADS_MAX = WORKERS_MAX - 1;
 
-export interface BalancerOptions {
+interface BalancerOptions {
   /** Most threads that the pool may have at a time; 1 to {@link POOL_THREADS_MAX}. */
   readonly threads: number;
   /** Most jobs that a thread may have at a time. */

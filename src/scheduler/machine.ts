@@ -83,6 +83,16 @@ function together(
   return partition.blocks().map((block) => block.map((index) => ids[index] as number));
 }
 
+/** How CPUs say that they share a part. */
+interface Sharing {
+  /** Files below `topology` that name those who do; the first that is there counts. */
+  readonly lists: readonly string[];
+  /** The file with the kernel's number of the part. */
+  readonly idFile: string;
+  /** Equal for those who do, where no list says so. */
+  key(cpu: number): string;
+}
+
 /**
  * Cores, packages and the like: CPUs that name each other in the first of `lists` that is
  * there, and otherwise those of which `key` is equal.
@@ -90,9 +100,7 @@ function together(
 function partsOf(
   sysfs: SysfsText,
   cpus: readonly number[],
-  lists: readonly string[],
-  idFile: string,
-  key: (cpu: number) => string,
+  { lists, idFile, key }: Sharing,
 ): Part[] {
   const firstWith = new Map<string, number>();
   const blocks = together(cpus, (cpu) => {
@@ -108,18 +116,20 @@ function partsOf(
 }
 
 function coresOf(sysfs: SysfsText, cpus: readonly number[]): Part[] {
-  return partsOf(sysfs, cpus, ['core_cpus_list', 'thread_siblings_list'], 'core_id', (cpu) => {
+  const key = (cpu: number) => {
     const core = sysfs.partId(cpu, 'core_id');
     if (core === null) return `CPU ${cpu}`;
     return `${sysfs.partId(cpu, 'physical_package_id')} ${sysfs.partId(cpu, 'die_id')} ${core}`;
-  });
+  };
+  const lists = ['core_cpus_list', 'thread_siblings_list'];
+  return partsOf(sysfs, cpus, { lists, idFile: 'core_id', key });
 }
 
 function packagesOf(sysfs: SysfsText, cpus: readonly number[]): Part[] {
   const lists = ['package_cpus_list', 'core_siblings_list'];
-  return partsOf(sysfs, cpus, lists, 'physical_package_id', (cpu) =>
-    String(sysfs.partId(cpu, 'physical_package_id')),
-  );
+  const idFile = 'physical_package_id';
+  const key = (cpu: number) => String(sysfs.partId(cpu, idFile));
+  return partsOf(sysfs, cpus, { lists, idFile, key });
 }
 
 /** Clusters or dies: only where the kernel numbers them. Some kernels write -1 in 16 bits. */
@@ -127,7 +137,7 @@ function numberedParts(sysfs: SysfsText, cpus: readonly number[], name: 'cluster
   const idOf = (cpu: number) => sysfs.partId(cpu, `${name}_id`);
   const known = cpus.filter((cpu) => ![null, 65_535].includes(idOf(cpu)));
   const key = (cpu: number) => `${sysfs.partId(cpu, 'physical_package_id')} ${idOf(cpu)}`;
-  return partsOf(sysfs, known, [`${name}_cpus_list`], `${name}_id`, key);
+  return partsOf(sysfs, known, { lists: [`${name}_cpus_list`], idFile: `${name}_id`, key });
 }
 
 /** For each CPU the position of the part that holds it. */

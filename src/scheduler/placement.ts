@@ -73,14 +73,16 @@ function closeness({ cpus, levels }: Nearness): Tally[] {
 /** One criterion: of two positions the one with less is taken first. */
 type Cost = (at: number) => number;
 
+interface Taking {
+  readonly costs: readonly Cost[];
+  /** Told of each that is taken. */
+  readonly tallies: readonly { take(at: number): void }[];
+  /** The position that is taken first; null: the cheapest. */
+  readonly first: number | null;
+}
+
 /** Takes `count` of `size` positions, one by one, the cheapest by the first criterion that differs. */
-function takeEach(
-  size: number,
-  count: number,
-  costs: readonly Cost[],
-  tallies: readonly { take(at: number): void }[],
-  first: number | null,
-): number[] {
+function takeEach(size: number, count: number, { costs, tallies, first }: Taking): number[] {
   const left = new Set(Array.from({ length: size }, (_, at) => at));
   const cheapest = () => {
     let best: number | null = null;
@@ -127,7 +129,8 @@ export function spread(machine: Nearness, count = machine.cpus.length): number[]
   const travel = new Travel(machine);
   costs.push((at) => levels.reduce((sum, level) => sum + level.near(at), 0));
   costs.push((at) => -travel.far(at));
-  const order = takeEach(cpus.length, count, costs, [...parts, ...levels, travel], null);
+  const tallies = [...parts, ...levels, travel];
+  const order = takeEach(cpus.length, count, { costs, tallies, first: null });
   return order.map((at) => cpus[at]?.id as number);
 }
 
@@ -148,8 +151,12 @@ export function huddle(machine: Nearness, count = machine.cpus.length): number[]
     (at) => -levels.reduce((sum, level) => sum + level.near(at), 0),
     (at) => travel.far(at),
   ];
-  const start = first === -1 ? null : first;
-  const order = takeEach(cpus.length, count, costs, [...levels, travel], start);
+  const tallies = [...levels, travel];
+  const order = takeEach(cpus.length, count, {
+    costs,
+    tallies,
+    first: first === -1 ? null : first,
+  });
   return order.map((at) => cpus[at]?.id as number);
 }
 
