@@ -7,6 +7,7 @@
  */
 import { GyreError } from '../errors.js';
 
+/** What `onShutdown()` takes. Called once; what it returns is waited for. */
 export type ShutdownHandler = () => unknown;
 
 export class Shutdown {

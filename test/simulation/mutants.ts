@@ -34,7 +34,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'an entry whose taker died at work is delivered again although it was adopted',
-    seed: 25_000,
     file: 'runtime/moving',
     from: 'if (tracked && !this.#table.isInTransit(fd, generation)) return;',
     to: '',
@@ -65,7 +64,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'a replacement whose predecessor dies does not take over',
-    seed: 1_400,
     file: 'runtime/supervisor',
     from: 'this.#promote(seat);\n      restartInMs = 0;',
     to: '',
