@@ -19,7 +19,8 @@ import { isMainThread, Worker, workerData } from 'node:worker_threads';
 import { misalignmentOf } from '../src/native.js';
 import { ROW_WORDS, WORD_BYTES, WORKER, workerRow } from '../src/scheduler/layout.js';
 import { allocateWords } from '../src/scheduler/memory.js';
-import { Scoreboard, WorkerWriter } from '../src/scheduler/scoreboard.js';
+import { Scoreboard } from '../src/scheduler/scoreboard.js';
+import { WorkerWriter } from '../src/scheduler/worker-writer.js';
 import { addUntilStopped, BATCH, measureAdding } from './adding.js';
 import { CannotRun, run } from './harness.js';
 

@@ -20,7 +20,7 @@ struct Taken {
 };
 enum : int32_t { kFromQueue = -1, kFromMail = -2 };
 
-// How connections are counted (src/scheduler/limits.ts): words of the scoreboard.
+// How connections are counted (src/scheduler/places.ts): words of the scoreboard.
 struct Quota {
   int32_t* places;      // taken of all workers together; read-modify-write
   int32_t places_max;   // none is taken beyond these

@@ -10,13 +10,13 @@ import { GyreError } from './errors.js';
 import { adviseHuge, hasLinuxParts, misalignmentOf } from './native.js';
 import {
   ARENA_BYTES_MAX,
-  allocate,
   COLOUR_BYTES,
   HUGE_COLOUR_BYTES,
   type Places,
   placeAll,
   type Schema,
 } from './scheduler/arena.js';
+import { allocate } from './scheduler/memory.js';
 
 /** What is asked for; checked. */
 export interface ArenaRequest {

@@ -67,8 +67,8 @@ export type {
 export type { Processor, ProcessorCache, Tlb } from './scheduler/cpuid.js';
 export type { Level, Shape } from './scheduler/groups.js';
 export type { AcceptingState, WorkerStateName } from './scheduler/layout.js';
+export type { Midr } from './scheduler/midr.js';
 export type { Placement } from './scheduler/placement.js';
-export type { Times, WorkerRow } from './scheduler/scoreboard.js';
 export type {
   Cache,
   CacheType,
@@ -76,10 +76,10 @@ export type {
   CpuType,
   HugePages,
   MemoryNode,
-  Midr,
   Part,
   Topology,
 } from './scheduler/topology.js';
+export type { Times, WorkerRow } from './scheduler/worker-row.js';
 
 /**
  * Starts `options.entry` in worker threads and resolves when every one of them

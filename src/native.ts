@@ -217,7 +217,7 @@ export function duplicate(fd: number): number {
 
 /**
  * Closes a descriptor that the helper opened or duplicated and nobody else has closed. Calls nothing
- * after that: src/workers/outbox.ts says why.
+ * after that: src/scheduler/hand.ts says why.
  */
 export function close(fd: number): void {
   const result = helper().close(fd);

@@ -13,8 +13,9 @@ import type { EventKind, Handled, Handling } from './events.js';
 import type { JobNames, JobRef } from './job-request.js';
 import type { Limits } from './scheduler/limits.js';
 import type { Entry } from './scheduler/mailbox.js';
-import type { Neighbours, Rings } from './scheduler/neighbourhood.js';
+import type { Rings } from './scheduler/neighbourhood.js';
 import type { Offer } from './scheduler/offers.js';
+import type { Nearness } from './scheduler/topology.js';
 
 /** What a worker is started with. */
 export interface WorkerInit {
@@ -429,7 +430,7 @@ export interface SoftPinsInit {
   /** CPUs that the process was started with. */
   readonly cpus: readonly number[];
   /** Where they are; null if unknown. */
-  readonly machine: Neighbours | null;
+  readonly machine: Nearness | null;
 }
 
 export type ToGovernor =

@@ -11,7 +11,8 @@ import { autoWorkers, cpuQuota } from './runtime/machine.js';
 import { readTopology } from './runtime/sysfs.js';
 import { WORKERS_MAX } from './scheduler/layout.js';
 import { arrange, type Placement, place } from './scheduler/placement.js';
-import { CPUS_MAX, type Topology } from './scheduler/topology.js';
+import { CPUS_MAX } from './scheduler/sysfs-text.js';
+import type { Topology } from './scheduler/topology.js';
 import { type Plan, topologyObject, topologyText } from './topology-report.js';
 
 interface Flags {

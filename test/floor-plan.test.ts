@@ -1,7 +1,7 @@
 /** The drawing: every room inside of the one around it, no two on the same place, all in the picture. */
 import t from 'tap';
 import { floorPlan } from '../src/floor-plan.js';
-import { describeMachine } from '../src/scheduler/topology.js';
+import { describeMachine } from '../src/scheduler/machine.js';
 import { MACHINES, type MachineName } from './fixtures/topology/machines.js';
 import { machine } from './support/described.js';
 

@@ -1,7 +1,7 @@
 /** The text and the object, for every fixture. */
 import t from 'tap';
 import { identify } from '../src/scheduler/cpuid.js';
-import { describeMachine } from '../src/scheduler/topology.js';
+import { describeMachine } from '../src/scheduler/machine.js';
 import { topologyObject, topologyText } from '../src/topology-report.js';
 import { recorded } from './fixtures/topology/leaves.js';
 import { MACHINES, type MachineName, treeOf } from './fixtures/topology/machines.js';

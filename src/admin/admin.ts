@@ -5,8 +5,8 @@
 import type { ResolvedOptions } from '../runtime/resolved-options.js';
 import { AgentCheck } from './agent-check.js';
 import { Endpoint } from './endpoint.js';
+import type { Observed } from './observed.js';
 import { Readings } from './readings.js';
-import type { Source } from './source.js';
 import { exportReadings } from './telemetry.js';
 
 export class Admin {
@@ -14,17 +14,17 @@ export class Admin {
   readonly agentCheck: AgentCheck | null;
   readonly #endExport: () => void;
 
-  private constructor(options: ResolvedOptions, source: Source) {
-    const readings = new Readings(source);
+  private constructor(options: ResolvedOptions, observed: Observed) {
+    const readings = new Readings(observed);
     const { admin, agentCheck } = options;
-    this.endpoint = admin === null ? null : new Endpoint(admin, source, readings);
-    this.agentCheck = agentCheck === null ? null : new AgentCheck(agentCheck, source);
+    this.endpoint = admin === null ? null : new Endpoint(admin, observed, readings);
+    this.agentCheck = agentCheck === null ? null : new AgentCheck(agentCheck, observed);
     this.#endExport = exportReadings(readings, options.entry);
   }
 
   /** @throws GyreError with the system's code if one of the addresses cannot be had */
-  static async open(options: ResolvedOptions, source: Source): Promise<Admin> {
-    const admin = new Admin(options, source);
+  static async open(options: ResolvedOptions, observed: Observed): Promise<Admin> {
+    const admin = new Admin(options, observed);
     try {
       await admin.endpoint?.open();
       await admin.agentCheck?.open();

@@ -11,8 +11,8 @@ import net, { type Socket } from 'node:net';
 import type { ListenAddress } from '../protocol.js';
 import type { WorkerHandle } from '../runtime/worker-handle.js';
 import { type Opened, openServer } from './listening.js';
+import type { Observed } from './observed.js';
 import type { AdminAddress } from './options.js';
-import type { Source } from './source.js';
 
 /** A balancer has one connection at a time. */
 const CONNECTIONS_MAX = 16;
@@ -28,15 +28,15 @@ const MEMORY = 0.5;
 
 export class AgentCheck {
   readonly #address: AdminAddress;
-  readonly #source: Source;
+  readonly #observed: Observed;
   readonly #idleness: Idleness;
   readonly #sockets = new Set<Socket>();
   readonly #server: net.Server;
   #opened: Opened | null = null;
 
-  constructor(address: AdminAddress, source: Source) {
+  constructor(address: AdminAddress, observed: Observed) {
     this.#address = address;
-    this.#source = source;
+    this.#observed = observed;
     this.#idleness = new Idleness();
     this.#server = net.createServer((socket) => this.#tell(socket));
     this.#server.maxConnections = CONNECTIONS_MAX;
@@ -75,11 +75,11 @@ export class AgentCheck {
   }
 
   #line(): string {
-    const { state, ready, workers } = this.#source.runtime;
+    const { state, ready, workers } = this.#observed.runtime;
     if (state === 'closing' || state === 'closed') return 'drain';
     if (!ready) return 'down';
     const serving = new Set(workers.map(({ threadId }) => threadId));
-    const threads = this.#source.threads().filter(({ threadId }) => serving.has(threadId));
+    const threads = this.#observed.threads().filter(({ threadId }) => serving.has(threadId));
     // A weight of 0 would mean that it wants no request at all.
     return `up ready ${Math.max(1, Math.round(this.#idleness.of(threads) * 100))}%`;
   }

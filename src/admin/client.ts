@@ -1,5 +1,6 @@
 /**
- * Asks an admin endpoint: the half of `gyre top`, `gyre profile` and `gyre heap` in the conversation.
+ * Asks an admin endpoint: the half of `gyre top`, `gyre profile` and `gyre heap` in the conversation. The command line's
+ * thread only, in another process than the endpoint's. Nothing is waited for without a limit.
  */
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';

@@ -26,10 +26,10 @@ import { EventStreams } from './events.js';
 import { Guard } from './guard.js';
 import { Inspection } from './inspection.js';
 import { type Opened, openServer } from './listening.js';
+import type { Observed } from './observed.js';
 import type { ResolvedAdmin } from './options.js';
 import { PAGE } from './page.js';
 import type { Readings } from './readings.js';
-import type { Source } from './source.js';
 
 /** A request line and headers; more is 431. */
 const HEADERS_BYTES = 8 * 1024;
@@ -56,7 +56,7 @@ interface Route {
 
 export class Endpoint {
   readonly #options: ResolvedAdmin;
-  readonly #source: Source;
+  readonly #observed: Observed;
   readonly #runtime: Runtime;
   readonly #readings: Readings;
   readonly #guard: Guard;
@@ -66,20 +66,18 @@ export class Endpoint {
   readonly #routes: ReadonlyMap<string, Route>;
   #opened: Opened | null = null;
   #reloading = false;
-  /** Once somebody wants to see it. */
-
   /** Before anything has started, so that no event is missed. */
   constructor(
     options: ResolvedAdmin,
-    source: Source,
+    observed: Observed,
     readings: Readings,
     deadlines = new Deadlines(),
   ) {
-    const { runtime } = source;
-    const inspection = new Inspection(source);
+    const { runtime } = observed;
+    const inspection = new Inspection(observed);
     this.#options = options;
     this.#deadlines = deadlines;
-    this.#source = source;
+    this.#observed = observed;
     this.#runtime = runtime;
     this.#readings = readings;
     this.#guard = new Guard(options);
@@ -232,7 +230,7 @@ export class Endpoint {
       const cpus = this.#runtime.workers.map(({ cpu }) => cpu);
       const svg = floorPlan(
         this.#readings.machine,
-        { placement: this.#source.placement, cpus },
+        { placement: this.#observed.placement, cpus },
         null,
       );
       return { status: 200, type: 'image/svg+xml; charset=utf-8', body: svg };

@@ -4,6 +4,7 @@
  */
 import { showAddress } from '../address.js';
 import { type Paint, painted, type Screen } from '../terminal.js';
+import { countBelow, total } from './histogram.js';
 import { type Rates, rateOf, type WorkerRates } from './rates.js';
 import type { LevelStatus } from './status.js';
 
@@ -23,7 +24,7 @@ const plain = (text: string): Cell => ({ text, paint: 'plain' });
 const BAR = 10;
 /** Functions that are named. */
 const STALLS_MAX = 3;
-/** Bounds of the durations that are told apart, in ms. */
+/** Bounds of the durations that are told apart, in ms of 1,024 µs: where buckets end. */
 const DURATIONS_MS = [1, 4, 16, 64, 256, 1024];
 
 /** Those on the right are left out first where there is no room. */
@@ -117,21 +118,21 @@ function movesOf({ moves, workers }: Rates): string {
 }
 
 function durationsOf({ requestTimes }: Rates): string {
-  const { boundsSeconds = [], counts = [] } = requestTimes ?? {};
-  const total = counts.reduce((all, one) => all + one, 0);
-  if (total === 0) return '';
+  const all = total(requestTimes?.counts ?? []);
+  if (requestTimes === null || all === 0) return '';
   let told = 0;
-  const parts = [...DURATIONS_MS, Number.POSITIVE_INFINITY].map((bound) => {
-    // The last bucket has no bound.
-    const upTo = counts
-      .filter((_, i) => (boundsSeconds[i] ?? Number.POSITIVE_INFINITY) * 1e3 <= bound * 1.05)
-      .reduce((all, one) => all + one, 0);
-    const share = (upTo - told) / total;
+  const part = (name: string, upTo: number) => {
+    const share = (upTo - told) / all;
     told = upTo;
-    const name = Number.isFinite(bound) ? `< ${bound} ms` : 'more';
     return share === 0 ? [] : [`${name} ${(share * 100).toFixed(1)}%`];
-  });
-  return `requests  ${parts.flat().join('   ')}`;
+  };
+  const parts = [
+    ...DURATIONS_MS.flatMap((bound) =>
+      part(`< ${bound} ms`, countBelow(requestTimes, (bound * 2 ** 10) / 1e6)),
+    ),
+    ...part('more', all),
+  ];
+  return `requests  ${parts.join('   ')}`;
 }
 
 /** Where workers stood still, below a line of space; nothing where nobody did. */

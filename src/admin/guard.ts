@@ -11,7 +11,7 @@ import type { IncomingMessage } from 'node:http';
 import { isLoopback, type ResolvedAdmin } from './options.js';
 
 /** Why somebody may not, as an HTTP status. */
-export interface Refusal {
+interface Refusal {
   readonly status: 401 | 403;
   readonly code: 'UNAUTHORIZED' | 'FORBIDDEN';
   readonly message: string;

@@ -6,7 +6,7 @@ import type { Readable } from 'node:stream';
 import type { WorkerInfo } from '../runtime/api.js';
 import type { Named } from '../runtime/cpu-profile.js';
 import { type Answer, BadRequest, failure, json, optionsIn } from './answer.js';
-import type { Source } from './source.js';
+import type { Observed } from './observed.js';
 
 export const PROFILE_SECONDS = 5;
 /** A minute is some 60,000 samples and a megabyte for each thread. */
@@ -17,11 +17,11 @@ const HEAP_BEGIN_MS = 10_000;
 const BUSY = failure(409, 'CONFLICT', 'another profile or heap snapshot is under way');
 
 export class Inspection {
-  readonly #source: Source;
+  readonly #observed: Observed;
   #busy = false;
 
-  constructor(source: Source) {
-    this.#source = source;
+  constructor(observed: Observed) {
+    this.#observed = observed;
   }
 
   /** @throws BadRequest */
@@ -34,7 +34,7 @@ export class Inspection {
     this.#busy = true;
     try {
       const { profileThreads } = await import('../runtime/cpu-profile.js');
-      const { name } = this.#source;
+      const { name } = this.#observed;
       const named = () => this.#named();
       const trace = await profileThreads({ seconds, name, signal, named });
       return trace === null
@@ -66,7 +66,7 @@ export class Inspection {
 
   /** @throws Error if it ends, or does not return to its loop */
   async #heapOf({ threadId, index }: WorkerInfo): Promise<Readable> {
-    const thread = this.#source.threads().find((each) => each.threadId === threadId);
+    const thread = this.#observed.threads().find((each) => each.threadId === threadId);
     if (thread === undefined) throw new Error(`worker ${index} has ended`);
     let timer: NodeJS.Timeout | undefined;
     const late = new Promise<null>((resolve) => {
@@ -85,19 +85,21 @@ export class Inspection {
   }
 
   #workers(): readonly WorkerInfo[] {
-    const { runtime } = this.#source;
+    const { runtime } = this.#observed;
     return [...runtime.workers, ...runtime.spares];
   }
 
   #named(): Named[] {
     const on = (cpu: number | null) => (cpu === null ? '' : ` (CPU ${cpu})`);
-    const workers = this.#source.threads().map(({ index, threadId, tid, cpu }) => {
+    const workers = this.#observed.threads().map(({ index, threadId, tid, cpu }) => {
       const { spare = false } = this.#workers().find((each) => each.threadId === threadId) ?? {};
       return { threadId, tid, label: `${spare ? 'spare' : 'worker'} ${index}${on(cpu)}` };
     });
-    const jobs = this.#source.runtime.snapshot().jobs.threads.map(({ threadId, tid, cpu }, i) => ({
-      ...{ threadId, tid, label: `job thread ${i}${on(cpu)}` },
-    }));
+    const jobs = this.#observed.runtime
+      .snapshot()
+      .jobs.threads.map(({ threadId, tid, cpu }, i) => ({
+        ...{ threadId, tid, label: `job thread ${i}${on(cpu)}` },
+      }));
     return [...workers, ...jobs];
   }
 }

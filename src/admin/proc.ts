@@ -7,7 +7,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 /** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
 const TICK_SECONDS = 0.01;
 
-export interface ThreadTimes {
+interface ThreadTimes {
   /** On a CPU. */
   readonly cpuSeconds: number | null;
   /** Ready to run, without a CPU. */

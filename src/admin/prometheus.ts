@@ -5,10 +5,11 @@
 import type { Registry } from 'prom-client';
 import type { MetricObject, MetricValue } from '../protocol.js';
 import { mergeable } from './application.js';
-import { type HistogramSample, METRIC_NAMES, METRICS, type Metric } from './metrics.js';
+import type { HistogramSample, Metric } from './metric.js';
+import { METRIC_NAMES, METRICS } from './metrics.js';
 import type { Status } from './status.js';
 
-export interface Exposition {
+interface Exposition {
   readonly contentType: string;
   readonly text: string;
 }

@@ -5,6 +5,7 @@ import type { ListenAddress } from '../protocol.js';
 import type { RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
+import { quantile, since, sumOf } from './histogram.js';
 import type { Histogram, LevelStatus, Status, WorkerStatus } from './status.js';
 
 /** What `gyre top --once --json` prints. What cannot be known is null. */
@@ -40,7 +41,7 @@ export interface Rates {
   readonly levels: readonly LevelStatus[];
 }
 
-export interface MoveRates {
+interface MoveRates {
   readonly from: number;
   readonly to: number;
   readonly ring: number | null;
@@ -71,7 +72,7 @@ export interface WorkerRates {
   readonly restarts: number;
 }
 
-export interface ListenerRates {
+interface ListenerRates {
   readonly address: ListenAddress;
   readonly queue: number;
   readonly queueLimit: number;
@@ -86,7 +87,7 @@ export function ratesBetween(before: Status, after: Status): Rates | null {
   const earlier = new Map(before.workers.map((worker) => [worker.index, worker]));
   const workers = after.workers.map((now) => workerRates(earlier.get(now.index), now, seconds));
   const times = after.workers.map(({ index, requestTimes }) =>
-    between(earlier.get(index)?.requestTimes, requestTimes),
+    since(earlier.get(index)?.requestTimes, requestTimes),
   );
   const sum = (key: 'connections' | 'requestsPerSecond' | 'receivedPerSecond') =>
     workers.reduce((total, worker) => total + worker[key], 0);
@@ -155,7 +156,7 @@ function workerRates(
     ...{ index, spare, state, cpu, load: idle === null ? null : 1 - idle },
     ...{ cpuShare: share('cpuSeconds'), runDelayShare: share('runDelaySeconds') },
     ...{ connections, outstanding, requestsPerSecond: rate('requests') },
-    p99Seconds: quantile([between(before?.requestTimes, now.requestTimes)], 0.99),
+    p99Seconds: quantile([since(before?.requestTimes, now.requestTimes)], 0.99),
     ...{ givenPerSecond: rate('given'), receivedPerSecond: rate('received') },
     rescuedPerSecond: rate('rescued'),
     ...{ heapUsedBytes: heap?.usedBytes ?? null, heapLimitBytes: heap?.limitBytes ?? null },
@@ -182,37 +183,4 @@ function listenerRates(before: Status, after: Status, seconds: number): Listener
     });
   }
   return [...sums.values()];
-}
-
-function between(before: Histogram | undefined, after: Histogram): Histogram {
-  const counts = after.counts.map((count, i) => count - (before?.counts[i] ?? 0));
-  return { ...after, counts, sumSeconds: after.sumSeconds - (before?.sumSeconds ?? 0) };
-}
-
-/** Null: there are none. */
-function sumOf(histograms: readonly Histogram[]): Histogram | null {
-  const [first] = histograms;
-  if (first === undefined) return null;
-  const sum = (of: (each: Histogram) => number) =>
-    histograms.reduce((total, each) => total + of(each), 0);
-  return {
-    sumSeconds: sum(({ sumSeconds }) => sumSeconds),
-    boundsSeconds: first.boundsSeconds,
-    counts: first.counts.map((_, i) => sum(({ counts }) => counts[i] ?? 0)),
-  };
-}
-
-/** Where it falls into a bucket it is taken to lie as far in as its rank does. */
-export function quantile(histograms: readonly Histogram[], share: number): number | null {
-  const { boundsSeconds: bounds = [], counts = [] } = sumOf(histograms) ?? {};
-  const total = counts.reduce((all, one) => all + one, 0);
-  if (total === 0) return null;
-  let left = share * total;
-  for (const [i, count] of counts.entries()) {
-    const [lower, upper] = [bounds[i - 1] ?? 0, bounds[i]];
-    if (upper === undefined) return lower; // more than the last bound: how much more is not known
-    if (left <= count) return lower + ((upper - lower) * left) / count;
-    left -= count;
-  }
-  return bounds.at(-1) ?? null;
 }

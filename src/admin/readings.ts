@@ -10,12 +10,13 @@ import type { MetricObject } from '../protocol.js';
 import type { EndReason } from '../runtime/api.js';
 import { readTopology } from '../runtime/sysfs.js';
 import type { WorkerHandle } from '../runtime/worker-handle.js';
-import type { Times, WorkerRow } from '../scheduler/scoreboard.js';
 import type { Topology } from '../scheduler/topology.js';
+import type { Times, WorkerRow } from '../scheduler/worker-row.js';
 import { Lifetimes, Unwrapped } from './counters.js';
+import { total } from './histogram.js';
+import type { ListeningSocket, Observed } from './observed.js';
 import { openDescriptors, threadTimes } from './proc.js';
 import { Reports } from './reports.js';
-import type { ListeningSocket, Source } from './source.js';
 import {
   type HeapStatus,
   type Histogram,
@@ -49,7 +50,7 @@ interface Life {
 }
 
 export class Readings {
-  readonly #source: Source;
+  readonly #observed: Observed;
   readonly #counts = new Unwrapped();
   readonly #times = new Lifetimes<WorkerHandle, 'cpuSeconds' | 'runDelaySeconds' | 'idleSeconds'>([
     'cpuSeconds',
@@ -66,9 +67,9 @@ export class Readings {
   #reading: { readonly status: Promise<Status>; readonly metrics: boolean } | null = null;
 
   /** Before anything has started, so that nothing is missed. */
-  constructor(source: Source) {
-    this.#source = source;
-    const { runtime } = source;
+  constructor(observed: Observed) {
+    this.#observed = observed;
+    const { runtime } = observed;
     runtime.on('exit', ({ worker, reason, restartInMs }) => {
       const life = this.#life(worker.index);
       life.exits[reason]++;
@@ -112,9 +113,9 @@ export class Readings {
   }
 
   async #read(metrics: boolean): Promise<Status> {
-    const { runtime, name } = this.#source;
-    await this.#reports.collect(this.#source.threads(), metrics);
-    const threads = this.#source.threads();
+    const { runtime, name } = this.#observed;
+    await this.#reports.collect(this.#observed.threads(), metrics);
+    const threads = this.#observed.threads();
     this.#times.update(threads, (thread) => {
       const idleMs = thread.loopIdleMs();
       return {
@@ -140,7 +141,7 @@ export class Readings {
           this.#counts.total(`${from} ${to} ${key}`, move[key]);
         return { ...move, given: total('given'), rescued: total('rescued') };
       }),
-      listeners: this.#source.sockets().flatMap((socket) => this.#listener(socket)),
+      listeners: this.#observed.sockets().flatMap((socket) => this.#listener(socket)),
       process: {
         startedAtSeconds: Math.round(performance.timeOrigin) / 1e3,
         cpuSeconds: (user + system) / 1e6,
@@ -162,7 +163,7 @@ export class Readings {
   }
 
   #worker(row: WorkerRow, spare: boolean, threads: readonly WorkerHandle[]): WorkerStatus {
-    const { runtime } = this.#source;
+    const { runtime } = this.#observed;
     const { index, cpu, rings, tid, state } = row;
     const all = spare ? runtime.spares : runtime.workers;
     const info = all.find((each) => each.index === index);
@@ -200,8 +201,7 @@ export class Readings {
 
   #histogram(key: string, { sumNs, byUs }: Times): Histogram {
     const counts = byUs.map((raw, i) => this.#counts.total(`${key} ${i}`, raw));
-    const sum = (from: number, to: number) =>
-      counts.slice(from, to).reduce((all, one) => all + one, 0);
+    const sum = (from: number, to: number) => total(counts.slice(from, to));
     return {
       sumSeconds: sumNs / 1e9,
       boundsSeconds: byUs

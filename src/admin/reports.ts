@@ -12,7 +12,7 @@ import { addUp } from './application.js';
  */
 const WAIT_MS = 250;
 
-export interface LastReport {
+interface LastReport {
   readonly report: Report;
   /** When it came, by `performance.now()`. */
   readonly atMs: number;

@@ -11,7 +11,9 @@ import type {
   MeterProvider,
   Observable,
 } from '@opentelemetry/api';
-import { METRICS, type Metric } from './metrics.js';
+import { total } from './histogram.js';
+import type { Metric } from './metric.js';
+import { METRICS } from './metrics.js';
 import type { Readings } from './readings.js';
 import type { Histogram, Status } from './status.js';
 import { isTelemetryPresent } from './wanted.js';
@@ -73,7 +75,7 @@ function partsOf(metric: Metric): { suffix: string; type: 'counter' | 'gauge'; v
     return { suffix, type: 'counter' as const, values };
   };
   return [
-    part('.count', ({ counts }) => counts.reduce((all, one) => all + one, 0)),
+    part('.count', ({ counts }) => total(counts)),
     part('.sum', ({ sumSeconds }) => sumSeconds),
   ];
 }

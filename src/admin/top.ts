@@ -1,6 +1,6 @@
 /**
  * `gyre top`: asks an admin endpoint again and again and shows what it says. Loaded by that
- * command only.
+ * command only, which has one thread.
  */
 import { emitKeypressEvents } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -13,7 +13,7 @@ import type { Status } from './status.js';
 /** What fits no terminal is for a file or a pipe. */
 const UNBOUNDED: Screen = { columns: 1_000, rows: 10_000, colors: false };
 
-export interface TopOptions extends Target {
+interface TopOptions extends Target {
   readonly intervalMs: number;
 }
 

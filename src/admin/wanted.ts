@@ -1,6 +1,6 @@
 /**
  * Whether anybody may want to know how a runtime is doing. All of src/admin that is loaded if
- * nobody does, but for the options.
+ * nobody does, but for the options. Main thread only.
  */
 import type { ResolvedOptions } from '../runtime/resolved-options.js';
 

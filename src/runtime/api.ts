@@ -6,7 +6,7 @@ import type { GyreError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
 import type { ListenAddress, TracedMove } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
-import type { WorkerRow } from '../scheduler/scoreboard.js';
+import type { WorkerRow } from '../scheduler/worker-row.js';
 import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
 import type { MoveCount } from './move-counts.js';

@@ -6,7 +6,7 @@ import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import type { FromGovernor, GovernorInit, Repinning, ToGovernor, TracedMove } from '../protocol.js';
 
 /** By path, because main must not import what runs in workers. */
-const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor.js');
+const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor-bootstrap.js');
 
 interface GovernorEvents {
   /** Something was put into the mailbox of `worker`, which is gone. */

@@ -6,13 +6,11 @@
 import { close, misalignmentOf, wake } from '../native.js';
 import type { GovernorInit, MovingInit, Repinning, SoftPinsInit, TracedMove } from '../protocol.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
+import { Hands } from '../scheduler/hands.js';
 import {
   ConnectionState,
   EntryKind,
   HAND_ACCEPTED,
-  HANDS,
-  HANDS_ENTRY,
-  handsEntry,
   mailboxWordsFor,
   WORD_BYTES,
 } from '../scheduler/layout.js';
@@ -91,7 +89,7 @@ export class Moving {
   readonly #events: MovingEvents;
   readonly #mailboxes: Mailboxes;
   readonly #table: ConnectionTable;
-  readonly #hands: Int32Array<SharedArrayBuffer>;
+  readonly #hands: Hands;
   #governor: GovernorThread;
   readonly #backoff = new Backoff(GOVERNOR_BACKOFF);
   #restart: NodeJS.Timeout | undefined;
@@ -110,13 +108,13 @@ export class Moving {
     this.#table = ConnectionTable.create(options.descriptorsMax, misalignmentOf);
     const { name, scoreboard, tickMs, roundMs, chaos, trace, rings, batchMax, seed } = options;
     const { stalledMs, softPins, limits } = options;
-    this.#hands = new Int32Array(new SharedArrayBuffer(handsEntry(batchMax) * WORD_BYTES));
+    this.#hands = Hands.create(batchMax);
     const shared = { mailboxes: this.#mailboxes.words, table: this.#table.words };
     this.init = { ...shared, rings, roundMs, batchMax, seed, chaos, trace };
     this.#governorInit = {
       ...{ ...shared, rings, batchMax, seed, name, tickMs, chaos, trace, stalledMs, softPins },
       limits,
-      ...{ scoreboard: scoreboard.words, hands: this.#hands },
+      ...{ scoreboard: scoreboard.words, hands: this.#hands.words },
     };
     // Started before the workers: it checks the system while they load.
     this.#governor = this.#startGovernor();
@@ -210,23 +208,16 @@ export class Moving {
   /** The governor has ended with connections in its hands. */
   #clearHands(): void {
     const hands = this.#hands;
-    const victim = hands[HANDS.VICTIM] as number;
-    const floats = new Float64Array(hands.buffer);
-    for (let i = 0; i < (hands[HANDS.COUNT] as number); i++) {
-      const at = handsEntry(i);
-      const word = (which: number) => hands[at + which] as number;
-      const oldFd = word(HANDS_ENTRY.OLD_FD);
+    const { victim } = hands;
+    for (let i = 0; i < hands.count; i++) {
+      const { kind, fd, oldFd, listener, boundary, ...taken } = hands.at(i);
       // Perhaps again: the second is void.
-      if (oldFd >= 0) this.#tellDropped(victim, oldFd, word(HANDS_ENTRY.GENERATION));
-      if (word(HANDS_ENTRY.KIND) === EntryKind.NOTHING) continue;
-      const fd = word(HANDS_ENTRY.FD);
-      const listener = word(HANDS_ENTRY.LISTENER);
-      const boundary = floats[(at + HANDS_ENTRY.BOUNDARY) / 2] as number;
+      if (oldFd >= 0) this.#tellDropped(victim, oldFd, taken.generation);
+      if (kind === EntryKind.NOTHING) continue;
       const generation = this.#table.send(fd, listener, boundary);
-      const kind = word(HANDS_ENTRY.KIND) as EntryKind;
       this.deliver({ kind, fd, listener, generation, boundary }, null);
     }
-    hands[HANDS.COUNT] = 0;
+    hands.empty();
   }
 
   /** The connection that `worker` had under `fd` was taken. */

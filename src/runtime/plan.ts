@@ -6,7 +6,8 @@ import { GyreError } from '../errors.js';
 import type { SoftPinsInit } from '../protocol.js';
 import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
 import { type Rings, ringsFor } from '../scheduler/neighbourhood.js';
-import { arrange, type Places, place } from '../scheduler/placement.js';
+import { arrange, place } from '../scheduler/placement.js';
+import type { Nearness } from '../scheduler/topology.js';
 import type { Capabilities } from './capabilities.js';
 import { autoWorkers } from './machine.js';
 import type { ResolvedOptions } from './resolved-options.js';
@@ -21,7 +22,7 @@ export interface Machine {
   /** CPU quota in CPUs, or Infinity. */
   readonly quotaCpus: number;
   /** Where its CPUs are; null if unknown: they are taken in ascending order. */
-  readonly topology: Places | null;
+  readonly topology: Nearness | null;
 }
 
 /** What is decided before anything starts. */

@@ -28,8 +28,9 @@ import {
 } from '../option-checks.js';
 import type { ListenAddress } from '../protocol.js';
 import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
-import { isLimited, type Limit, NO_LIMIT, PLACES_MAX } from '../scheduler/limits.js';
+import { isLimited, type Limit, NO_LIMIT } from '../scheduler/limits.js';
 import type { Placement } from '../scheduler/placement.js';
+import { PLACES_MAX } from '../scheduler/places.js';
 import { CAPABILITY_NAMES, type CapabilityName } from './capabilities.js';
 import { type JobPoolOptions, resolveJobPool, resolveJobs } from './job-options.js';
 import {

@@ -11,7 +11,7 @@ import { closedError, GyreError, lostError } from '../errors.js';
 import type { RunOptions } from '../job-request.js';
 import { absolutePath, durationMs, integerIn } from '../option-checks.js';
 import type { ListenAddress } from '../protocol.js';
-import { addCounts } from '../scheduler/scoreboard.js';
+import { addCounts } from '../scheduler/worker-row.js';
 import { Announcer } from './announcer.js';
 import type {
   AdminAddresses,

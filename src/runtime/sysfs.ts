@@ -9,13 +9,9 @@ import { closeSync, constants, fstatSync, openSync, readdirSync, readSync } from
 import path from 'node:path';
 import { affinity, cpuid, hasLinuxParts } from '../native.js';
 import { identify } from '../scheduler/cpuid.js';
-import {
-  CPUS_MAX,
-  describeMachine,
-  idList,
-  type Topology,
-  type Tree,
-} from '../scheduler/topology.js';
+import { describeMachine } from '../scheduler/machine.js';
+import { CPUS_MAX, idList, type Tree } from '../scheduler/sysfs-text.js';
+import type { Topology } from '../scheduler/topology.js';
 
 /** sysfs gives a page, or for long CPU lists a few. */
 const FILE_BYTES_MAX = 65_536;

@@ -23,7 +23,8 @@ import type {
   WorkerInit,
 } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
-import type { Scoreboard, SupervisorWriter } from '../scheduler/scoreboard.js';
+import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { SupervisorWriter } from '../scheduler/supervisor-writer.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './worker-handle.js';
 
 /** By path, because main must not import what runs in workers. */

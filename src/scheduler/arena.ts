@@ -9,16 +9,9 @@
  *   or so of them however large the cache is. So places begin at different rows of that period, the
  *   *colours*, in turn.
  *
- * Pure, but for the memory. Called by the thread that makes the arena; others get the offsets.
+ * Pure. Called by the thread that makes the arena; others get the offsets. memory.ts has the memory.
  */
-import { GyreError } from '../errors.js';
 import { ROW_BYTES } from './layout.js';
-
-/**
- * Tells by how many bytes a view's memory is past a multiple of `alignmentBytes`.
- * Without the native helper the address is unknown and this is null.
- */
-export type Misalignment = (view: Int32Array, alignmentBytes: number) => number;
 
 /**
  * The period of the sets of a first-level data cache, sets × line: 4,096 on Intel's Core and AMD's
@@ -72,35 +65,6 @@ export class Placer {
   #in(row: number): number {
     return this.#begun[row % this.#colours] as number;
   }
-}
-
-/** Memory for what a {@link Placer} has placed. */
-export interface ArenaMemory {
-  readonly buffer: SharedArrayBuffer;
-  /** Where the origin is in it. */
-  readonly originBytes: number;
-  readonly bytes: number;
-}
-
-/**
- * Zeros, whose origin is on a multiple of `alignmentBytes` in the address space if that can be known.
- * The system provides a page when it is first touched, so what is never used costs nothing.
- *
- * @throws GyreError `ERR_GYRE_ARENA_FULL` if the system has no such memory
- */
-export function allocate(
-  bytes: number,
-  alignmentBytes: number,
-  misalignmentOf: Misalignment | null,
-): ArenaMemory {
-  let buffer: SharedArrayBuffer;
-  try {
-    buffer = new SharedArrayBuffer(up(bytes, ROW_BYTES) + alignmentBytes);
-  } catch (cause) {
-    throw new GyreError('ERR_GYRE_ARENA_FULL', `no shared memory of ${bytes} bytes`, { cause });
-  }
-  const past = misalignmentOf?.(new Int32Array(buffer, 0, 1), alignmentBytes) ?? 0;
-  return { buffer, originBytes: past === 0 ? 0 : alignmentBytes - past, bytes };
 }
 
 /** Bytes of each type of field. */

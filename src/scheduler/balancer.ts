@@ -15,7 +15,8 @@ import { type Criterion, frontier } from './frontier.js';
 import { WORKERS_MAX } from './layout.js';
 import type { Misalignment } from './memory.js';
 import { below, type Random } from './random.js';
-import { Scoreboard, type WorkerWriter } from './scoreboard.js';
+import { Scoreboard } from './scoreboard.js';
+import type { WorkerWriter } from './worker-writer.js';
 
 /** A thread as Piscina shows it to its load balancer. */
 export interface PoolThread {
@@ -34,7 +35,7 @@ export interface PoolThread {
 /** Threads that a pool may have: each needs a row, and so does the giver. */
 export const POOL_THREADS_MAX = WORKERS_MAX - 1;
 
-export interface BalancerOptions {
+interface BalancerOptions {
   /** Most threads that the pool may have at a time; 1 to {@link POOL_THREADS_MAX}. */
   readonly threads: number;
   /** Most jobs that a thread may have at a time. */

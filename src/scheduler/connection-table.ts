@@ -2,14 +2,15 @@
  * The connection table: for each descriptor number, whose connection it is and
  * whether it could move now. Indexed by number, which the kernel keeps unique in the
  * process; numbers from {@link ConnectionTable.descriptorsMax} on are not tracked, and
- * their connections never move.
+ * their connections never move. Any thread, as the table below says; wait-free.
  *
  * ## Who may do what
  *
  *     from                 | to                    | by
  *     ---------------------+-----------------------+-----------------------------------
  *     UNTRACKED            | IN_TRANSIT            | send: who made the descriptor
- *     UNTRACKED, IN_TRANSIT| FRESH, BETWEEN,       | open: who owns it from now on
+ *     IN_TRANSIT           | UNTRACKED             | adopt: who took it out of a mailbox
+ *     UNTRACKED            | FRESH .. HELD,        | open: who owns it from now on
  *                          | LISTENING             |
  *     FRESH, BETWEEN       | IN_MESSAGE            | begin: owner
  *     IN_MESSAGE           | BETWEEN               | between: owner
@@ -19,7 +20,7 @@
  *     FRESH, BETWEEN       | TAKEN, IN_MESSAGE     | governor, while the owner is paused
  *     FRESH, BETWEEN       | GIVING                | tryGive: owner
  *     GIVING               | FRESH .. IN_MESSAGE   | keep: owner
- *     any                  | UNTRACKED             | close: owner
+ *     any                  | UNTRACKED             | close: owner, or main of what is in transit
  *
  * From TAKEN only close() leads on: the number refers to a socket on which nothing
  * happens until the owner has dropped its wrapper.
@@ -60,6 +61,16 @@
  *
  * The entries of a thread that was terminated still name it as their owner, although their numbers
  * are free. Main takes that name away when it has heard of the end ({@link ConnectionTable.forget}).
+ *
+ * ## Rejected
+ *
+ * A table of owners in JavaScript on main: each move would wait for main, and what is on its way to main is the
+ * same question again. Closing by number after a death: it may be somebody else's by then.
+ *
+ * ## Tests
+ *
+ * test/scheduler/connection-table.test.ts stops this source at every access; model `table` (test/models) and real
+ * threads (test/native/table.cc) do the same of the protocol, with mutants; the simulation has one more.
  */
 import { CONNECTION, CONNECTION_WORDS, ConnectionState, DESCRIPTORS_MAX } from './layout.js';
 import { allocateWords, type Misalignment } from './memory.js';
@@ -159,8 +170,8 @@ export class ConnectionTable {
 
   /**
    * The caller has just made `fd`, by dup(2) or accept4(2), and will put it into a mailbox.
-   * Returns the generation for the entry. Whoever takes that out calls open() before
-   * anything else, or close() if this connection is not to be tracked.
+   * Returns the generation for the entry. Whoever takes that out calls {@link adopt}, or, if nobody is
+   * to have the connection any more, {@link close}.
    */
   send(fd: number, listener: number, boundary: number): number {
     return this.open(fd, NO_WORKER, listener, boundary, ConnectionState.IN_TRANSIT);
@@ -250,16 +261,18 @@ export class ConnectionTable {
   }
 
   /**
-   * `fd`, which was on its way, is the caller's, and counted in `counts[at]`. The thread may be ended at the
-   * entry of each function: neither without the other, or main would deliver what it counts as lost.
+   * `fd`, which was on its way, is the caller's: counted at `words[count]`, and in its hand at
+   * `words[hand]` until it is a handle's. The thread may be ended at the entry of each function: none of these
+   * without the others, or main would deliver, or keep, what it takes for lost.
    */
-  adopt(fd: number, counts: Int32Array, at: number): void {
+  adopt(fd: number, words: Int32Array, count: number, hand: number): void {
     const state = this.#tracks(fd) ? fd * CONNECTION_WORDS + CONNECTION.STATE : null;
     if (state !== null) {
       this.words[state] = ConnectionState.UNTRACKED;
       this.words[state - CONNECTION.STATE + CONNECTION.OWNER] = 0;
     }
-    counts[at] = ((counts[at] as number) + 1) | 0;
+    words[count] = ((words[count] as number) + 1) | 0;
+    words[hand] = fd;
   }
 
   /** The thread of `worker`, which had descriptors below `end`, has ended, and they with it. */

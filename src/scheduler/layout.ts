@@ -1,12 +1,13 @@
 /**
  * Everything in shared memory, word by word. This is the only file that knows an
- * offset; all others name the word. There are four blocks of memory: the
- * scoreboard, the mailboxes, the connection table and the offers; and one more for each source
- * of datagrams. Spares are workers here: their rows and mailboxes come after those of the
+ * offset; all others name the word. Constants, for any thread. There are five blocks of memory: the
+ * scoreboard, the mailboxes, the connection table, the hands of the governor and the offers; and one more
+ * for each source of datagrams. Spares are workers here: their rows and mailboxes come after those of the
  * workers that accept by themselves.
  *
- * A word is one Int32. Every word has one writer at a time, except the doorbell, PLACES
- * and the offers, so a store needs no read-modify-write and every operation is wait-free. Rows of
+ * A word is one Int32. Every word has one writer at a time, except the doorbell, PLACES, the offers and OWNER in
+ * the connection table, so a store needs no read-modify-write and every operation is wait-free, but for
+ * taking a place. Who writes a word that is another's loses what that wrote. Rows of
  * different writers are ROW_BYTES apart, so that no two writers share a cache line:
  * x86 fetches lines of 64 bytes in adjacent pairs, and some arm64 cores have
  * lines of 128.
@@ -15,7 +16,7 @@
  *
  *     row                      | count   | written by
  *     -------------------------+---------+----------------------------------------
- *     HEADER                   | 1       | main, before any worker starts
+ *     BLOCK                    | 1       | main, before any worker starts
  *     PLACES                   | 2       | whoever takes a place or gives one back;
  *                              |         | read-modify-write only
  *     SUPERVISOR row of worker | workers | main
@@ -30,8 +31,8 @@
  *
  * | row        | word         | unit       | at start | meaning                        |
  * |------------|--------------|------------|----------|--------------------------------|
- * | HEADER     | VERSION      | –          | VERSION  | layout version, else not ours  |
- * | HEADER     | WORKERS      | count      | n        | number of rows of each kind    |
+ * | BLOCK      | VERSION      | –          | VERSION  | layout version, else not ours  |
+ * | BLOCK      | WORKERS      | count      | n        | number of rows of each kind    |
  * | PLACES     | CONNECTIONS  | count      | 0        | accepted and not closed, in all|
  * |            |              |            |          | workers and between them       |
  * | PLACES     | REQUESTS     | count      | 0        | HTTP requests to be answered,  |
@@ -63,8 +64,8 @@
  * | WORKER     | ACCEPTING    | index      | 0        | index in {@link ACCEPTING_STATES} |
  * | WORKER     | HAND         | –          | 0        | descriptor of a connection that|
  * |            |              |            |          | it has made and not yet passed |
- * |            |              |            |          | on; <= 0: none. After its end  |
- * |            |              |            |          | main's                         |
+ * |            |              |            |          | on, or taken out of a mailbox, |
+ * |            |              |            |          | and no handle's yet; <= 0: none|
  * | GOVERNOR   | RESCUED      | count      | 0        | events taken from it           |
  * | GOVERNOR   | PAUSES       | count      | 0        | safepoints it was held at      |
  * | GOVERNOR   | PAUSE_US     | µs         | 0        | total time of these            |
@@ -100,8 +101,9 @@
  * read by itself: two words of a row may be from different moments. ITERATIONS and REQUESTS
  * are written only if somebody may want to know: src/admin.
  *
- * A worker has CONNECTIONS - TAKEN connections. When its thread has ended main sets both so that
- * there are none (src/scheduler/limits.ts says why it is counted like that).
+ * A worker has CONNECTIONS - TAKEN connections (src/scheduler/places.ts says why it is counted like
+ * that). When its thread has ended, and before another has the row, main is the writer of four of its
+ * WORKER words: it sets CONNECTIONS to TAKEN, IN_FLIGHT and ACCEPTING to 0, and empties HAND.
  *
  * ## Mailboxes
  *
@@ -109,7 +111,7 @@
  *
  *     row                      | count            | written by
  *     -------------------------+------------------+-------------------------------
- *     MAILBOXES                | 1                | main, before any worker starts
+ *     BLOCK, with CAPACITY     | 1                | main, before any worker starts
  *     bell rows of recipient   | workers          | every giver and the recipient;
  *                              |                  | read-modify-write only
  *     ring of giver, recipient | givers × workers |
@@ -120,9 +122,9 @@
  *
  * | row       | word       | unit     | at start | meaning                              |
  * |-----------|------------|----------|----------|--------------------------------------|
- * | MAILBOXES | VERSION    | –        | VERSION  | layout version, else not ours        |
- * | MAILBOXES | WORKERS    | count    | n        | number of recipients                 |
- * | MAILBOXES | CAPACITY   | entries  | capacity | entries in each ring; a power of two |
+ * | BLOCK     | VERSION    | –        | VERSION  | layout version, else not ours        |
+ * | BLOCK     | WORKERS    | count    | n        | number of recipients                 |
+ * | BLOCK     | CAPACITY   | entries  | capacity | entries in each ring; a power of two |
  * | bell      | [g / 32]   | bit set  | 0        | bit g % 32: giver g has put something|
  * | HEAD      | 0          | entries  | start    | ever taken; free-running             |
  * | HEAD      | BUSY       | –        | 0        | 1: entry HEAD may be half taken      |
@@ -137,7 +139,9 @@
  *
  * One entry of CONNECTION_WORDS for each descriptor number, at word
  * `fd * CONNECTION_WORDS`. Written by the worker that owns the descriptor, and by
- * the governor while it has that worker paused: never two at a time. An entry is a row:
+ * the governor while it has that worker paused: never two at a time. While nobody owns it, its writer is
+ * whoever has just made the descriptor, or has taken it out of a mailbox. Only OWNER has another
+ * writer, by compare-and-swap: main takes away the name of a thread that has ended. An entry is a row:
  * neighbouring descriptors belong to different workers, which write them for each request
  * (sharing lines cost a hello-world server 2% of its throughput).
  *
@@ -174,8 +178,8 @@
  *
  * | row    | word    | unit  | at start | meaning                                             |
  * |--------|---------|-------|----------|-----------------------------------------------------|
- * | OFFERS | VERSION | –     | VERSION  | layout version, else not ours                       |
- * | OFFERS | WORKERS | count | n        | number of workers                                   |
+ * | BLOCK  | VERSION | –     | VERSION  | layout version, else not ours                       |
+ * | BLOCK  | WORKERS | count | n        | number of workers                                   |
  * | places | [p]     | –     | 0        | 0: free; n > 0: offer n waits; -n: its handler began|
  *
  * ## Receptions
@@ -184,15 +188,14 @@
  *
  * | row        | word     | unit  | at start | meaning                             |
  * |------------|----------|-------|----------|-------------------------------------|
- * | RECEPTIONS | VERSION  | –     | VERSION  | layout version, else not ours       |
- * | RECEPTIONS | WORKERS  | count | n        | number of workers                   |
+ * | BLOCK      | VERSION  | –     | VERSION  | layout version, else not ours       |
+ * | BLOCK      | WORKERS  | count | n        | number of workers                   |
  * | reception  | RECEIVED | count | 0        | datagrams that it took; native      |
  * | reception  | SETTLED  | count | 0        | of these, whose handler has settled |
  * | reception  | FAILED   | count | 0        | of these, whose handler has failed  |
  *
  * Counters (`count` and `entries` above, except WORKERS, those of PLACES, IN_FLIGHT, HELD, RINGS and CAPACITY)
- * run free: they wrap from 2^31 - 1 to -2^31 and are only ever compared by
- * {@link difference}.
+ * run free: src/scheduler/counter.ts.
  */
 
 export const VERSION = 4;
@@ -203,7 +206,8 @@ export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
 /** Most workers that one runtime may have. */
 export const WORKERS_MAX = 1024;
 
-export const HEADER = { VERSION: 0, WORKERS: 1 } as const;
+/** The first row of each block but the connection table and the hands: memory.ts. */
+export const BLOCK = { VERSION: 0, WORKERS: 1 } as const;
 /** Each in a row of its own: one is written for each connection, the other for each request. */
 export const PLACES = { CONNECTIONS: 0, REQUESTS: ROW_WORDS } as const;
 const PLACES_ROWS = 2;
@@ -252,7 +256,7 @@ export const TIMES = { SUM_NS: 0, COUNT: 2, BY_US: 4 } as const;
 export const TIME_BUCKETS = ROW_WORDS - TIMES.BY_US;
 /** SUPERVISOR, WORKER, GOVERNOR, NEWCOMERS, ITERATIONS and REQUESTS. */
 const ROWS_OF_ONE = 6;
-/** HEADER and PLACES. */
+/** The block's first and PLACES. */
 const COMMON_ROWS = 1 + PLACES_ROWS;
 /** Words of GOVERNOR.PAUSES_BY_US; the last counts everything from 131 ms on. */
 export const PAUSE_BUCKETS = 16;
@@ -358,7 +362,7 @@ export function takenWord(workers: number, victim: number, recipient: number): n
   return pairWord(workers, 2, victim, recipient);
 }
 
-export const MAILBOXES = { VERSION: 0, WORKERS: 1, CAPACITY: 2 } as const;
+export const MAILBOXES = { ...BLOCK, CAPACITY: 2 } as const;
 export const MAILBOX_ENTRY = { KIND: 0, FD: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
 export const ENTRY_WORDS = 8;
 
@@ -373,7 +377,8 @@ export const ENTRY_WORDS = 8;
 export const EntryKind = { NOTHING: 0, CONNECTION: 1, DROP: 2, ACCEPTED: 3 } as const;
 export type EntryKind = (typeof EntryKind)[keyof typeof EntryKind];
 
-export const BELL_BITS = 32;
+/** In one word of a doorbell. */
+const BELL_BITS = 32;
 
 /** Most entries that one ring may have; no evidence, a bound on memory. */
 export const CAPACITY_MAX = 65_536;
@@ -395,6 +400,16 @@ function paddedWords(words: number): number {
 /** First word of `recipient`'s doorbell. */
 export function bellRow(workers: number, recipient: number): number {
   return ROW_WORDS + recipient * paddedWords(bellWords(workers));
+}
+
+/** Which word of a doorbell `giver` rings. */
+export function bellWord(giver: number): number {
+  return Math.floor(giver / BELL_BITS);
+}
+
+/** And which bit of it. */
+export function bellBit(giver: number): number {
+  return 1 << (giver % BELL_BITS);
 }
 
 function ringWords(capacity: number): number {
@@ -443,11 +458,6 @@ export const HANDS_ENTRY = {
   BOUNDARY: 6,
 } as const;
 
-/** First word of entry `index` in the hands of the governor. */
-export function handsEntry(index: number): number {
-  return HANDS.ENTRIES + index * ENTRY_WORDS;
-}
-
 export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
 export const CONNECTION_WORDS = ROW_WORDS;
 
@@ -480,7 +490,6 @@ export type ConnectionState = (typeof ConnectionState)[keyof typeof ConnectionSt
 /** Most descriptors that are tracked: Linux's usual limit on a process's limit (fs.nr_open). */
 export const DESCRIPTORS_MAX = 1_048_576;
 
-export const OFFERS = { VERSION: 0, WORKERS: 1 } as const;
 /**
  * Firings that one worker may have at once, unsettled. A multiple of ROW_WORDS; no evidence, a
  * bound on memory: what is more waits in main, where it may yet go to another worker.
@@ -497,7 +506,6 @@ export function offerWordsFor(workers: number): number {
   return offerPlaces(workers);
 }
 
-export const RECEPTIONS = { VERSION: 0, WORKERS: 1 } as const;
 export const RECEPTION = { RECEIVED: 0, SETTLED: 1, FAILED: 2 } as const;
 
 /** First word of worker `index`'s row. */
@@ -508,12 +516,4 @@ export function receptionRow(index: number): number {
 /** Words that the receptions of `workers` workers need, header included. */
 export function receptionWordsFor(workers: number): number {
   return receptionRow(workers);
-}
-
-/**
- * How far the free-running counter `later` is ahead of `earlier`, right across
- * the wrap as long as they are less than 2^31 apart.
- */
-export function difference(later: number, earlier: number): number {
-  return (later - earlier) | 0;
 }

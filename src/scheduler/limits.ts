@@ -1,34 +1,14 @@
 /**
- * How many connections and requests there may be, and how many there are. Any thread. Lock-free:
- * taking a place is retried when somebody else takes one in the same moment.
- *
- * ## A connection has one place
- *
- * PLACES.CONNECTIONS counts the connections of all workers together. Whoever is about to accept
- * one takes a place first, so there are never more than the limit, not even for a moment. A
- * connection that moves keeps its place, in mailboxes and main's hands, too, and whoever closes
- * it gives that back.
- *
- * A thread may end at any instruction, and its connections with it. So each worker counts in its own
- * row how many it has (CONNECTIONS), and main gives back so many when it has ended:
- *
- *     accepts                 place + 1, CONNECTIONS + 1, accept(2); both - 1 if there was none
- *     is given one            CONNECTIONS + 1, when it is no longer in transit
- *     gives one               CONNECTIONS - 1, when it is in somebody's mailbox
- *     one closes              CONNECTIONS - 1, place - 1
- *     the governor takes one  TAKEN + 1, while the worker is paused; it never counts it any more
- *     its thread has ended    places - (CONNECTIONS - TAKEN), but not what is in its hand
- *
- * TAKEN is a word of its own because the worker may end before it hears that a connection was taken.
- * It is known by the state of its entry when its wrapper goes: `Tracking` tells.
- *
- * Requests are counted alike, and do not move.
+ * How many connections and requests there may be, and whether there is room for one more. Any thread;
+ * wait-free. The answer may be old when it comes: who acts on it takes a place (places.ts), which
+ * says no if it was.
  *
  * ## Limits of each worker
  *
  * A worker that has as many as it may have accepts no more. What is given to it comes on top: it
  * would be lost otherwise. For that to have an end, all together never have more than the sum.
  */
+import { PLACES_MAX } from './places.js';
 import type { Scoreboard } from './scoreboard.js';
 
 /** Infinity: any number. */
@@ -48,9 +28,6 @@ export const NO_LIMIT: Limit = Object.freeze({
   total: Number.POSITIVE_INFINITY,
   perWorker: Number.POSITIVE_INFINITY,
 });
-
-/** Most places that the counting word has room for. */
-export const PLACES_MAX = 2 ** 31 - 1;
 
 /** Whether there is any. */
 export function isLimited({ total, perWorker }: Limit): boolean {

@@ -45,8 +45,8 @@
  * back out while it has the recipient paused, in native/mail.cc: it makes the entry NOTHING,
  * which the recipient skips. The pause may fall between any two steps of the recipient. That
  * looks at an entry only when it is at the head and BUSY is set, so all connections are the
- * governor's to take back but that one, and what main has put because it found nobody else. BUSY stays set when `take` throws, and then one entry
- * too many is left alone, until the next look.
+ * governor's to take back but that one, and what main has put because it found nobody else. BUSY stays
+ * set when `take` throws, and then one entry too many is left alone, until the next look.
  *
  * ## When a recipient dies
  *
@@ -55,14 +55,24 @@
  * one who could not finish. src/workers/outbox.ts says what becomes of what is put later. An
  * entry counts as taken when `take` has returned or thrown. One whose taker died at work is therefore seen
  * again, never lost; the connection table tells whether that descriptor was adopted.
+ *
+ * ## Rejected
+ *
+ * Messages with descriptors between threads: what is in a port's queue cannot be read after its thread has died.
+ *
+ * ## Tests
+ *
+ * test/scheduler/mailbox.test.ts runs this source in every interleaving on small rings; models `mailbox`, `recall`
+ * and `departure` (test/models) and real threads (test/native/mailbox.cc) do the same of the protocol, with mutants.
  */
+import { difference } from './counter.js';
 import {
-  BELL_BITS,
+  bellBit,
   bellRow,
+  bellWord,
   bellWords,
   busyWord,
   CAPACITY_MAX,
-  difference,
   ENTRY_WORDS,
   EntryKind,
   entryWord,
@@ -72,10 +82,8 @@ import {
   MAILBOXES,
   mailboxWordsFor,
   tailWord,
-  VERSION,
-  WORKERS_MAX,
 } from './layout.js';
-import { allocateWords, type Misalignment } from './memory.js';
+import { attachBlock, createBlock, type Misalignment } from './memory.js';
 
 export { EntryKind };
 
@@ -124,15 +132,10 @@ export class Mailboxes {
     misalignmentOf: Misalignment | null,
     start = 0,
   ): Mailboxes {
-    if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
-      throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
-    }
     if (capacity < 2 || capacity > CAPACITY_MAX || !Number.isInteger(Math.log2(capacity))) {
       throw new RangeError(`capacity must be a power of two to ${CAPACITY_MAX}, not ${capacity}`);
     }
-    const words = allocateWords(mailboxWordsFor(workers, capacity), misalignmentOf);
-    words[MAILBOXES.VERSION] = VERSION;
-    words[MAILBOXES.WORKERS] = workers;
+    const words = createBlock(workers, mailboxWordsFor(workers, capacity), misalignmentOf);
     words[MAILBOXES.CAPACITY] = capacity;
     // Memory is zero already; leaving it untouched leaves it without pages.
     for (let giver = 0; start !== 0 && giver < giversFor(workers); giver++) {
@@ -147,10 +150,7 @@ export class Mailboxes {
 
   /** The mailboxes that another thread created. */
   static attach(words: Words): Mailboxes {
-    if (words[MAILBOXES.VERSION] !== VERSION) {
-      throw new RangeError(`mailbox version ${words[MAILBOXES.VERSION]} is not ${VERSION}`);
-    }
-    return new Mailboxes(words);
+    return new Mailboxes(attachBlock(words));
   }
 
   get workers(): number {
@@ -175,9 +175,9 @@ export class Mailboxes {
   ringFor(giver: number): void {
     const { workers } = this;
     for (let recipient = 0; recipient < workers; recipient++) {
-      const bell = bellRow(workers, recipient) + Math.floor(giver / BELL_BITS);
+      const bell = bellRow(workers, recipient) + bellWord(giver);
       // Pairs with the recipient's exchange in #drain, as in put().
-      Atomics.or(this.words, bell, 1 << (giver % BELL_BITS));
+      Atomics.or(this.words, bell, bellBit(giver));
     }
   }
 
@@ -209,8 +209,8 @@ export class MailboxWriter {
     this.#capacity = capacity;
     this.#head = headWord(workers, capacity, giver, recipient);
     this.#tail = tailWord(this.#head);
-    this.#bell = bellRow(workers, recipient) + Math.floor(giver / BELL_BITS);
-    this.#bit = 1 << (giver % BELL_BITS);
+    this.#bell = bellRow(workers, recipient) + bellWord(giver);
+    this.#bit = bellBit(giver);
   }
 
   /** How many entries there is room for; at least as many stay true until the next put. */
@@ -294,16 +294,16 @@ export class MailboxReader {
       rung[word] = Atomics.exchange(this.#words, this.#bell + word, 0);
     }
     for (let giver = 0; all && giver < givers; giver++) {
-      const word = Math.floor(giver / BELL_BITS);
-      rung[word] = (rung[word] as number) | (1 << (giver % BELL_BITS));
+      const word = bellWord(giver);
+      rung[word] = (rung[word] as number) | bellBit(giver);
     }
     const first = this.#next;
     let taken = 0;
     try {
       for (let i = 0; i < givers && taken < max; i++) {
         const giver = (first + i) % givers;
-        const word = Math.floor(giver / BELL_BITS);
-        const bit = 1 << (giver % BELL_BITS);
+        const word = bellWord(giver);
+        const bit = bellBit(giver);
         if (((rung[word] as number) & bit) === 0) continue;
         taken += this.#take(giver, take, max - taken);
         if (taken < max) rung[word] = (rung[word] as number) & ~bit;

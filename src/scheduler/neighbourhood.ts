@@ -17,13 +17,10 @@
  * is divided by the distance of memory nodes.
  */
 import { groupsOf } from './groups.js';
-import type { Topology } from './topology.js';
+import type { Nearness } from './topology.js';
 
 /** For one worker: gyres, that is rings of worker indices, nearest first. It is in none itself. */
 export type Rings = readonly (readonly number[])[];
-
-/** What rings need to know of a machine. */
-export type Neighbours = Pick<Topology, 'cpus' | 'nodes' | 'levels'>;
 
 /** One ring for each of `workers` workers: all the others. What no topology is known for. */
 export function wholeMachine(workers: number): readonly Rings[] {
@@ -46,7 +43,7 @@ export function wholeMachine(workers: number): readonly Rings[] {
  */
 export function ringsFor(
   cpusOfWorkers: readonly (number | null)[],
-  machine: Neighbours | null,
+  machine: Nearness | null,
   siblings: 'first' | 'second' = 'second',
 ): readonly Rings[] {
   if (machine === null) return wholeMachine(cpusOfWorkers.length);
@@ -61,7 +58,7 @@ export function ringsFor(
 export function cpuRings(
   home: number,
   cpus: readonly number[],
-  machine: Neighbours | null,
+  machine: Nearness | null,
 ): readonly (readonly number[])[] {
   const others = cpus.filter((cpu) => cpu !== home);
   if (machine === null || others.length === 0) return others.length === 0 ? [] : [others];
@@ -73,7 +70,7 @@ export function cpuRings(
 /** The rings of one worker after another; see {@link ringsFor}. */
 function neighbourhoods(
   cpusOfWorkers: readonly (number | null)[],
-  machine: Neighbours,
+  machine: Nearness,
   apart: boolean,
 ): (worker: number) => Rings {
   const { nodes } = machine;

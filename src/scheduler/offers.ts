@@ -1,7 +1,8 @@
 /**
  * Firings on their way from main to the worker that is to handle them, so that each is begun
  * once: a word of shared memory for each says whether its handler has begun. The firing itself
- * is a message. Main and the worker may both call at any time; wait-free, no retry loops.
+ * is a message. Main's thread and the worker's may both call at any time, each its own end; wait-free, no retry
+ * loops. A place that is freed while its handler may still begin is handled twice.
  *
  *     free (0) --offer--> waits (n) --begin (worker)----> begun (-n) --free (main)--> free
  *                                    \--takeBack (main)--> free
@@ -13,16 +14,15 @@
  *   finds its number in a place that is another offer's by then.
  * - When the worker has ended its words say what it left behind: n, nobody has begun that; -n, its
  *   handler had begun, and nobody knows how far it came.
+ *
+ * Rejected: one queue from which idle workers take. A sleeping worker must be woken, so somebody has to choose one
+ * anyway, and payloads are objects. The message alone: what was posted to a worker that then stands still could not be
+ * given to another, or would be handled twice. A lease that lapses: a handler that is slow is then handled twice.
+ *
+ * Tests: test/scheduler/offers.test.ts, test/sources/chaos.test.ts.
  */
-import {
-  OFFER_PLACES,
-  OFFERS,
-  offerPlaces,
-  offerWordsFor,
-  VERSION,
-  WORKERS_MAX,
-} from './layout.js';
-import { allocateWords, type Misalignment } from './memory.js';
+import { OFFER_PLACES, offerPlaces, offerWordsFor } from './layout.js';
+import { attachBlock, createBlock, type Misalignment } from './memory.js';
 
 /** Where a firing waits to be begun. */
 export interface Offer {
@@ -44,21 +44,12 @@ export class Offers {
 
   /** New memory for `workers` workers. Called once, by main, before any worker starts. */
   static create(workers: number, misalignmentOf: Misalignment | null): Offers {
-    if (!Number.isInteger(workers) || workers < 1 || workers > WORKERS_MAX) {
-      throw new RangeError(`workers must be from 1 to ${WORKERS_MAX}, not ${workers}`);
-    }
-    const words = allocateWords(offerWordsFor(workers), misalignmentOf);
-    words[OFFERS.VERSION] = VERSION;
-    words[OFFERS.WORKERS] = workers;
-    return new Offers(words);
+    return new Offers(createBlock(workers, offerWordsFor(workers), misalignmentOf));
   }
 
   /** The offers that another thread created. */
   static attach(words: Int32Array<SharedArrayBuffer>): Offers {
-    if (words[OFFERS.VERSION] !== VERSION) {
-      throw new RangeError(`offers version ${words[OFFERS.VERSION]} is not ${VERSION}`);
-    }
-    return new Offers(words);
+    return new Offers(attachBlock(words));
   }
 
   /** Main's end for a thread that is about to have `worker`'s places, which are all free. */

@@ -10,13 +10,10 @@
  * small, one CPU at a time. Among equals the distances of their memory nodes count in the same way.
  */
 import { groupsOf } from './groups.js';
-import type { Topology } from './topology.js';
+import type { Nearness } from './topology.js';
 
 /** `divergent` spreads, `collaborative` huddles. */
 export type Placement = 'divergent' | 'collaborative';
-
-/** What placing needs to know of a machine. */
-export type Places = Pick<Topology, 'cpus' | 'nodes' | 'levels'>;
 
 /** How many CPUs were taken from each block of a partition of the CPUs. */
 class Tally {
@@ -46,7 +43,7 @@ class Travel {
   readonly #distances: readonly (readonly number[])[];
   readonly #sums: number[];
 
-  constructor({ cpus, nodes }: Places) {
+  constructor({ cpus, nodes }: Nearness) {
     this.#nodeOf = cpus.map(({ node }) => node);
     this.#distances = nodes.map(({ distances }) => distances);
     this.#sums = new Array(nodes.length).fill(0);
@@ -67,7 +64,7 @@ class Travel {
 }
 
 /** Tallies of the levels: their sum is large where many CPUs near by were taken. */
-function closeness({ cpus, levels }: Places): Tally[] {
+function closeness({ cpus, levels }: Nearness): Tally[] {
   return groupsOf(levels).map(
     (groupOf) => new Tally(cpus.map(({ id }) => groupOf.get(id) as number)),
   );
@@ -76,14 +73,16 @@ function closeness({ cpus, levels }: Places): Tally[] {
 /** One criterion: of two positions the one with less is taken first. */
 type Cost = (at: number) => number;
 
+interface Taking {
+  readonly costs: readonly Cost[];
+  /** Told of each that is taken. */
+  readonly tallies: readonly { take(at: number): void }[];
+  /** The position that is taken first; null: the cheapest. */
+  readonly first: number | null;
+}
+
 /** Takes `count` of `size` positions, one by one, the cheapest by the first criterion that differs. */
-function takeEach(
-  size: number,
-  count: number,
-  costs: readonly Cost[],
-  tallies: readonly { take(at: number): void }[],
-  first: number | null,
-): number[] {
+function takeEach(size: number, count: number, { costs, tallies, first }: Taking): number[] {
   const left = new Set(Array.from({ length: size }, (_, at) => at));
   const cheapest = () => {
     let best: number | null = null;
@@ -114,9 +113,9 @@ function takeEach(
  * package, then core of which fewest CPUs were taken; among equals the one with the
  * largest total distance to all taken; then that with the lowest id.
  */
-export function spread(places: Places, count = places.cpus.length): number[] {
-  const { cpus } = places;
-  const levels = closeness(places);
+export function spread(machine: Nearness, count = machine.cpus.length): number[] {
+  const { cpus } = machine;
+  const levels = closeness(machine);
   const parts = [
     new Tally(cpus.map(({ node }) => node ?? -1)),
     new Tally(cpus.map((cpu) => cpu.package)),
@@ -127,10 +126,11 @@ export function spread(places: Places, count = places.cpus.length): number[] {
       (at) =>
         part.near(at),
   );
-  const travel = new Travel(places);
+  const travel = new Travel(machine);
   costs.push((at) => levels.reduce((sum, level) => sum + level.near(at), 0));
   costs.push((at) => -travel.far(at));
-  const order = takeEach(cpus.length, count, costs, [...parts, ...levels, travel], null);
+  const tallies = [...parts, ...levels, travel];
+  const order = takeEach(cpus.length, count, { costs, tallies, first: null });
   return order.map((at) => cpus[at]?.id as number);
 }
 
@@ -139,36 +139,40 @@ export function spread(places: Places, count = places.cpus.length): number[] {
  * that can hold them all; each next CPU is the one with the smallest total
  * distance to all taken; then that with the lowest id.
  */
-export function huddle(places: Places, count = places.cpus.length): number[] {
-  const { cpus } = places;
-  const levels = closeness(places);
-  const home = places.levels
+export function huddle(machine: Nearness, count = machine.cpus.length): number[] {
+  const { cpus } = machine;
+  const levels = closeness(machine);
+  const home = machine.levels
     .flatMap(({ groups }) => groups.find((group) => group.length >= count) ?? [])
     .at(0);
   const first = cpus.findIndex(({ id }) => id === home);
-  const travel = new Travel(places);
+  const travel = new Travel(machine);
   const costs: Cost[] = [
     (at) => -levels.reduce((sum, level) => sum + level.near(at), 0),
     (at) => travel.far(at),
   ];
-  const start = first === -1 ? null : first;
-  const order = takeEach(cpus.length, count, costs, [...levels, travel], start);
+  const tallies = [...levels, travel];
+  const order = takeEach(cpus.length, count, {
+    costs,
+    tallies,
+    first: first === -1 ? null : first,
+  });
   return order.map((at) => cpus[at]?.id as number);
 }
 
 /**
- * `cpus` in the order in which `count` workers take them. Those that `places` does not know
- * come last, in their own order; without `places` that is all of them.
+ * `cpus` in the order in which `count` workers take them. Those that `machine` does not know
+ * come last, in their own order; without `machine` that is all of them.
  */
 export function arrange(
   placement: Placement,
   cpus: readonly number[],
-  places: Places | null,
+  machine: Nearness | null,
   count: number,
 ): number[] {
-  if (places === null) return [...cpus];
+  if (machine === null) return [...cpus];
   const allowed = new Set(cpus);
-  const known = placement === 'divergent' ? spread(places, count) : huddle(places, count);
+  const known = placement === 'divergent' ? spread(machine, count) : huddle(machine, count);
   const order = new Set(known.filter((cpu) => allowed.has(cpu)));
   return [...order, ...cpus.filter((cpu) => !order.has(cpu))];
 }

@@ -1,20 +1,18 @@
 /**
  * What each worker has read from one source of datagrams, in shared memory: exact even when its
  * thread ends at any instruction, because a datagram is counted by the native call that takes
- * it. Workers write their own row each; main reads. Wait-free.
+ * it. Workers' threads write their own row each; main reads. Wait-free. A second writer of a row loses counts.
+ *
+ * Invariant: RECEIVED - SETTLED is what handlers are at, never less; so SETTLED is read first.
+ * Rejected: to count in JavaScript, after the call. V8 may end the thread in between.
+ * Tests: test/scheduler/receptions.test.ts; threads that end are in test/sources/datagram.test.ts.
  */
-import {
-  difference,
-  RECEPTION,
-  RECEPTIONS,
-  receptionRow,
-  receptionWordsFor,
-  VERSION,
-} from './layout.js';
-import { allocateWords, type Misalignment } from './memory.js';
+import { add, difference } from './counter.js';
+import { BLOCK, RECEPTION, receptionRow, receptionWordsFor } from './layout.js';
+import { attachBlock, createBlock, type Misalignment } from './memory.js';
 
 /** Counts modulo 2^32. */
-export interface Reception {
+interface Reception {
   readonly received: number;
   readonly settled: number;
   readonly failed: number;
@@ -29,17 +27,11 @@ export class Receptions {
   }
 
   static create(workers: number, misalignmentOf: Misalignment | null): Receptions {
-    const words = allocateWords(receptionWordsFor(workers), misalignmentOf);
-    words[RECEPTIONS.VERSION] = VERSION;
-    words[RECEPTIONS.WORKERS] = workers;
-    return new Receptions(words);
+    return new Receptions(createBlock(workers, receptionWordsFor(workers), misalignmentOf));
   }
 
   static attach(words: Int32Array<SharedArrayBuffer>): Receptions {
-    if (words[RECEPTIONS.VERSION] !== VERSION) {
-      throw new RangeError(`receptions version ${words[RECEPTIONS.VERSION]} is not ${VERSION}`);
-    }
-    return new Receptions(words);
+    return new Receptions(attachBlock(words));
   }
 
   /** Index of the word that counts what `worker` takes; the native call adds to it. */
@@ -49,8 +41,8 @@ export class Receptions {
 
   /** A handler of `worker` has settled. That worker only. */
   settled(worker: number, failed: boolean): void {
-    this.#add(receptionRow(worker) + RECEPTION.SETTLED);
-    if (failed) this.#add(receptionRow(worker) + RECEPTION.FAILED);
+    add(this.words, receptionRow(worker) + RECEPTION.SETTLED, 1);
+    if (failed) add(this.words, receptionRow(worker) + RECEPTION.FAILED, 1);
   }
 
   /** Datagrams that `worker` has taken and whose handlers have not settled, of all its threads. */
@@ -65,7 +57,7 @@ export class Receptions {
   total(): Reception {
     const sum = (word: number) => {
       let count = 0;
-      for (let worker = 0; worker < (this.words[RECEPTIONS.WORKERS] as number); worker++) {
+      for (let worker = 0; worker < (this.words[BLOCK.WORKERS] as number); worker++) {
         count = (count + Atomics.load(this.words, receptionRow(worker) + word)) >>> 0;
       }
       return count;
@@ -73,9 +65,5 @@ export class Receptions {
     const failed = sum(RECEPTION.FAILED);
     const settled = sum(RECEPTION.SETTLED);
     return { received: sum(RECEPTION.RECEIVED), settled, failed };
-  }
-
-  #add(at: number): void {
-    Atomics.store(this.words, at, (Atomics.load(this.words, at) + 1) | 0);
   }
 }

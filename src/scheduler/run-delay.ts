@@ -21,7 +21,7 @@ export interface Usage {
 }
 
 /** What a thread has had between two readings, in ms. */
-export interface Share {
+interface Share {
   readonly runMs: number;
   readonly delayMs: number;
   /** How often it got a CPU. */

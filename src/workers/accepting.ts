@@ -22,13 +22,16 @@
  * others would wait for ever. So whoever has had one end gives the place to the next that waits.
  */
 import { constants } from 'node:os';
-import { type QueueWatch, wake, watchQueue } from '../native.js';
+import { wake, watchQueue } from '../native.js';
 import type { AcceptingState } from '../scheduler/layout.js';
 import type { Capacity } from '../scheduler/limits.js';
-import type { Scoreboard, WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Connections } from './connections.js';
+import { Door, type Entrance } from './door.js';
 import type { Overflow } from './overflow.js';
 import { Reserve } from './reserve.js';
+import { cancelTimeout, scheduleTimeout } from './timers.js';
 
 /** How soon it looks again whether there is room, in ms. No evidence for more or less. */
 const RETRY_MS = 25;
@@ -47,88 +50,15 @@ const PASSING: ReadonlySet<number> = new Set([
   ...[errno.ENOPROTOOPT, errno.EHOSTUNREACH, errno.EOPNOTSUPP, errno.ENETUNREACH],
 ]);
 
-const scheduleTimeout = setTimeout;
-const cancelTimeout = clearTimeout;
-
-/** What becomes of the connections of one listening socket. */
-export interface Entrance {
-  /** Number of the listener; null: its connections must not go to another worker. */
-  readonly listener: number | null;
-  /** Serves the connection `fd`. */
-  accept(fd: number): void;
-  /** Tells whoever is at the other end of `fd` that there is no room. */
-  refuse(fd: number): void;
-}
-
-export interface AcceptingInit {
+interface AcceptingInit {
   readonly slot: number;
   readonly overload: 'wait' | 'refuse';
   /** Soft limit of the process on descriptors. */
   readonly descriptorsMax: number;
-}
-
-/** A listening socket that this worker accepts from. */
-export class Door {
-  readonly fd: number;
-  readonly #watch: QueueWatch;
-  readonly #closed: (door: Door) => void;
-  #isOpen = true;
-  #referenced = true;
-  #entrance: Entrance | null = null;
-
-  constructor(fd: number, watch: QueueWatch, closed: (door: Door) => void) {
-    this.fd = fd;
-    this.#watch = watch;
-    this.#closed = closed;
-  }
-
-  get entrance(): Entrance | null {
-    return this.#entrance;
-  }
-
-  /** Whether it keeps the thread alive. */
-  get referenced(): boolean {
-    return this.#referenced;
-  }
-
-  /** See {@link QueueWatch.accepted}. */
-  get accepted(): Int32Array {
-    return this.#watch.accepted;
-  }
-
-  set entrance(entrance: Entrance) {
-    this.#entrance = entrance;
-  }
-
-  /** -errno if it cannot be watched. */
-  start(): number {
-    return this.#watch.start();
-  }
-
-  stop(): void {
-    this.#watch.stop();
-  }
-
-  accept(): number {
-    return this.#watch.accept();
-  }
-
-  ref(): void {
-    this.#referenced = true;
-    if (this.#isOpen) this.#watch.ref();
-  }
-
-  unref(): void {
-    this.#referenced = false;
-    if (this.#isOpen) this.#watch.unref();
-  }
-
-  /** Closes its descriptor, too. The application may still call ref() or unref(). */
-  close(): void {
-    this.#isOpen = false;
-    this.#closed(this);
-    this.#watch.close();
-  }
+  readonly board: Scoreboard;
+  readonly row: WorkerWriter;
+  readonly capacity: Capacity;
+  readonly connections: Connections;
 }
 
 type Obstacle = Exclude<AcceptingState, 'accepts'>;
@@ -148,13 +78,8 @@ export class Accepting {
   #timer: NodeJS.Timeout | undefined;
   #lastTurn: number;
 
-  constructor(
-    init: AcceptingInit,
-    board: Scoreboard,
-    row: WorkerWriter,
-    capacity: Capacity,
-    connections: Connections,
-  ) {
+  constructor(init: AcceptingInit) {
+    const { board, row, capacity, connections } = init;
     this.#init = init;
     this.#board = board;
     this.#row = row;

@@ -6,25 +6,25 @@
 import { attachLoop, hasHelper, type LoopHooks } from '../native.js';
 import type {
   FromWorker,
-  ListenRequest,
   MovingInit,
-  OpenReply,
   OverloadInit,
   SystemFields,
   ToWorker,
   TracedMove,
 } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
+import { Hand } from '../scheduler/hand.js';
 import { Capacity, isLimited } from '../scheduler/limits.js';
 import { Mailboxes } from '../scheduler/mailbox.js';
 import { seededRandom } from '../scheduler/random.js';
-import { Scoreboard, type WorkerWriter } from '../scheduler/scoreboard.js';
+import { Scoreboard } from '../scheduler/scoreboard.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import { Accepting } from './accepting.js';
 import { Connections } from './connections.js';
 import { Departure } from './departure.js';
 import { cutOff, drain, followSessions, retire } from './draining.js';
 import { Events } from './events.js';
-import { Listening } from './listening.js';
+import { Listening, type ListenTransport } from './listening.js';
 import { Mail } from './mail.js';
 import { Outbox } from './outbox.js';
 import { Outstanding } from './outstanding.js';
@@ -33,13 +33,11 @@ import { report } from './report.js';
 import { Rounds } from './rounds.js';
 import { setEventsControl, setMovingControl } from './self.js';
 import { Shutdown } from './shutdown.js';
+import { scheduleImmediate } from './timers.js';
 import { Timing } from './timing.js';
 import { type Counts, Tracking } from './tracking.js';
 
-/** Captured at load: an application may install fake timers. */
-const scheduleImmediate = setImmediate;
-
-export interface AgentInit {
+interface AgentInit {
   /** Its rows in shared memory. */
   readonly slot: number;
   /** Slots of workers that accept by themselves; a spare's is not below it. */
@@ -54,10 +52,7 @@ export interface AgentInit {
   readonly timesRequests: boolean;
   readonly overload: OverloadInit;
   /** Null where the thread opens its own sockets. */
-  readonly transport: {
-    open(listen: ListenRequest): OpenReply;
-    release(grant: number | null, fds: readonly number[]): void;
-  } | null;
+  readonly transport: ListenTransport | null;
   send(message: FromWorker): void;
   /** Whether events alone keep this thread alive, from now on. */
   keepAlive(on: boolean): void;
@@ -96,10 +91,12 @@ export class Agent {
       isGiven: (socket) => this.#mail?.opened(socket) ?? false,
       eased,
     });
-    const settings = { slot, overload, descriptorsMax };
-    this.#accepting = new Accepting(settings, board, row, capacity, this.#connections);
+    this.#accepting = new Accepting({
+      ...{ slot, overload, descriptorsMax, board, row, capacity },
+      connections: this.#connections,
+    });
     this.#outstanding = isLimited(limits.outstanding)
-      ? new Outstanding(slot, row, capacity, overload === 'refuse', eased)
+      ? new Outstanding({ slot, row, capacity, refuses: overload === 'refuse', eased })
       : null;
     this.#listening = new Listening(init.transport, this.#accepting, {
       listening: (server) => {
@@ -160,29 +157,31 @@ export class Agent {
       reached: (fd) => row.reached(fd),
       left: (socket) => this.#connections.left(socket),
       ...{ words: row.words, messagesIndex: row.messagesIndex },
-      connectionsIndex: row.connectionsIndex,
     };
     const tracking = new Tracking(table, slot, counts, (server) =>
       this.#listening.listenerOf(server),
     );
-    const mail = new Mail(
-      ...([mailboxes.reader(slot), this.#listening, tracking, this.#connections] as const),
-      (entry, full) => send({ kind: 'undeliverable', entry, full }),
-    );
-    const left = (worker: number) => send({ kind: 'left', worker });
-    const { words, connectionsIndex } = row;
-    const outbox = new Outbox(mailboxes, slot, board, table, left, words, connectionsIndex);
-    const settings = {
+    const mail = new Mail({
+      ...{ reader: mailboxes.reader(slot), table, row, tracking },
+      ...{ listening: this.#listening, connections: this.#connections },
+      undeliverable: (entry, full) => send({ kind: 'undeliverable', entry, full }),
+    });
+    const hand = new Hand(row.words, row.handIndex, row.connectionsIndex);
+    const outbox = new Outbox({
+      ...{ mailboxes, giver: slot, board, table },
+      left: (worker) => send({ kind: 'left', worker }),
+    });
+    const rounds = new Rounds({
       ...{ worker: slot, workers: accepting, spare: slot >= accepting },
       ...{ roundMs, batchMax, chaos },
       rings: rings[slot] ?? [],
       traced: trace ? (move: TracedMove) => send({ kind: 'moved', move }) : null,
       random: seededRandom(moving.seed + 1 + slot), // the governor has the seed itself
-    };
-    const rounds = new Rounds(settings, board, row, table, tracking, outbox, capacity);
-    const who = { slot, accepting, hand: row.handIndex };
-    this.#accepting.overflow = new Overflow(who, board, capacity, outbox);
-    const departure = new Departure(who, board, table, tracking, outbox, send);
+      ...{ board, row, table, tracking, capacity, outbox, hand },
+    });
+    const giver = { slot, accepting, board, outbox, hand };
+    this.#accepting.overflow = new Overflow({ ...giver, capacity });
+    const departure = new Departure({ ...giver, table, tracking, send });
     return { tracking, mail, departure, rounds: rounds.settings(nativeTable(table)) };
   }
 
@@ -232,10 +231,11 @@ export class Agent {
   }
 
   #retire(heir: number | null): Promise<void> {
-    if (this.#tracking === null || this.#departure === null) {
+    const [tracking, departure] = [this.#tracking, this.#departure];
+    if (tracking === null || departure === null) {
       return drain(this.#listening, this.#connections, false);
     }
-    return retire(this.#listening, this.#connections, this.#tracking, this.#departure, heir);
+    return retire(this.#listening, this.#connections, { tracking, departure }, heir);
   }
 
   /**

@@ -1,6 +1,6 @@
 /**
  * The connections that this worker accepted or was given: counted in its row of the
- * scoreboard and in the places of all workers together (src/scheduler/limits.ts), and known one
+ * scoreboard and in the places of all workers together (src/scheduler/places.ts), and known one
  * by one for the end. Worker's thread only.
  *
  * It hears of them from node's `net.server.socket` diagnostics channel, so no
@@ -8,12 +8,12 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { type Capacity, PLACES_MAX } from '../scheduler/limits.js';
-import type { WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Capacity } from '../scheduler/limits.js';
+import { PLACES_MAX } from '../scheduler/places.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
+import { SOCKET_OPENED } from './channels.js';
 
-const CHANNEL = 'net.server.socket';
-
-export interface ConnectionsEvents {
+interface ConnectionsEvents {
   /** Follows a new connection; tells whether another worker gave it. */
   isGiven(socket: Socket): boolean;
   /** One has closed, or gone elsewhere. */
@@ -47,11 +47,11 @@ export class Connections {
   }
 
   install(): void {
-    subscribe(CHANNEL, this.#onOpened);
+    subscribe(SOCKET_OPENED, this.#onOpened);
   }
 
   uninstall(): void {
-    unsubscribe(CHANNEL, this.#onOpened);
+    unsubscribe(SOCKET_OPENED, this.#onOpened);
   }
 
   [Symbol.iterator](): IterableIterator<Socket> {

@@ -6,42 +6,32 @@
  * one) or to whoever has fewest connections. Where there is nobody, main keeps them until
  * there is: see `Moving.deliver`.
  */
-import { duplicate } from '../native.js';
+import { close, duplicate } from '../native.js';
 import type { FromWorker } from '../protocol.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
+import type { Hand } from '../scheduler/hand.js';
 import { EntryKind } from '../scheduler/layout.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
 import type { Outbox } from './outbox.js';
 import type { Tracking } from './tracking.js';
 
-export class Departure {
-  readonly #slot: number;
+interface DepartureInit {
+  readonly slot: number;
   /** Slots below this number accept by themselves. */
-  readonly #accepting: number;
-  /** Word of its hand: src/workers/outbox.ts. */
-  readonly #hand: number;
-  readonly #board: Scoreboard;
-  readonly #table: ConnectionTable;
-  readonly #tracking: Tracking;
-  readonly #outbox: Outbox;
-  readonly #send: (message: FromWorker) => void;
+  readonly accepting: number;
+  readonly board: Scoreboard;
+  readonly table: ConnectionTable;
+  readonly tracking: Tracking;
+  readonly outbox: Outbox;
+  readonly hand: Hand;
+  send(message: FromWorker): void;
+}
 
-  constructor(
-    who: { readonly slot: number; readonly accepting: number; readonly hand: number },
-    board: Scoreboard,
-    table: ConnectionTable,
-    tracking: Tracking,
-    outbox: Outbox,
-    send: (message: FromWorker) => void,
-  ) {
-    this.#slot = who.slot;
-    this.#accepting = who.accepting;
-    this.#hand = who.hand;
-    this.#board = board;
-    this.#table = table;
-    this.#tracking = tracking;
-    this.#outbox = outbox;
-    this.#send = send;
+export class Departure {
+  readonly #init: DepartureInit;
+
+  constructor(init: DepartureInit) {
+    this.#init = init;
   }
 
   /**
@@ -51,8 +41,9 @@ export class Departure {
    * @param last whether there is no later: then main gets what nobody has room for
    */
   giveAll(heir: number | null, last: boolean): void {
-    this.#tracking.settle();
-    this.give([...this.#tracking.descriptors()], heir, last);
+    const { tracking } = this.#init;
+    tracking.settle();
+    this.give([...tracking.descriptors()], heir, last);
   }
 
   /** The same with those of `descriptors` only. */
@@ -62,50 +53,47 @@ export class Departure {
     for (const fd of descriptors) {
       const recipient = this.#least(recipients, load);
       if (recipient === null && !last) break;
-      this.#tracking.give(fd, (giving) => this.#pass(fd, giving, recipient));
+      this.#init.tracking.give(fd, (giving) => this.#pass(fd, giving, recipient));
       if (recipient === null) continue;
       given.add(recipient);
       load.set(recipient, (load.get(recipient) ?? 0) + 1);
     }
-    for (const recipient of given) this.#outbox.deliver(recipient);
+    for (const recipient of given) this.#init.outbox.deliver(recipient);
   }
 
   #pass(fd: number, { listener, boundary }: Giving, recipient: number | null): boolean {
-    const hand = this.#hand;
-    const copy = this.#outbox.make(hand, () => duplicate(fd));
+    const { table, outbox, hand, send } = this.#init;
+    const copy = hand.make(() => duplicate(fd));
     if (copy < 0) return false;
-    if (copy >= this.#table.movableMax) {
-      this.#outbox.discard(hand);
+    if (copy >= table.movableMax) {
+      hand.discard(close);
       return false;
     }
-    if (recipient !== null) {
-      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary, hand);
-      return true;
-    }
-    this.#outbox.toMain(copy, listener, boundary, hand, (entry) =>
-      this.#send({ kind: 'undeliverable', entry, full: false }),
-    );
+    const sent = { fd: copy, listener, boundary };
+    if (recipient !== null) outbox.connection(recipient, EntryKind.CONNECTION, sent, hand);
+    else outbox.toMain(sent, hand, (entry) => send({ kind: 'undeliverable', entry, full: false }));
     return true;
   }
 
   #recipients(heir: number | null) {
+    const { slot: own, accepting, board } = this.#init;
     const load = new Map<number, number>();
     const recipients: number[] = [];
     const consider = (slot: number) => {
-      if (slot === this.#slot || !this.#board.receives(slot)) return;
+      if (slot === own || !board.receives(slot)) return;
       recipients.push(slot);
-      load.set(slot, this.#board.connections(slot));
+      load.set(slot, board.connections(slot));
     };
     if (heir !== null) consider(heir);
     if (recipients.length > 0) return { recipients, load };
-    for (let slot = 0; slot < this.#accepting; slot++) consider(slot);
+    for (let slot = 0; slot < accepting; slot++) consider(slot);
     return { recipients, load };
   }
 
   #least(recipients: readonly number[], load: ReadonlyMap<number, number>): number | null {
     let best: number | null = null;
     for (const slot of recipients) {
-      if (this.#outbox.room(slot) === 0) continue;
+      if (this.#init.outbox.room(slot) === 0) continue;
       if (best === null || (load.get(slot) ?? 0) < (load.get(best) ?? 0)) best = slot;
     }
     return best;

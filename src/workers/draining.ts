@@ -8,9 +8,12 @@ import type { Server as HttpServer, ServerResponse } from 'node:http';
 import type { Http2Session } from 'node:http2';
 import net, { type Server, type Socket } from 'node:net';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
 import type { Connections } from './connections.js';
 import type { Departure } from './departure.js';
 import type { Listening } from './listening.js';
+import { isHttp2 } from './server-kind.js';
+import { cancelInterval, scheduleImmediate, scheduleInterval, scheduleTick } from './timers.js';
 import type { Tracking } from './tracking.js';
 import { idleSockets } from './waiting.js';
 
@@ -39,16 +42,11 @@ export function cutOff(socket: Socket): void {
 /** HTTP/2 sessions of this worker, which do not end with their server. */
 const sessions = new Set<Http2Session>();
 const followed = new WeakSet<Server>();
-/** Captured at load: an application that installs fake timers must not stop the drain. */
-const scheduleImmediate = setImmediate;
-const scheduleInterval = setInterval;
-const scheduleNow = process.nextTick;
-const cancelInterval = clearInterval;
 const closeListening = net.Server.prototype.close;
 
 /** Follows the sessions of an HTTP/2 server; any other server is left alone. */
 export function followSessions(server: Server): void {
-  if (!('updateSettings' in server) || followed.has(server)) return;
+  if (!isHttp2(server) || followed.has(server)) return;
   followed.add(server);
   server.on('session', (session: Http2Session) => {
     sessions.add(session);
@@ -58,7 +56,7 @@ export function followSessions(server: Server): void {
 
 /** Answers from now on end their connections, unless `keeps` says that theirs goes on elsewhere. */
 function makeAnswersLast(connections: Connections, keeps: (socket: Socket) => boolean): void {
-  subscribe('http.server.request.start', (message) => {
+  subscribe(REQUEST_START, (message) => {
     const { response, socket } = message as { response: ServerResponse; socket: Socket };
     if (!keeps(socket)) makeLast(response);
   });
@@ -93,7 +91,7 @@ export async function drain(
 ): Promise<void> {
   await acceptWhatWaits(connections);
   const servers = listening.servers();
-  subscribe('http.server.response.finish', () => {
+  subscribe(RESPONSE_FINISH, () => {
     // Headers that went out before the drain promised keep-alive; now that the
     // answer is complete the connection is idle and may close.
     scheduleImmediate(closeIdle, servers);
@@ -127,8 +125,7 @@ const SWEEP_MS = 100;
 export async function retire(
   listening: Listening,
   connections: Connections,
-  tracking: Tracking,
-  departure: Departure,
+  { tracking, departure }: { readonly tracking: Tracking; readonly departure: Departure },
   heir: number | null,
 ): Promise<void> {
   const servers = listening.servers();
@@ -140,7 +137,7 @@ export async function retire(
     departure.give(descriptors, heir, false);
   };
   tracking.leave((fd) => {
-    if (between.push(fd) === 1) scheduleNow(giveSoon);
+    if (between.push(fd) === 1) scheduleTick(giveSoon);
   });
   const giveAll = () => {
     departure.giveAll(heir, false);

@@ -20,7 +20,7 @@ import { Offers, type OfferTaker } from '../scheduler/offers.js';
 import { Event, posted, run } from './handling.js';
 import { Reading } from './reading.js';
 
-export interface EventsInit {
+interface EventsInit {
   readonly slot: number;
   readonly offers: Int32Array<SharedArrayBuffer>;
   /** @throws DataCloneError */

@@ -1,6 +1,7 @@
 /**
  * The governor: a thread without user code that makes moves on behalf of workers
- * which cannot make their own, because they stand still. This thread's loop only.
+ * which cannot make their own, because they stand still. That thread's loop only (governor-bootstrap.ts).
+ * It never waits, but for a worker to reach its safepoint: PAUSE_TIMEOUT_US at most.
  *
  * A watcher (native/watcher.h) wakes it when a worker is stuck in something while events wait
  * for it. What the worker is doing then counts as one of its events, so a worker with one
@@ -11,7 +12,6 @@
  *
  * It also sees to it that pins give way to other processes (src/workers/soft-pins.ts).
  */
-import workerThreads, { type MessagePort } from 'node:worker_threads';
 import {
   createWatcher,
   FROM_MAIL,
@@ -22,23 +22,22 @@ import {
   type NativeShared,
   peek,
   type Ready,
-  setThreadName,
   stuckMs,
   take,
   type Watcher,
 } from '../native.js';
-import type { FromGovernor, GovernorInit, ToGovernor } from '../protocol.js';
+import type { FromGovernor, GovernorInit } from '../protocol.js';
 import { ConnectionTable, nativeTable } from '../scheduler/connection-table.js';
-import { HANDS, HANDS_ENTRY, handsEntry } from '../scheduler/layout.js';
-import { Capacity, PLACES_MAX } from '../scheduler/limits.js';
-import { type EntryKind, Mailboxes, nativeMail } from '../scheduler/mailbox.js';
+import { Hands } from '../scheduler/hands.js';
+import { Capacity } from '../scheduler/limits.js';
+import { Mailboxes, nativeMail } from '../scheduler/mailbox.js';
 import { chooseMove, type Move } from '../scheduler/move.js';
 import { type Rings, withSpares } from '../scheduler/neighbourhood.js';
+import { PLACES_MAX } from '../scheduler/places.js';
 import { below, type Random, seededRandom } from '../scheduler/random.js';
 import { Scoreboard } from '../scheduler/scoreboard.js';
 import { SAMPLE_MS } from '../scheduler/widening.js';
 import { Outbox, type Sent } from './outbox.js';
-import { selfCheck } from './self-check.js';
 import { SoftPins } from './soft-pins.js';
 
 /**
@@ -81,7 +80,7 @@ interface Victim {
   told: number;
 }
 
-class Governor {
+export class Governor {
   readonly #init: GovernorInit;
   readonly #shared: NativeShared;
   readonly #outbox: Outbox;
@@ -92,10 +91,7 @@ class Governor {
   readonly #capacity: Capacity;
   /** Null where pins do not give way. */
   readonly #pins: SoftPins | null;
-  readonly #hands: Int32Array<SharedArrayBuffer>;
-  /** What a pause takes, in the hands. */
-  readonly #taken: Int32Array;
-  readonly #boundaries: Float64Array;
+  readonly #hands: Hands;
   readonly #stats = new Float64Array(3);
   readonly #send: (message: FromGovernor) => void;
   /** What each worker had ready when it was last looked at; null: not looked at now. */
@@ -114,28 +110,17 @@ class Governor {
     this.#shared = { table: nativeTable(connections), mail: nativeMail(mailboxes) };
     this.#board = Scoreboard.attach(init.scoreboard);
     this.#capacity = new Capacity(this.#board, init.rings.length, init.limits);
-    this.#hands = init.hands;
-    this.#outbox = new Outbox(
-      mailboxes,
-      mailboxes.governor,
-      this.#board,
-      connections,
-      (worker) => send({ kind: 'left', worker }),
-      this.#hands,
-      null, // what it takes is counted as such
-    );
+    this.#hands = Hands.attach(init.hands);
+    this.#outbox = new Outbox({
+      ...{ mailboxes, giver: mailboxes.governor, board: this.#board, table: connections },
+      left: (worker) => send({ kind: 'left', worker }),
+    });
     const slots = mailboxes.workers;
     this.#victims = withSpares(init.rings, slots).map((rings) => ({
       ...{ rings, rounds: 0, gave: new Array(slots).fill(0) },
       ...{ rest: 0, backoff: 1, told: -1 },
     }));
     this.#random = seededRandom(init.seed);
-    this.#taken = this.#hands.subarray(handsEntry(0), handsEntry(init.batchMax));
-    this.#boundaries = new Float64Array(
-      this.#hands.buffer,
-      this.#hands.byteOffset,
-      this.#hands.length / 2,
-    );
     installSafepoint();
     this.#pins =
       init.softPins === null
@@ -316,25 +301,22 @@ class Governor {
       return -1;
     }
     const [mismatches = 0, failures = 0, pauseNs = 0] = this.#stats;
-    row.paused(recipient, taken, mismatches, failures, pauseNs / 1000);
+    row.paused(recipient, { taken, mismatches, failures, us: pauseNs / 1000 });
     let connections = 0;
     for (let i = 0; i < taken; i++) {
-      const at = handsEntry(i);
-      const [kind = 0, fd = -1, oldFd = -1, listener = 0, generation = 0] =
-        this.#hands.subarray(at);
-      const boundary = this.#boundaries[(at + HANDS_ENTRY.BOUNDARY) / 2] as number;
+      const { kind, fd, oldFd, listener, generation, boundary } = this.#hands.at(i);
+      const hand = this.#hands.hand(i);
       // There is room: it was checked above, and nobody else puts into these rings.
       if (oldFd === FROM_MAIL) {
-        const entry = { kind: kind as EntryKind, fd, listener, generation, boundary };
-        this.#outbox.forward(recipient, entry, at);
+        this.#outbox.forward(recipient, { kind, fd, listener, generation, boundary }, hand);
         continue;
       }
-      this.#outbox.connection(recipient, kind as Sent, fd, listener, boundary, at);
+      this.#outbox.connection(recipient, kind as Sent, { fd, listener, boundary }, hand);
       if (oldFd === FROM_QUEUE) continue;
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }
-    this.#hands[HANDS.COUNT] = 0;
+    this.#hands.empty();
     if (taken === 0) return 0;
     this.#outbox.deliver(recipient);
     if (connections > 0) this.#outbox.deliver(victim);
@@ -352,24 +334,19 @@ class Governor {
     };
   }
 
-  /** From the moment in which they are taken on they are in its hands: src/workers/outbox.ts. */
+  /** From the moment in which they are taken on they are in its hands. */
   #take(victim: number, recipient: number, max: number, idleFrom: number): number {
     const peer = this.#board.peer(victim);
-    this.#hands[HANDS.VICTIM] = victim;
-    const count = take(
-      peer,
-      victim,
-      this.#shared,
-      this.#watcher.neverFd,
-      max,
-      this.#quota(victim, recipient),
-      PAUSE_TIMEOUT_US,
-      idleFrom,
-      this.#taken,
-      this.#stats,
+    const quota = this.#quota(victim, recipient);
+    const { neverFd } = this.#watcher;
+    const { entries } = this.#hands;
+    this.#hands.victim = victim;
+    return this.#hands.hold(() =>
+      take(
+        ...([peer, victim, this.#shared, neverFd, max, quota] as const),
+        ...([PAUSE_TIMEOUT_US, idleFrom, entries, this.#stats] as const),
+      ),
     );
-    this.#hands[HANDS.COUNT] = count;
-    return count;
   }
 
   #look(worker: number): Ready | null {
@@ -394,43 +371,3 @@ class Governor {
     return this.#board.receives(worker) && !this.#watcher.still(worker);
   }
 }
-
-const { init, control } = workerThreads.workerData as { init: GovernorInit; control: MessagePort };
-const send = (message: FromGovernor) => control.postMessage(message);
-let governor: Governor | null = null;
-let chaos = init.chaos;
-
-function unrest(): void {
-  if (!chaos) return;
-  governor?.chaos();
-  setImmediate(unrest);
-}
-
-function receive(message: ToGovernor): void {
-  switch (message.kind) {
-    case 'start':
-      governor = new Governor(init, send);
-      unrest();
-      break;
-    case 'peer':
-      governor?.watch(message.worker, message.peer);
-      break;
-    case 'no-spare':
-      governor?.refused();
-      break;
-    case 'evacuate':
-      if (governor !== null) governor.evacuate(message.worker);
-      else send({ kind: 'evacuated', worker: message.worker, taken: 0 });
-      break;
-    case 'stop':
-      chaos = false;
-      governor?.stop();
-      control.close();
-  }
-}
-
-setThreadName(`${init.name}-gov`);
-selfCheck().then((unfit) => {
-  send({ kind: 'checked', unfit });
-  control.on('message', receive);
-});

@@ -1,6 +1,7 @@
 /**
  * `server.listen()` in a worker: the sockets come from main, and nothing else
- * changes. Called on the worker's thread only.
+ * changes. Called on the worker's thread only, and blocks until main has answered. Installed later than the
+ * application's first line, it would leave sockets to this thread alone.
  *
  * net.Server.prototype.listen resolves all its forms (port, host, path, fd, options)
  * and ends in `_listen2(address, port, addressType, backlog, fd, flags)`, which node
@@ -10,60 +11,34 @@
  * produced by giving the original a handle whose `listen` fails with main's errno.
  *
  * libuv does not know that the handle listens: it has one duplicate, for `address()`, and connections
- * come through a *door* over another (accepting.ts). Main makes both, and its ledger knows both. What this thread listens on without
- * main is left to libuv, which accepts whatever comes.
+ * come through a *door* over another (door.ts). Main makes both, and its ledger knows both. What this
+ * thread listens on without main is left to libuv, which accepts whatever comes.
  */
 import { AsyncResource } from 'node:async_hooks';
-import { type EventEmitter, errorMonitor } from 'node:events';
 import net from 'node:net';
-import { resolveListenerOptions } from '../listener-options.js';
-import { close as closeFd, listenOn, TCP_REUSEPORT } from '../native.js';
+import { close as closeFd, listenOn } from '../native.js';
 import type { ListenAddress, ListenRequest, Opened, OpenReply } from '../protocol.js';
-import type { Accepting, Door } from './accepting.js';
+import type { Accepting } from './accepting.js';
+import type { Door } from './door.js';
+import { failingHandle, standByHandle } from './handles.js';
+import {
+  connectionKey,
+  mayMove,
+  publicAddress,
+  requestFor,
+  wantsExclusive,
+} from './listen-request.js';
+import {
+  CONNECTED,
+  createHandle,
+  type Handle,
+  onClose,
+  type Server,
+  type SetUp,
+} from './net-internals.js';
+import { Readiness } from './readiness.js';
 import { Refusal } from './refusal.js';
-
-/** What this file uses of a libuv stream as node wraps it. */
-interface Handle {
-  readonly constructor: unknown;
-  readonly fd: number;
-  open(fd: number): number;
-  onconnection: (this: Handle, status: number, client: unknown) => void;
-  listen(backlog: number): number;
-  getsockname?(out: object): number;
-  close(callback?: () => void): void;
-  ref(): void;
-  unref(): void;
-}
-
-/** What node:cluster makes handles with; under this name in Node 20 to 26. */
-interface NetInternals {
-  _createServerHandle(
-    address: string | null,
-    port: number | null,
-    addressType: number | null,
-    fd?: number,
-  ): Handle | number;
-}
-
-/** What this file uses of net.Server beyond its public interface. */
-interface ServerInternals {
-  _connections: number;
-  _handle: Handle | null;
-  _unref?: boolean;
-  _connectionKey?: string;
-  _listen2: SetUp;
-}
-type Server = net.Server & ServerInternals;
-
-type SetUp = (
-  this: Server,
-  address: string | null,
-  port: number | null,
-  addressType: number | null,
-  backlog: number,
-  fd: number | undefined,
-  flags: number | undefined,
-) => void;
+import { scheduleTimeout } from './timers.js';
 
 /** How a worker gets at main's sockets. */
 export interface ListenTransport {
@@ -71,7 +46,7 @@ export interface ListenTransport {
   release(grant: number | null, fds: readonly number[]): void;
 }
 
-export interface ListeningEvents {
+interface ListeningEvents {
   /** `server` is about to listen. */
   listening(server: net.Server): void;
   /** This thread accepts from `fd` for `listener` from now on, or ceases to. */
@@ -81,6 +56,16 @@ export interface ListeningEvents {
   /** A server listens, or ceased to, on a socket that main does not have. */
   own(address: ListenAddress, listening: boolean): void;
   failed(error: Error): void;
+}
+
+/** A connection that is no handle's yet. */
+interface Arrival {
+  readonly fd: number;
+  /** Word in which `fd` is noted, for whoever would close it if this thread ended. */
+  readonly words: Int32Array;
+  readonly at: number;
+  /** Called just before it becomes a handle's: only then it is this worker's, and noted. */
+  adopting?(): void;
 }
 
 interface Held {
@@ -95,38 +80,12 @@ interface Held {
   readonly doors: Map<number, Door>;
 }
 
-/** Type of a stream handle that is no server: TCPConstants.SOCKET and PipeConstants.SOCKET. */
-const CONNECTED = 0;
-/** TCPConstants.SERVER. */
-const LISTENING = 1;
-
-const prototype = net.Server.prototype as Server;
-const scheduleImmediate = setImmediate;
-const scheduleInterval = setInterval;
-const cancelInterval = clearInterval;
-const scheduleTimeout = setTimeout;
 /** How soon a socket that could not be watched is tried again, in ms. No evidence for more or less. */
 const RETRY_MS = 100;
-/** The longest interval there is: 24 days. */
-const FOREVER_MS = 2 ** 31 - 1;
+/** In {@link Arrival}'s word: nothing to close. */
+const NO_DESCRIPTOR = -1;
 
-/**
- * Whether connections may move, as far as `listen({ gyre: { move: false } })` says.
- *
- * @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID`
- */
-function mayMove(first: unknown): boolean {
-  const gyre = (first as { gyre?: unknown } | null | undefined)?.gyre;
-  if (gyre === undefined) return true;
-  return resolveListenerOptions('listen({ gyre })', gyre).move;
-}
-
-/** `exclusive` as the application wrote it: node sets it itself for `reusePort`. */
-function wantsExclusive(first: unknown): boolean {
-  if (typeof first !== 'object' || first === null) return false;
-  const { exclusive, reusePort } = first as net.ListenOptions & { reusePort?: boolean };
-  return exclusive === true && reusePort !== true;
-}
+const prototype = net.Server.prototype as Server;
 
 export class Listening {
   readonly #transport: ListenTransport | null;
@@ -147,14 +106,18 @@ export class Listening {
   readonly #staying = new WeakSet<net.Server>();
   /** Descriptors that main has handed over and that could not be watched yet. */
   readonly #adopting = new Set<number>();
-  #pending = 0;
-  #ready = false;
+  readonly #readiness: Readiness;
 
   /** @param transport null: this thread opens its own sockets. */
   constructor(transport: ListenTransport | null, accepting: Accepting, events: ListeningEvents) {
     this.#transport = transport;
     this.#accepting = accepting;
     this.#events = events;
+    this.#readiness = new Readiness({
+      listens: () => this.#servers.size > 0,
+      ready: () => events.ready(),
+      failed: (error) => events.failed(error),
+    });
   }
 
   /** Wraps net.Server's prototype, once per thread, before any user code. */
@@ -166,7 +129,7 @@ export class Listening {
       else self.#exclusive.delete(this);
       if (mayMove(args[0])) self.#staying.delete(this);
       else self.#staying.add(this);
-      const settle = self.#watch(this);
+      const settle = self.#readiness.follow(this);
       try {
         return listen.apply(this, args);
       } catch (error) {
@@ -191,9 +154,7 @@ export class Listening {
 
   /** The application serves without listening on anything. */
   declareReady(): void {
-    if (this.#ready) return;
-    this.#ready = true;
-    this.#events.ready();
+    this.#readiness.declare();
   }
 
   /** Main hands over a socket of a worker that ceased to listen. */
@@ -222,20 +183,18 @@ export class Listening {
   }
 
   /**
-   * Makes the connected socket `fd` a connection of the server that accepts for
-   * `listener`, as if it had just been accepted. Until it is `accepted`, `fd` is the
-   * caller's.
+   * Makes the connection that `arrival` is of one of the server that accepts for `listener`, as if it
+   * had just been accepted. It is the caller's still if that does not listen, or is full; if there is no
+   * handle to be had for it, its descriptor is closed.
    *
    * @param moved another worker's server has accepted it before: it is not dropped for
    *   `maxConnections`, within which it was there
-   * @param adopting called just before `fd` becomes a socket's
    */
   accept(
     listener: number,
-    fd: number,
+    arrival: Arrival,
     moved: boolean,
-    adopting: () => void,
-  ): 'accepted' | 'not-listening' | 'full' | 'failed' {
+  ): 'accepted' | 'not-listening' | 'full' | 'closed' {
     const held = this.#byListener.get(listener);
     if (held === undefined) return 'not-listening';
     const { server } = held;
@@ -243,8 +202,8 @@ export class Listening {
     // 0 is no limit in Node 20; in later lines it drops everything, which is left to node.
     if (!moved && maxConnections && server._connections >= maxConnections) return 'full';
     const lifted = moved && maxConnections !== undefined;
-    const connection = this.#connected(held, fd, null, adopting);
-    if (connection === null) return 'failed';
+    const connection = this.#connected(held, arrival);
+    if (connection === null) return 'closed';
     if (lifted) server.maxConnections = Number.POSITIVE_INFINITY;
     try {
       this.#serve(held, connection);
@@ -257,18 +216,19 @@ export class Listening {
     return 'accepted';
   }
 
-  /** A handle over the connected socket `fd`; null if there is none to be had. */
-  #connected(
-    { handle }: Held,
-    fd: number,
-    accepted: Int32Array | null,
-    adopting: (() => void) | null = null,
-  ): Handle | null {
+  /**
+   * A handle over the descriptor of `arrival`; null if there is none to be had, and then it is closed.
+   *
+   * The descriptor is noted until it is the handle's, or closed: V8 ends a thread at the entry of a
+   * function, and so not between open() or close(2) and the store.
+   */
+  #connected({ handle }: Held, { fd, words, at, adopting }: Arrival): Handle | null {
     const Stream = handle.constructor as new (type: number) => Handle;
     const connection = new Stream(CONNECTED);
-    adopting?.(); // nothing comes between this and open() at which V8 would end the thread
+    adopting?.();
     const error = connection.open(fd);
-    if (accepted !== null) accepted[0] = -1;
+    if (error !== 0) closeFd(fd);
+    words[at] = NO_DESCRIPTOR;
     if (error === 0) return connection;
     connection.close();
     return null;
@@ -301,37 +261,6 @@ export class Listening {
     this.#transport?.release(null, [fd]);
   }
 
-  /** Follows one `listen()` to its end, without being a listener that handles errors. */
-  #watch(server: Server): () => void {
-    this.#pending++;
-    let settled = false;
-    const settle = () => {
-      if (settled) return;
-      settled = true;
-      this.#pending--;
-      server.removeListener('listening', settle);
-      server.removeListener('close', settle);
-      (server as EventEmitter).removeListener(errorMonitor, fail);
-      this.#checkReady();
-    };
-    const fail = (error: Error) => {
-      this.#events.failed(error);
-      settle();
-    };
-    server.once('listening', settle);
-    server.once('close', settle);
-    (server as EventEmitter).once(errorMonitor, fail);
-    return settle;
-  }
-
-  #checkReady(): void {
-    if (this.#ready || this.#pending > 0 || this.#servers.size === 0) return;
-    // Later in this turn the application may call listen() on another server.
-    scheduleImmediate(() => {
-      if (this.#pending === 0 && this.#servers.size > 0) this.declareReady();
-    });
-  }
-
   #setUp(server: Server, ...args: Parameters<SetUp>): void {
     const [address, port, addressType, backlog, fd, flags] = args;
     const transport = this.#transport;
@@ -342,7 +271,7 @@ export class Listening {
       if (server._handle) this.#track(server, server._handle);
       return;
     }
-    const reply = transport.open(requestFor(address, port, addressType, backlog, fd, flags));
+    const reply = transport.open(requestFor(args));
     if (!reply.ok) {
       server._handle = failingHandle(reply.errno);
       const where = address ?? reply.address;
@@ -367,8 +296,7 @@ export class Listening {
    * door over `fd`.
    */
   #listeningHandle({ fd, handleFd }: Opened): Handle {
-    const { _createServerHandle: create } = net as unknown as NetInternals;
-    const handle = create(null, null, null, handleFd);
+    const handle = createHandle(null, null, null, handleFd);
     if (typeof handle === 'number') {
       closeFd(handleFd);
       return failingHandle(handle);
@@ -425,14 +353,12 @@ export class Listening {
     this.#accepting.begin(door, {
       listener: moves ? listener : null,
       accept: (fd) => {
-        const connection = this.#connected(held, fd, door.accepted);
-        if (connection === null) closeFd(fd);
-        else this.#serve(held, connection);
+        const connection = this.#connected(held, { fd, words: door.accepted, at: 0 });
+        if (connection !== null) this.#serve(held, connection);
       },
       refuse: (fd) => {
-        const connection = this.#connected(held, fd, door.accepted);
-        if (connection === null) closeFd(fd);
-        else this.#refusal.refuse(server, connection);
+        const connection = this.#connected(held, { fd, words: door.accepted, at: 0 });
+        if (connection !== null) this.#refusal.refuse(server, connection);
       },
     });
   }
@@ -476,93 +402,4 @@ export class Listening {
       refusal.refuse(server, client as Handle);
     };
   }
-}
-
-/** Calls `after` when `handle` was closed and its descriptor is free. */
-function onClose(handle: Handle, after: () => void): void {
-  const original = handle.close;
-  handle.close = function (this: Handle, callback?: () => void) {
-    handle.close = original;
-    original.call(this, callback);
-    after();
-  };
-}
-
-/**
- * A handle that accepts nothing by itself, for a server to which connections are given. It
- * has no socket, and keeps the thread alive as one that listens does.
- */
-function standByHandle(address: ListenAddress): Handle {
-  const { _createServerHandle: create } = net as unknown as NetInternals;
-  // Only for its class, which node shows nowhere else.
-  const ipv4 = create('127.0.0.1', 0, 4);
-  const bound = typeof ipv4 === 'number' ? create('::1', 0, 6) : ipv4;
-  if (typeof bound === 'number') return failingHandle(bound);
-  const Stream = bound.constructor as new (type: number) => Handle;
-  bound.close();
-  const handle = new Stream(LISTENING);
-  const alive = scheduleInterval(() => {}, FOREVER_MS);
-  const close = handle.close;
-  return Object.assign(handle, {
-    listen: () => 0,
-    fchmod: () => 0, // the mode of a socket file is the workers' affair
-    getsockname: (out: object) => {
-      if (address.family !== 'unix') Object.assign(out, address);
-      return 0;
-    },
-    close(this: Handle, callback?: () => void) {
-      cancelInterval(alive);
-      close.call(this, callback);
-    },
-    ref: () => void alive.ref(),
-    unref: () => void alive.unref(),
-  });
-}
-
-/** A handle on which `listen` fails, so that node makes and emits the error. */
-function failingHandle(errno: number): Handle {
-  return {
-    fd: -1,
-    open: () => errno,
-    onconnection() {},
-    listen: () => errno,
-    close() {},
-    ref() {},
-    unref() {},
-  };
-}
-
-/** As node would have set it, had it opened the socket here. */
-function connectionKey([address, port, addressType]: Parameters<SetUp>, bound: ListenAddress) {
-  if (address || port === null || bound.family === 'unix') {
-    return `${addressType}:${address}:${port}`;
-  }
-  return `${bound.family === 'IPv6' ? 6 : 4}:${bound.address}:${port}`;
-}
-
-function requestFor(
-  address: string | null,
-  port: number | null,
-  addressType: number | null,
-  backlog: number,
-  fd: number | undefined,
-  flags: number | undefined,
-): ListenRequest {
-  const bounded = Number.isInteger(backlog) && backlog > 0 ? Math.min(backlog, 0x7fffffff) : 0;
-  if (typeof fd === 'number') return { kind: 'fd', fd, backlog: bounded };
-  if (port === -1) return { kind: 'unix', path: String(address), backlog: bounded };
-  return {
-    kind: 'tcp',
-    address,
-    family: addressType === 6 ? 6 : 4,
-    port: port ?? 0,
-    flags: (flags ?? 0) & (1 | TCP_REUSEPORT),
-    backlog: bounded,
-  };
-}
-
-function publicAddress(bound: net.AddressInfo | string): ListenAddress {
-  if (typeof bound === 'string') return { family: 'unix', path: bound };
-  const family = bound.family === 'IPv6' ? 'IPv6' : 'IPv4';
-  return { family, address: bound.address, port: bound.port };
 }

@@ -9,20 +9,30 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { type Capacity, PLACES_MAX } from '../scheduler/limits.js';
-import type { WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Capacity } from '../scheduler/limits.js';
+import { PLACES_MAX } from '../scheduler/places.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
 import { RETRY_AFTER_S } from './refusal.js';
+import { isHttp1 } from './server-kind.js';
 
-const START = 'http.server.request.start';
-const FINISH = 'http.server.response.finish';
-
-/** How a server tells of a request; before each of them START is published. */
+/** How a server tells of a request; before each of them REQUEST_START is published. */
 const REQUESTS: ReadonlySet<unknown> = new Set(['request', 'checkContinue', 'checkExpectation']);
 
 interface Message {
   readonly response: ServerResponse;
   readonly socket: Socket;
   readonly server: Server;
+}
+
+interface OutstandingInit {
+  readonly slot: number;
+  readonly row: WorkerWriter;
+  readonly capacity: Capacity;
+  /** Whether those beyond the limit are refused. */
+  readonly refuses: boolean;
+  /** Called when there is one less. */
+  readonly eased: () => void;
 }
 
 export class Outstanding {
@@ -39,22 +49,12 @@ export class Outstanding {
   readonly #guarded = new WeakSet<Server>();
   readonly #closed: (this: Socket) => void;
 
-  /**
-   * @param refuses whether those beyond the limit are refused
-   * @param eased called when there is one less
-   */
-  constructor(
-    slot: number,
-    row: WorkerWriter,
-    capacity: Capacity,
-    refuses: boolean,
-    eased: () => void,
-  ) {
-    this.#slot = slot;
-    this.#row = row;
-    this.#capacity = capacity;
-    this.#refuses = refuses;
-    this.#eased = eased;
+  constructor(init: OutstandingInit) {
+    this.#slot = init.slot;
+    this.#row = init.row;
+    this.#capacity = init.capacity;
+    this.#refuses = init.refuses;
+    this.#eased = init.eased;
     const self = this;
     this.#closed = function () {
       self.#less(this, self.#open.get(this) ?? 0);
@@ -62,19 +62,18 @@ export class Outstanding {
   }
 
   install(): void {
-    subscribe(START, this.#onStart);
-    subscribe(FINISH, this.#onFinish);
+    subscribe(REQUEST_START, this.#onStart);
+    subscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   uninstall(): void {
-    unsubscribe(START, this.#onStart);
-    unsubscribe(FINISH, this.#onFinish);
+    unsubscribe(REQUEST_START, this.#onStart);
+    unsubscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   /** `server` is about to listen. */
   guard(server: Server): void {
-    // Only those of HTTP have such a property.
-    if (!this.#refuses || this.#guarded.has(server) || !('requestTimeout' in server)) return;
+    if (!this.#refuses || this.#guarded.has(server) || !isHttp1(server)) return;
     this.#guarded.add(server);
     const self = this;
     const emit = server.emit as (this: Server, ...args: unknown[]) => boolean;

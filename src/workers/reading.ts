@@ -20,6 +20,7 @@ import type { EventToWorker } from '../protocol.js';
 import { WORKERS_MAX } from '../scheduler/layout.js';
 import { Receptions } from '../scheduler/receptions.js';
 import { Event, run } from './handling.js';
+import { scheduleTimeout } from './timers.js';
 
 /** Datagrams in one turn of the loop, and for how long, in ms: connections want their turn. */
 const PER_TURN = 64;
@@ -30,12 +31,11 @@ const DATAGRAM_BYTES = 65_536;
 const REPORT_MS = 100;
 
 const now = () => performance.now();
-const schedule = setTimeout;
 
 /** One for all sources of a thread: a datagram is copied out of it at once. */
 let scratch: Buffer | null = null;
 
-export interface ReadingEvents {
+interface ReadingEvents {
   handler(): EventHandler | undefined;
   /** The source is to be closed. */
   close(): void;
@@ -210,7 +210,7 @@ export class Reading {
     this.#lastFailure = error;
     if (this.#reporting !== null) return;
     this.#report();
-    this.#reporting = schedule(() => {
+    this.#reporting = scheduleTimeout(() => {
       this.#reporting = null;
       this.#report();
     }, REPORT_MS).unref();

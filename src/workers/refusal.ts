@@ -3,7 +3,8 @@
  * any other protocol, TLS among them, that the connection is closed. Worker's thread only.
  */
 import net, { type Server, type Socket } from 'node:net';
-import { Waiting } from './waiting.js';
+import { speaksHttp1 } from './server-kind.js';
+import { cancelTimeout, scheduleTimeout } from './timers.js';
 
 /** After how many seconds a client is told to try again. No evidence for more or less. */
 export const RETRY_AFTER_S = 1;
@@ -23,16 +24,8 @@ const LINGER_MS = 1_000;
 /** Most that are being told at one time; further connections are closed at once. No evidence. */
 const TOLD_MAX = 256;
 
-const scheduleTimeout = setTimeout;
-const cancelTimeout = clearTimeout;
-
-/** Whether `server` speaks HTTP/1 on the accepted socket itself. */
-export function speaksHttp(server: Server): boolean {
-  return Waiting.worksFor(server) && !('setSecureContext' in server);
-}
-
 /** A stream handle of node's that is connected. */
-export interface ConnectedHandle {
+interface ConnectedHandle {
   close(): void;
 }
 
@@ -41,7 +34,7 @@ export class Refusal {
 
   /** Refuses the connection of `handle`, which came for `server` and was not read. */
   refuse(server: Server, handle: ConnectedHandle): void {
-    if (speaksHttp(server) && this.#told < TOLD_MAX) this.#tell(handle);
+    if (speaksHttp1(server) && this.#told < TOLD_MAX) this.#tell(handle);
     else handle.close();
   }
 

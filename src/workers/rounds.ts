@@ -13,6 +13,7 @@
  */
 import {
   acceptOne,
+  close,
   duplicate,
   idleMs,
   inPoll,
@@ -22,16 +23,18 @@ import {
 import type { TracedMove } from '../protocol.js';
 import type { ConnectionTable } from '../scheduler/connection-table.js';
 import { frontier } from '../scheduler/frontier.js';
+import type { Hand } from '../scheduler/hand.js';
 import { EntryKind, newcomersRow } from '../scheduler/layout.js';
 import type { Capacity } from '../scheduler/limits.js';
 import { chooseMove } from '../scheduler/move.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import { below, type Random } from '../scheduler/random.js';
-import type { Scoreboard, WorkerWriter } from '../scheduler/scoreboard.js';
+import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import type { Outbox } from './outbox.js';
 import type { Tracking } from './tracking.js';
 
-export interface RoundsInit {
+interface RoundsInit {
   readonly worker: number;
   readonly spare: boolean;
   /** Workers that accept by themselves: numbers below this one. */
@@ -45,6 +48,13 @@ export interface RoundsInit {
   readonly chaos: boolean;
   /** Hears of each move; null: nobody does. */
   readonly traced: ((move: TracedMove) => void) | null;
+  readonly board: Scoreboard;
+  readonly row: WorkerWriter;
+  readonly table: ConnectionTable;
+  readonly tracking: Tracking;
+  readonly capacity: Capacity;
+  readonly outbox: Outbox;
+  readonly hand: Hand;
 }
 
 /** Words before the descriptors in what native/rounds.cc writes. */
@@ -77,27 +87,21 @@ export class Rounds {
   readonly #table: ConnectionTable;
   readonly #tracking: Tracking;
   readonly #outbox: Outbox;
+  readonly #hand: Hand;
   readonly #capacity: Capacity;
   readonly #waiting: Int32Array;
   /** How long each worker had slept when it was last asked, and when that was, in ms. */
   readonly #slept = new Map<number, { readonly idle: number; readonly at: number }>();
 
-  constructor(
-    init: RoundsInit,
-    board: Scoreboard,
-    row: WorkerWriter,
-    table: ConnectionTable,
-    tracking: Tracking,
-    outbox: Outbox,
-    capacity: Capacity,
-  ) {
+  constructor(init: RoundsInit) {
     this.#init = init;
-    this.#board = board;
-    this.#row = row;
-    this.#table = table;
-    this.#tracking = tracking;
-    this.#outbox = outbox;
-    this.#capacity = capacity;
+    this.#board = init.board;
+    this.#row = init.row;
+    this.#table = init.table;
+    this.#tracking = init.tracking;
+    this.#outbox = init.outbox;
+    this.#hand = init.hand;
+    this.#capacity = init.capacity;
     // Twice as many as it could give: the older half stays.
     this.#waiting = new Int32Array(COUNTS + 2 * init.batchMax);
   }
@@ -174,14 +178,15 @@ export class Rounds {
   #give(fd: number, recipient: number): 'given' | 'failed' | 'stays' {
     let failed = false;
     const result = this.#tracking.give(fd, ({ listener, boundary }) => {
-      const hand = this.#row.handIndex;
-      const copy = this.#outbox.make(hand, () => duplicate(fd));
+      const hand = this.#hand;
+      const copy = hand.make(() => duplicate(fd));
       failed = copy < 0 || copy >= this.#table.movableMax;
       if (failed) {
-        if (copy >= 0) this.#outbox.discard(hand);
+        if (copy >= 0) hand.discard(close);
         return false;
       }
-      this.#outbox.connection(recipient, EntryKind.CONNECTION, copy, listener, boundary, hand);
+      const sent = { fd: copy, listener, boundary };
+      this.#outbox.connection(recipient, EntryKind.CONNECTION, sent, hand);
       return true;
     });
     if (result === 'mismatch') this.#row.mismatched();
@@ -192,7 +197,7 @@ export class Rounds {
 
   #giveAccepted(recipient: number, max: number): number {
     const [, , , connections = 0, listeners = 0] = this.#waiting;
-    const hand = this.#row.handIndex;
+    const hand = this.#hand;
     let given = 0;
     for (let i = 0; i < listeners && given < max; i++) {
       const listening = this.#waiting[COUNTS + connections + i] as number;
@@ -200,12 +205,13 @@ export class Rounds {
       // A connection that moves is none more; one that nobody has accepted is.
       while (given < max && this.#capacity.room(recipient) > 0) {
         if (!this.#row.enter(this.#capacity.placesMax)) return given;
-        const fd = this.#outbox.accept(hand, () => acceptOne(listening));
+        const fd = hand.accept(() => acceptOne(listening));
         if (fd < 0) {
           this.#row.leave();
           break; // the queue is empty; or EMFILE, which is seen by who accepts for itself
         }
-        this.#outbox.connection(recipient, EntryKind.ACCEPTED, fd, listener, 0, hand);
+        const sent = { fd, listener, boundary: 0 };
+        this.#outbox.connection(recipient, EntryKind.ACCEPTED, sent, hand);
         given++;
         if (fd >= this.#table.movableMax) return given;
       }

@@ -25,9 +25,8 @@ const NO_COUNTS = {
   opened() {},
   reached() {},
   left() {},
-  words: new Int32Array(2),
+  words: new Int32Array(1),
   messagesIndex: 0,
-  connectionsIndex: 1,
 };
 
 /** Null when moving is safe here, else why not. */

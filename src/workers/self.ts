@@ -21,7 +21,7 @@ export interface WorkerSelf {
 }
 
 /** What an application may say about its own connections. */
-export interface MovingControl {
+interface MovingControl {
   hold(socket: Socket): void;
   release(socket: Socket): boolean;
 }
@@ -33,12 +33,12 @@ export interface MetricsRegistry {
 }
 
 /** What runs the jobs of an application. */
-export interface JobRunner {
+interface JobRunner {
   run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
 }
 
 /** What an application may say about events, and about its own beginning and end. */
-export interface EventsControl {
+interface EventsControl {
   on(name: string, handler: EventHandler): () => void;
   emit(name: string, payload: unknown, options: unknown): Promise<Handled>;
   ready(): void;

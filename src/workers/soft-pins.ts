@@ -101,7 +101,7 @@ export class SoftPins {
         const mine = share.home !== null && slot % this.#init.workers === worker;
         return mine ? [{ ...share, delayMs: delays[at] as number }] : [];
       });
-      if (own.length > 0) this.#judge(worker, pinned, own, atMs, idle);
+      if (own.length > 0) this.#judge(worker, pinned, own, { atMs, idle });
     });
   }
 
@@ -109,8 +109,7 @@ export class SoftPins {
     worker: number,
     pinned: Pinned,
     threads: readonly OwnThread[],
-    atMs: number,
-    idle: IdleTimes | null,
+    { atMs, idle }: { readonly atMs: number; readonly idle: IdleTimes | null },
   ): void {
     const { widening } = pinned;
     const sum = (key: 'runMs' | 'delayMs' | 'runs') =>

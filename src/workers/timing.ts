@@ -11,10 +11,8 @@
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
-import type { TimesWriter } from '../scheduler/scoreboard.js';
-
-const START = 'http.server.request.start';
-const FINISH = 'http.server.response.finish';
+import type { TimesWriter } from '../scheduler/times-writer.js';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
 
 /** More requests a second than this are fast: timing 5,000 takes a quarter of a percent of a CPU. */
 const FAST_PER_SECOND = 5_000;
@@ -55,12 +53,12 @@ export class Timing {
   }
 
   install(): void {
-    subscribe(FINISH, this.#onFinish);
+    subscribe(RESPONSE_FINISH, this.#onFinish);
     this.#time(this.#timed);
   }
 
   uninstall(): void {
-    unsubscribe(FINISH, this.#onFinish);
+    unsubscribe(RESPONSE_FINISH, this.#onFinish);
     this.#time(false);
   }
 
@@ -92,7 +90,7 @@ export class Timing {
   #time(on: boolean): void {
     if (on === this.#on) return;
     this.#on = on;
-    if (on) subscribe(START, this.#onStart);
-    else unsubscribe(START, this.#onStart);
+    if (on) subscribe(REQUEST_START, this.#onStart);
+    else unsubscribe(REQUEST_START, this.#onStart);
   }
 }

@@ -22,13 +22,14 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { atBoundary, counterOf } from '../native.js';
+import { atBoundary } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
+import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
+import { type ClosingHandle, HandleClosings } from './handle-closings.js';
+import { MessagesBegun, type Parser } from './messages-begun.js';
+import { isTls } from './server-kind.js';
 import { type HttpServer, idleSockets, Waiting } from './waiting.js';
-
-const START = 'http.server.request.start';
-const FINISH = 'http.server.response.finish';
 
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
@@ -36,7 +37,7 @@ interface Track {
   /** Of this entry in the table. */
   readonly generation: number;
   readonly socket: TrackedSocket;
-  readonly handle: TrackedHandle;
+  readonly handle: ClosingHandle;
   /** Messages that its parser had counted when its last request was told of. */
   begun: number;
   /** Whether it was opened as an HTTP/1 connection; it may have been upgraded since. */
@@ -50,19 +51,8 @@ interface Track {
   held: boolean;
 }
 
-interface TrackedHandle {
-  readonly fd: number;
-  close(callback?: () => void): void;
-  reset?(callback?: () => void): number;
-}
-
-interface Parser {
-  readonly constructor: { readonly kOnMessageBegin: number };
-  [hook: number]: unknown;
-}
-
 interface TrackedSocket extends Socket {
-  _handle: TrackedHandle | null;
+  _handle: ClosingHandle | null;
   parser?: Parser | null;
   _httpMessage?: ServerResponse | null;
   server?: Server & HttpServer;
@@ -96,19 +86,12 @@ export interface Counts {
   /** The word that counts messages, which only this thread writes. */
   readonly words: Int32Array;
   readonly messagesIndex: number;
-  /** The word that counts the connections of this thread. */
-  readonly connectionsIndex: number;
 }
 
 /** Nothing is left to write, and nothing was read that would be left behind here. */
 function isQuiet(socket: TrackedSocket): boolean {
   if (socket.writableLength > 0 || socket.readableLength > 0) return false;
   return !socket.destroyed && !socket.writableEnded && socket._handle !== null;
-}
-
-/** Without loading node's TLS for it. */
-function isTls(server: Server): boolean {
-  return 'setSecureContext' in server;
 }
 
 export class Tracking {
@@ -118,15 +101,11 @@ export class Tracking {
   readonly #listenerOf: (server: Server) => number | null;
   readonly #byFd = new Map<number, Track>();
   readonly #waiting = new Waiting();
-  /** Messages that began, by descriptor, modulo 2^32. */
-  readonly #begun: Int32Array;
-  /** By descriptor, made when first wanted: to make one costs more than to keep it. */
-  readonly #counters = new Map<number, () => void>();
+  readonly #begun: MessagesBegun;
   /** What was said of sockets whose `connection` event is still being emitted. */
   readonly #early = new WeakMap<Socket, 'hold' | 'release'>();
   readonly #bySocket = new WeakMap<Socket, Track>();
-  /** Classes of handles that tell of their closing, and how to undo that. */
-  readonly #wrapped = new Map<TrackedHandle, (() => void)[]>();
+  readonly #closings = new HandleClosings((handle) => this.#forget(handle));
   #armed = true;
   /** Called when a connection has come to stand between two messages; null: nobody asked. */
   #onBetween: ((fd: number) => void) | null = null;
@@ -145,23 +124,22 @@ export class Tracking {
     this.#worker = worker;
     this.#counts = counts;
     this.#listenerOf = listenerOf;
-    this.#begun = new Int32Array(table.descriptorsMax);
+    this.#begun = new MessagesBegun(table.descriptorsMax);
   }
 
   install(): void {
-    subscribe(START, this.#onStart);
-    subscribe(FINISH, this.#onFinish);
+    subscribe(REQUEST_START, this.#onStart);
+    subscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   uninstall(): void {
     this.#unsubscribe();
-    for (const undo of [...this.#wrapped.values()].flat()) undo();
-    this.#wrapped.clear();
+    this.#closings.uninstall();
   }
 
   #unsubscribe(): void {
-    unsubscribe(START, this.#onStart);
-    unsubscribe(FINISH, this.#onFinish);
+    unsubscribe(REQUEST_START, this.#onStart);
+    unsubscribe(RESPONSE_FINISH, this.#onFinish);
   }
 
   /**
@@ -176,7 +154,7 @@ export class Tracking {
     else this.#unsubscribe();
     for (const track of this.#byFd.values()) {
       track.known = false;
-      this.#follow(track, on);
+      this.#begun.follow(track.fd, track.socket.parser, on);
     }
     if (on) this.settle();
   }
@@ -216,7 +194,7 @@ export class Tracking {
     if (!this.#table.unhold(track.fd)) return;
     track.known = this.#armed; // else what begins next is not seen
     track.open = 0;
-    track.begun = this.#begun[track.fd] as number;
+    track.begun = this.#begun.of(track.fd);
     this.#table.between(track.fd, track.consumedBefore + socket.bytesRead);
   }
 
@@ -225,14 +203,6 @@ export class Tracking {
     const track = this.#bySocket.get(socket);
     if (track === undefined || track.held) return false;
     return !track.http || Boolean(track.socket.parser);
-  }
-
-  /**
-   * `fd` came through a mailbox and is about to become a socket, which closes it when it
-   * is dropped at once or its thread ends. It is no longer on its way, and counted.
-   */
-  adopting(fd: number): void {
-    this.#table.adopt(fd, this.#counts.words, this.#counts.connectionsIndex);
   }
 
   /** A connection was accepted or adopted; its `connection` event has just been emitted. */
@@ -253,15 +223,15 @@ export class Tracking {
     else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
     const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
     const track: Track = {
-      ...{ fd, generation, socket: tracked, handle, begun: this.#begun[fd] ?? 0, consumedBefore },
+      ...{ fd, generation, socket: tracked, handle, begun: this.#begun.of(fd), consumedBefore },
       ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false },
     };
     if (early === 'hold') this.#setHeld(track, true);
     this.#bySocket.set(tracked, track);
     this.#byFd.set(fd, track);
     this.#counts.opened(fd);
-    if (this.#armed) this.#follow(track, true);
-    this.#forgetOnClose(handle);
+    if (this.#armed) this.#begun.follow(fd, parser, true);
+    this.#closings.watch(handle);
     if (track.http && consumedBefore > 0) this.#waiting.begin(tracked);
   }
 
@@ -358,7 +328,7 @@ export class Tracking {
     const { words, messagesIndex } = this.#counts;
     words[messagesIndex] = ((words[messagesIndex] as number) + 1) | 0;
     // This one among them, and no later one: parsers take one after the other.
-    track.begun = this.#begun[track.fd] as number;
+    track.begun = this.#begun.of(track.fd);
     if (!track.known && !socket._httpMessage) {
       // Whatever began before has been answered.
       track.known = true;
@@ -384,26 +354,7 @@ export class Tracking {
 
   /** Whether the parser has bytes of a message that was not told of yet. */
   #hasBegunAnother({ fd, begun }: Track): boolean {
-    return this.#begun[fd] !== begun;
-  }
-
-  /** Has the parser count the messages that begin, or no longer. */
-  #follow({ fd, socket }: Track, on: boolean): void {
-    const { parser } = socket;
-    if (!parser || fd >= this.#begun.length) return;
-    // A parser that was freed counts on; that can only make a connection stay.
-    parser[parser.constructor.kOnMessageBegin | 0] = on ? this.#counterFor(fd) : null;
-  }
-
-  /**
-   * Not a function in JavaScript: when V8 enters one it looks whether its thread is to be terminated, and
-   * Node 20's parser goes on after `kOnMessageBegin` as if nothing had happened. The next thing that
-   * it asks of V8 fails then, and aborts the process.
-   */
-  #counterFor(fd: number): () => void {
-    const counter = this.#counters.get(fd) ?? counterOf(this.#begun, fd);
-    this.#counters.set(fd, counter);
-    return counter;
+    return this.#begun.of(fd) !== begun;
   }
 
   #setHeld(track: Track, held: boolean): void {
@@ -412,37 +363,8 @@ export class Tracking {
     this.#counts.held(held ? 1 : -1);
   }
 
-  /**
-   * The entry must go before the descriptor does: the kernel may give the number to
-   * anybody at once. The 'close' event comes later than that. Done once for each class of
-   * handles: a property of its own on each would make node's access to it slower, and one on
-   * the socket as well, together by 2% of a hello world.
-   */
-  #forgetOnClose(handle: TrackedHandle): void {
-    const prototype = Object.getPrototypeOf(handle) as TrackedHandle;
-    if (this.#wrapped.has(prototype)) return;
-    const self = this;
-    for (const method of ['close', 'reset'] as const) {
-      const original = prototype[method] as ((callback?: () => void) => number) | undefined;
-      if (original === undefined) continue;
-      const own = Object.hasOwn(prototype, method);
-      const wrapped = function (this: TrackedHandle, callback?: () => void) {
-        self.#forget(this);
-        return original.call(this, callback);
-      };
-      prototype[method] = wrapped;
-      this.#wrapped.set(prototype, [
-        ...(this.#wrapped.get(prototype) ?? []),
-        () => {
-          if (prototype[method] !== wrapped) return; // somebody wrapped it again
-          if (own) prototype[method] = original;
-          else delete prototype[method];
-        },
-      ]);
-    }
-  }
-
-  #forget(handle: TrackedHandle): void {
+  /** The entry must go before the descriptor does: the kernel may give the number to anybody at once. */
+  #forget(handle: ClosingHandle): void {
     const track = this.#byFd.get(handle.fd);
     if (track?.handle !== handle) return;
     this.#byFd.delete(track.fd);

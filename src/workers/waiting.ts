@@ -11,9 +11,7 @@
  * Nobody is told of that byte; whoever wants to know asks the socket whether it has read any.
  */
 import type { Socket } from 'node:net';
-
-/** As they are before an application replaces them. */
-const { setTimeout, clearTimeout } = globalThis;
+import { cancelTimeout, scheduleTimeout } from './timers.js';
 
 /** What node adds to `keepAliveTimeout` where there is no `keepAliveTimeoutBuffer`, in ms. */
 const BUFFER_DEFAULT_MS = 1_000;
@@ -74,7 +72,7 @@ export class Waiting {
     };
     const timer =
       keepAliveTimeout > 0
-        ? setTimeout(expire, keepAliveTimeout + keepAliveTimeoutBuffer).unref()
+        ? scheduleTimeout(expire, keepAliveTimeout + keepAliveTimeoutBuffer).unref()
         : undefined;
     this.#sockets.set(socket, timer);
   }
@@ -86,7 +84,7 @@ export class Waiting {
 
   /** Its first message has begun, or it has closed. */
   end(socket: WaitingSocket): void {
-    clearTimeout(this.#sockets.get(socket));
+    cancelTimeout(this.#sockets.get(socket));
     this.#sockets.delete(socket);
   }
 

@@ -5,7 +5,7 @@ import fc from 'fast-check';
 import t from 'tap';
 import { addUp, mergeable } from '../../src/admin/application.js';
 import { Lifetimes, Unwrapped } from '../../src/admin/counters.js';
-import { quantile } from '../../src/admin/rates.js';
+import { countBelow, quantile } from '../../src/admin/histogram.js';
 import type { MetricObject } from '../../src/protocol.js';
 
 t.test('a count goes on past 2^32, whatever it began with', async (t) => {
@@ -124,4 +124,12 @@ t.test('a quantile lies in the bucket that has it', async (t) => {
   t.equal(quantile([of(10, 0, 10, 0)], 0.75), 3);
   t.equal(quantile([of(0, 0, 0, 3)], 0.5), 4, 'beyond the last bound nothing is known');
   t.equal(quantile([of(10, 0, 0, 0)], 1), 1);
+});
+
+t.test('what took less than a bound is what is in the buckets up to it', async (t) => {
+  const histogram = { sumSeconds: 0, boundsSeconds: [1, 2, 4], counts: [10, 20, 40, 80] };
+  t.equal(countBelow(histogram, 2), 30);
+  t.equal(countBelow(histogram, 3), 30, 'of the next bucket nothing is sure');
+  t.equal(countBelow(histogram, 0.5), 0);
+  t.equal(countBelow(histogram, 9), 70, 'beyond the last bound nothing is known');
 });

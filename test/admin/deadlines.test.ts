@@ -8,9 +8,9 @@ import net from 'node:net';
 import t from 'tap';
 import { Deadlines } from '../../src/admin/deadlines.js';
 import { Endpoint } from '../../src/admin/endpoint.js';
+import type { Observed } from '../../src/admin/observed.js';
 import { resolveAdmin } from '../../src/admin/options.js';
 import { Readings } from '../../src/admin/readings.js';
-import type { Source } from '../../src/admin/source.js';
 import { ask, EventStream, whereOf } from './asking.js';
 
 const LIMIT_MS = 500;
@@ -21,7 +21,7 @@ async function open(): Promise<Endpoint> {
     ...{ state: 'serving', ready: true, workers: [], spares: [] },
   });
   const source = { runtime, name: 'shop', threads: () => [], sockets: () => [] };
-  const [options, real] = [resolveAdmin('127.0.0.1:0'), source as unknown as Source];
+  const [options, real] = [resolveAdmin('127.0.0.1:0'), source as unknown as Observed];
   if (options === null) throw new Error('it is given');
   const endpoint = new Endpoint(options, real, new Readings(real), new Deadlines(LIMIT_MS));
   await endpoint.open();

@@ -10,7 +10,7 @@ const followed = workerData as boolean;
 const server = http.createServer((_request, response) => response.end('ok'));
 const counts = {
   ...{ held() {}, opened() {}, reached() {}, left() {} },
-  ...{ words: new Int32Array(2), messagesIndex: 0, connectionsIndex: 1 },
+  ...{ words: new Int32Array(1), messagesIndex: 0 },
 };
 const table = ConnectionTable.create(4096, misalignmentOf);
 const tracking = new Tracking(table, 0, counts, () => 1);

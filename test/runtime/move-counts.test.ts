@@ -17,8 +17,8 @@ t.test('pairs are those of workers, whichever of their threads it was', async (t
   const [first, twin, spare] = [0, 3, 6];
   board.own(first).gave(1, 2);
   board.own(twin).gave(4, 3); // the other threads of both
-  board.governor(first).paused(2, 5, 0, 0, 10);
-  board.governor(first).paused(spare, 1, 0, 0, 10);
+  board.governor(first).paused(2, { taken: 5, mismatches: 0, failures: 0, us: 10 });
+  board.governor(first).paused(spare, { taken: 1, mismatches: 0, failures: 0, us: 10 });
   board.own(spare).gave(2, 1);
   board.own(first).gave(twin, 7); // to its successor: no other worker
   const moves = movesOf(board, slots, RINGS);

@@ -3,7 +3,6 @@ import fc from 'fast-check';
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
 import {
-  allocate,
   COLOUR_BYTES,
   HUGE_COLOUR_BYTES,
   layOut,
@@ -11,6 +10,7 @@ import {
   placeAll,
 } from '../../src/scheduler/arena.js';
 import { ROW_BYTES } from '../../src/scheduler/layout.js';
+import { allocate } from '../../src/scheduler/memory.js';
 
 const COLOURS = COLOUR_BYTES / ROW_BYTES;
 const colourOf = (offset: number) => (offset / ROW_BYTES) % COLOURS;

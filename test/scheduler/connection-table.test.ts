@@ -74,8 +74,12 @@ t.test('a descriptor is in transit from being sent until it is adopted', async (
   t.match(table.read(4), { worker: null, state: State.IN_TRANSIT, listener: 2, boundary: 30 });
   t.ok(table.isInTransit(4, generation));
   t.notOk(table.isInTransit(4, generation - 1), 'an older note about the number is void');
-  table.open(4, 1, 2, 30, State.BETWEEN);
+  const [count, hand] = [0, 1];
+  const words = Int32Array.of(6, 0);
+  table.adopt(4, words, count, hand);
   t.notOk(table.isInTransit(4, generation));
+  t.same([...words], [7, 4], 'it is counted, and in the hand of whoever took it');
+  table.open(4, 1, 2, 30, State.BETWEEN);
   table.close(4);
   const again = table.send(4, 2, 30);
   t.notOk(table.isInTransit(4, generation));

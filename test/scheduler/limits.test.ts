@@ -3,13 +3,8 @@ import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
 import { GOVERNOR, governorRow, WORKER, workerRow } from '../../src/scheduler/layout.js';
-import {
-  Capacity,
-  isLimited,
-  type Limit,
-  NO_LIMIT,
-  PLACES_MAX,
-} from '../../src/scheduler/limits.js';
+import { Capacity, isLimited, type Limit, NO_LIMIT } from '../../src/scheduler/limits.js';
+import { PLACES_MAX } from '../../src/scheduler/places.js';
 import { Scoreboard } from '../../src/scheduler/scoreboard.js';
 
 const INT32_MAX = 0x7fffffff;

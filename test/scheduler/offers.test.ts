@@ -5,8 +5,8 @@
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
 import {
+  BLOCK,
   OFFER_PLACES,
-  OFFERS,
   offerPlaces,
   offerWordsFor,
   ROW_BYTES,
@@ -25,7 +25,7 @@ import {
 const NUMBER_MAX = 0x7fffffff;
 
 t.test('no two words overlap, and each worker has rows of its own', async (t) => {
-  const seen = new Set<number>(Object.values(OFFERS));
+  const seen = new Set<number>(Object.values(BLOCK));
   for (let worker = 0; worker < 3; worker++) {
     const first = offerPlaces(worker);
     t.equal(first % ROW_WORDS, 0);

@@ -1,8 +1,8 @@
 /** Placement orders of every fixture, as a person derives them by the rules of `spread` and `huddle`. */
 import fc from 'fast-check';
 import t from 'tap';
+import { describeMachine } from '../../src/scheduler/machine.js';
 import { arrange, huddle, place, spread } from '../../src/scheduler/placement.js';
-import { describeMachine } from '../../src/scheduler/topology.js';
 import { MACHINES, type MachineName, treeOf } from '../fixtures/topology/machines.js';
 import { from, machine } from '../support/described.js';
 

@@ -2,13 +2,13 @@ import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
+import { difference } from '../../src/scheduler/counter.js';
 import {
-  difference,
+  BLOCK,
   GOVERNOR,
   gaveWord,
   givenWord,
   governorRow,
-  HEADER,
   iterationsRow,
   NEWCOMERS,
   NEWCOMERS_MAX,
@@ -30,15 +30,16 @@ import {
   wordsFor,
   workerRow,
 } from '../../src/scheduler/layout.js';
-import { PLACES_MAX } from '../../src/scheduler/limits.js';
-import { addCounts, Scoreboard } from '../../src/scheduler/scoreboard.js';
+import { PLACES_MAX } from '../../src/scheduler/places.js';
+import { Scoreboard } from '../../src/scheduler/scoreboard.js';
+import { addCounts } from '../../src/scheduler/worker-row.js';
 
 const INT32_MAX = 0x7fffffff;
 const NO_TIMES = { sumNs: 0, byUs: new Array(TIME_BUCKETS).fill(0) };
 
 /** Every word of the layout for `workers` workers, with who writes it. */
 function* allWords(workers: number): Generator<{ word: number; writer: string; name: string }> {
-  for (const [name, at] of Object.entries(HEADER)) yield { word: at, writer: 'main', name };
+  for (const [name, at] of Object.entries(BLOCK)) yield { word: at, writer: 'main', name };
   for (const [name, at] of Object.entries(PLACES)) {
     yield { word: placesRow() + at, writer: `everybody, ${name}`, name: `places ${name}` };
   }
@@ -204,7 +205,7 @@ t.test('pauses are counted by how long they were', async (t) => {
   const board = Scoreboard.create(1, misalignmentOf);
   const governor = board.governor(0);
   for (const us of [0, 0.4, 7.9, 8, 15.9, 16, 131_000, 131_072, 1e9])
-    governor.paused(0, 1, 0, 0, us);
+    governor.paused(0, { taken: 1, mismatches: 0, failures: 0, us });
   const { pauses, rescued, pausesByUs } = board.read(0);
   t.same({ pauses, rescued }, { pauses: 9, rescued: 9 });
   const expected = new Array(PAUSE_BUCKETS).fill(0);
@@ -223,8 +224,8 @@ t.test('what went to whom is counted by who made the move', async (t) => {
   own.gave(39, 3);
   own.gave(39, 2);
   own.gave(0, 1);
-  board.governor(1).paused(39, 7, 0, 0, 10);
-  board.governor(1).paused(2, 0, 0, 0, 10);
+  board.governor(1).paused(39, { taken: 7, mismatches: 0, failures: 0, us: 10 });
+  board.governor(1).paused(2, { taken: 0, mismatches: 0, failures: 0, us: 10 });
   t.same([board.given(1, 39), board.given(1, 0), board.given(1, 2)], [5, 1, 0]);
   t.same([board.taken(1, 39), board.taken(1, 2)], [7, 0]);
   t.same([board.given(39, 1), board.taken(39, 1)], [0, 0], 'not the other way round');

@@ -1,15 +1,11 @@
 /** What is derived from a tree: fixtures whose facts are known, trees that lack files, and garbage. */
 import fc from 'fast-check';
 import t from 'tap';
+import { describeMachine } from '../../src/scheduler/machine.js';
 import { ringsFor } from '../../src/scheduler/neighbourhood.js';
 import { spread } from '../../src/scheduler/placement.js';
-import {
-  type Cache,
-  cacheName,
-  describeMachine,
-  idList,
-  type Topology,
-} from '../../src/scheduler/topology.js';
+import { idList } from '../../src/scheduler/sysfs-text.js';
+import { type Cache, cacheName, type Topology } from '../../src/scheduler/topology.js';
 import { type Files, MACHINES, treeOf } from '../fixtures/topology/machines.js';
 import { from, machine } from '../support/described.js';
 

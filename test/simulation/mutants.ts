@@ -15,8 +15,8 @@ export const MUTANTS: readonly Mutant[] = [
   {
     what: 'a giver does not note what it has in its hand',
     seed: 800,
-    file: 'workers/outbox',
-    from: 'const fd = make();\n    this.#words[hand] = fd;',
+    file: 'scheduler/hand',
+    from: 'const fd = make();\n    this.#words[this.#at] = fd;',
     to: 'const fd = make();',
   },
   {
@@ -65,7 +65,6 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'a replacement whose predecessor dies does not take over',
-    seed: 1_400,
     file: 'runtime/supervisor',
     from: 'seat.promote();\n      restartInMs = 0;',
     to: '',
@@ -79,7 +78,7 @@ export const MUTANTS: readonly Mutant[] = [
   {
     what: 'main gives back the place of what a dead worker has in its hand',
     seed: 800,
-    file: 'scheduler/scoreboard',
+    file: 'scheduler/supervisor-writer',
     from: 'board.connections(this.#index) - inHand',
     to: 'board.connections(this.#index)',
   },

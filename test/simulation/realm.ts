@@ -31,7 +31,7 @@ const HOOKS = {
 /** What runs when it is loaded, or keeps something of the thread. */
 const OWN = new Set([
   'arena-registry',
-  ...['bootstrap', 'end', 'entry', 'governor', 'self', 'thread-process'].map(
+  ...['bootstrap', 'end', 'entry', 'governor-bootstrap', 'self', 'thread-process'].map(
     (name) => `workers/${name}`,
   ),
 ]);

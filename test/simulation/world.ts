@@ -263,14 +263,14 @@ export class World {
     if (this.fails('open') !== 0) {
       throw Object.assign(new Error('no thread'), { code: 'ERR_WORKER_INIT_FAILED' });
     }
-    const kind = file.endsWith('governor.js') ? 'governor' : 'worker';
+    const kind = file.endsWith('governor-bootstrap.js') ? 'governor' : 'worker';
     const thread = this.#newThread(`${name} #${this.#threads}`, kind, workerData);
     this.invariants.started(thread, workerData);
     for (let i = 0; i < 2; i++) {
       const fd = this.kernel.other();
       if (fd >= 0) thread.own.push(fd);
     }
-    const module = kind === 'governor' ? 'workers/governor' : 'workers/bootstrap';
+    const module = kind === 'governor' ? 'workers/governor-bootstrap' : 'workers/bootstrap';
     thread.post('starts', () => thread.realm?.load(module), true);
     return thread;
   }

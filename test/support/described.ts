@@ -1,5 +1,6 @@
 /** Machines of test/fixtures/topology, described as if they were this one. */
-import { describeMachine, type Topology } from '../../src/scheduler/topology.js';
+import { describeMachine } from '../../src/scheduler/machine.js';
+import type { Topology } from '../../src/scheduler/topology.js';
 import { MACHINES, type MachineName, treeOf } from '../fixtures/topology/machines.js';
 
 const described = new Map<MachineName, Topology>();

@@ -6,6 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import http from 'node:http';
 import net, { type Socket } from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
@@ -342,4 +343,70 @@ t.test('the option backlog is for a listen() that names none', async (t) => {
   const lengths = backlogs(portOf(runtime));
   if (lengths === null) return t.pass('backlog', { skip: 'ss is not here' });
   return t.same(lengths, [77, 77]);
+});
+
+/** A connection that stays open, and which thread has it. */
+class Kept {
+  readonly socket: Socket;
+  readonly #agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+  thread = '';
+
+  private constructor(t: Test, socket: Socket) {
+    this.socket = socket;
+    socket.on('error', () => {}); // 'close' follows
+    this.#agent.createConnection = () => socket;
+    t.teardown(() => this.#agent.destroy());
+  }
+
+  static async open(t: Test, port: number): Promise<Kept> {
+    const socket = net.connect(port, '127.0.0.1');
+    await once(socket, 'connect');
+    const kept = new Kept(t, socket);
+    kept.thread = await kept.ask('/');
+    return kept;
+  }
+
+  async ask(path: string): Promise<string> {
+    return (await get({ path, agent: this.#agent })).body;
+  }
+}
+
+/** Rejects if nobody has closed it for ten seconds. */
+async function closed(socket: Socket): Promise<void> {
+  if (!socket.destroyed) await once(socket, 'close', { signal: AbortSignal.timeout(10_000) });
+}
+
+t.test('a connection without a handle is closed, also when its thread ends then', async (t) => {
+  t.test('one that was just accepted', async (t) => {
+    const runtime = await start(t, app('no-handle.js'), { workers: 1 });
+    const before = await Kept.open(t, portOf(runtime));
+    await before.ask('/break');
+    const next = net
+      .connect(portOf(runtime), '127.0.0.1')
+      .on('error', () => {})
+      .resume();
+    t.teardown(() => next.destroy());
+    await t.resolves(closed(next));
+  });
+
+  t.test('one that another worker gave', async (t) => {
+    const runtime = await start(t, app('no-handle.js'), { workers: 2, spares: 0 });
+    const byThread = new Map<string, Kept[]>();
+    const enough = () =>
+      byThread.size === 2 && [...byThread.values()].some(({ length }) => length > 1);
+    for (let tries = 0; !enough() && tries < 100; tries++) {
+      const kept = await Kept.open(t, portOf(runtime));
+      byThread.set(kept.thread, [...(byThread.get(kept.thread) ?? []), kept]);
+    }
+    const [givers, [other]] = [...byThread.values()].sort((a, b) => b.length - a.length) as [
+      [Kept, Kept, ...Kept[]],
+      [Kept],
+    ];
+    const [last, idle, ...more] = givers;
+    await other.ask('/break');
+    for (const { socket } of more) socket.destroy();
+    await last.ask('/'); // what was destroyed has ended there, too
+    await t.rejects(last.ask('/exit'));
+    await t.resolves(closed(idle.socket));
+  });
 });

@@ -49,9 +49,8 @@ class World {
       opened() {},
       reached() {},
       left() {},
-      words: new Int32Array(2),
+      words: new Int32Array(1),
       messagesIndex: 0,
-      connectionsIndex: 1,
     };
     const tracking = new Tracking(table, 0, counts, () => 1);
     tracking.install();

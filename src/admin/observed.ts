@@ -15,7 +15,7 @@ export interface ListeningSocket {
   readonly fd: number;
 }
 
-export interface Source {
+export interface Observed {
   readonly runtime: Runtime;
   readonly name: string;
   readonly placement: Placement;
