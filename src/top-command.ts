@@ -42,8 +42,8 @@ export function addTopCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-In the object shares are from 0 to 1, durations in seconds, and rates per second; null is
-what is not known. ${TOKEN_HELP} q ends.`,
+In the object of --json shares are from 0 to 1, durations in seconds, and rates per second;
+null is what is not known. ${TOKEN_HELP} q ends.`,
     )
     .action(top);
 }

@@ -92,8 +92,9 @@ export function addTopologyCommand(program: Command): void {
     .addHelpText(
       'after',
       `
-The object is the API's, of the type Topology, and besides: version, which is 1; the
-placement; and workers, each with index, cpu, and rings (workers, nearest first).`,
+The object of --json is that of the API's topology(), of the type Topology, and besides:
+version, which is 1; placement; and workers, each with index, cpu, and rings (workers,
+nearest first).`,
     )
     .action((flags: Flags, command: Command) => {
       if (flags.svg === '-' && flags.json)
