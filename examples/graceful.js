@@ -7,9 +7,9 @@
 //
 // Not by npx, which does not pass signals on. With a terminal as its input, SIGHUP means that the terminal is gone.
 //
-// 'exit' handlers are synchronous. A program that must wait for something at its end (a pool of
-// connections to a database) listens for SIGTERM and shuts itself down, as under node: see ws.js. gyre
-// then only watches the time.
+// 'exit' handlers are synchronous. What a program must wait for at its end (a pool of connections to a
+// database) it does in onShutdown() of gyre/worker, which is called in a reload, too. Or it listens for
+// SIGTERM and shuts itself down, as under node: see ws.js. gyre then only watches the time.
 const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 const { setTimeout: sleep } = require('node:timers/promises');
