@@ -7,7 +7,7 @@
  */
 import { GyreError } from '../errors.js';
 
-/** What must be done before a worker ends; a promise that it returns is waited for. */
+/** Called before a worker ends in order. What it returns is waited for. */
 export type ShutdownHandler = () => unknown;
 
 export class Shutdown {
