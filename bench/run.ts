@@ -2,7 +2,7 @@
  * Runs every benchmark, one after the other, each as a process: `npm run bench`. With
  * --json-dir their reports are also written there, as NAME.json; --rounds is handed on.
  */
-import { parseArgs } from 'node:util';
+import { parseCommandLine, runOrSay } from './harness.js';
 import { runSeries } from './series.js';
 
 const BENCHMARKS = [
@@ -10,11 +10,11 @@ const BENCHMARKS = [
   ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'admin', 'overload'],
 ];
 
-const { values } = parseArgs({
-  options: { 'json-dir': { type: 'string' }, rounds: { type: 'string' } },
+runOrSay('bench', async () => {
+  const { given } = parseCommandLine({}, [], ['json-dir', 'rounds']);
+  const args = given.rounds === undefined ? [] : ['--rounds', given.rounds];
+  runSeries(
+    BENCHMARKS.map((name) => ({ name, args })),
+    given['json-dir'] ?? null,
+  );
 });
-const args = values.rounds === undefined ? [] : ['--rounds', values.rounds];
-runSeries(
-  BENCHMARKS.map((name) => ({ name, args })),
-  values['json-dir'] ?? null,
-);

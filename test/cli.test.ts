@@ -32,6 +32,14 @@ t.test('--help and --version say what they should on stdout and exit with 0', as
   t.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
 });
 
+t.test('no help sends its reader to a page that is not in the package', async (t) => {
+  const helpOf = (...command: string[]) =>
+    spawnSync(process.execPath, [CLI, ...command, '--help'], { encoding: 'utf8' }).stdout;
+  const commands = [...helpOf().matchAll(/^ {2}([a-z]+) .*$/gm)].map(([, name = '']) => name);
+  t.match(commands, ['run', 'topology', 'top']);
+  for (const command of commands) t.notMatch(helpOf(command), /\b(?:docs|examples|src)\//, command);
+});
+
 t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
   const wrong = [
     [],

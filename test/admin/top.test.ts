@@ -80,8 +80,8 @@ t.test('where there is no answer it says why', async (t) => {
   const { port: locked } = runtime.admin.endpoint as { port: number };
   const free = freePort();
   const cases: [args: string[], code: number, says: RegExp, env?: NodeJS.ProcessEnv][] = [
-    [[`${free}`], 1, /ECONNREFUSED/],
-    [[`unix:${path.join(folder(t), 'none')}`], 1, /ENOENT/],
+    [[`${free}`], 1, /ECONNREFUSED.*\n.*--admin/],
+    [[`unix:${path.join(folder(t), 'none')}`], 1, /ENOENT.*\n.*--admin/],
     [[`${other}`], 1, /no admin endpoint of gyre/],
     [[`${locked}`], 1, /GYRE_ADMIN_TOKEN/],
     [[`${locked}`], 1, /GYRE_ADMIN_TOKEN/, { GYRE_ADMIN_TOKEN: 'another-of-that-length' }],

@@ -131,6 +131,11 @@ t.test('a flag that no benchmark has, or a bad value, starts nothing', async (t)
     t.equal(stdout, '');
   }
   t.equal(bench('stall', ['--slow', '0', '--only', 'limit']).status, 2);
+  for (const series of ['run', 'sweep']) {
+    const { status, stderr } = bench(series, ['--round', '3']);
+    t.equal(status, 2, series);
+    t.match(stderr, /^\w+: Unknown option '--round'/, 'and no stack');
+  }
 });
 
 t.test('a variant that cannot run here is left out by name, and the others run', async (t) => {
