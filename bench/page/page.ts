@@ -5,14 +5,17 @@
 import type { Metric, Report, Result } from '../report.js';
 import { pairRatios, type Spread, spreadOf } from '../statistics.js';
 import { type Bar, distributionChart, spreadChart } from './charts.js';
+import { ratioText, shown, spread, table } from './figures.js';
 import {
   type Claim,
+  type CurvesOf,
   colourOf,
   isSimulated,
   labelOf,
   QUESTIONS,
   type Question,
   RR,
+  stallLoad,
 } from './questions.js';
 
 /** By the names of their files, without extension. */
@@ -53,37 +56,6 @@ function verdictOf(ratio: Spread | null, { better }: Metric): Verdict {
   return ratio.q1 > 1 ? more : 'same';
 }
 
-/** With `digits` decimals, or fewer where four digits are enough. */
-function shown(value: number, digits: number): string {
-  const whole = Math.abs(value) >= 1 ? Math.floor(Math.log10(Math.abs(value))) + 1 : 1;
-  const decimals = Math.max(0, Math.min(digits, 4 - whole));
-  return value.toLocaleString('en-US', {
-    minimumFractionDigits: decimals,
-    maximumFractionDigits: decimals,
-  });
-}
-
-/** A median with its quartiles. */
-const spread = ({ median, q1, q3 }: Spread, digits: number) =>
-  `${shown(median, digits)} (${shown(q1, digits)}–${shown(q3, digits)})`;
-
-const ratioText = (ratio: Spread | null) =>
-  ratio === null ? '–' : spread(ratio, ratio.median < 0.1 ? 3 : 2);
-
-/** @param texts how many of the first columns are text, and not figures */
-function table(
-  head: readonly string[],
-  rows: readonly (readonly string[])[],
-  texts: number = 1,
-): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [
-    line(head),
-    line(head.map((_, at) => (at < texts ? '---' : '---:'))),
-    ...rows.map(line),
-  ].join('\n');
-}
-
 const HEADS: Readonly<Record<string, string>> = {
   slow50: 'slow requests: p50, ms',
   slow95: 'slow requests: p95, ms',
@@ -116,23 +88,14 @@ function roundsText({ results }: Report): string {
   return rounds === 1 ? 'one round' : `${rounds} rounds`;
 }
 
-/** What was asked of servers, of the flags of a benchmark with random arrivals. */
-function loadText({ flags }: Report): string {
-  const { fast = 0, slow = 0, ms = 0, connections = 0, workers = 0 } = flags;
-  return (
-    `${shown(fast, 0)} fast requests/s beside ${slow}/s that compute for ${ms} ms, ` +
-    `${connections} connections, ${workers} workers`
-  );
-}
-
-function curvesChart(report: Report, variants: readonly string[]): string | null {
-  const { curves } = report;
+function curvesChart(report: Report, { title, variants, load }: CurvesOf): string | null {
+  const { curves, flags } = report;
   const series = (curves?.variants ?? []).filter(({ variant }) => variants.includes(variant));
   if (curves === null || series.length === 0) return null;
   return distributionChart({
-    title: 'How long the fast requests took',
+    title,
     lines: [
-      loadText(report),
+      load(flags),
       `line: median of ${roundsText(report)}; band: from the first to the third quartile`,
     ],
     unit: 'ms',
@@ -369,7 +332,7 @@ function readmeFigures(report: Report): string {
   );
   return [
     `![Latencies of fast requests beside slow ones, by percentile, of gyre and others](${FOLDER}/stall.svg)`,
-    `${loadText(report)}, on ${machine.cpus} CPUs (${machine.cpu}) that the load generator shares; latency from the moment ` +
+    `${stallLoad(report.flags)}, on ${machine.cpus} CPUs (${machine.cpu}) that the load generator shares; latency from the moment ` +
       `a request was due; ${programsText(report)}. Median of ${roundsText(report)}, interleaved, with quartiles:`,
     resultsTable({ ...report, results }, README_METRICS),
     `All figures, and where gyre loses: [docs/benchmarks.md](docs/benchmarks.md).`,
