@@ -24,7 +24,8 @@ import { allocate, COLOUR_BYTES, layOut } from '../src/scheduler/arena.js';
 import { ROW_BYTES } from '../src/scheduler/layout.js';
 import { seededRandom } from '../src/scheduler/random.js';
 import { addUntilStopped, BATCH, measureAdding } from './adding.js';
-import { CannotRun, run } from './harness.js';
+import { CannotRun } from './failures.js';
+import { run } from './harness.js';
 
 const ADDERS = 2;
 const WARMUP_MS = 100;
