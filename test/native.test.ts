@@ -4,15 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os, { constants } from 'node:os';
 import path from 'node:path';
@@ -45,7 +37,10 @@ import {
   wake,
   watchQueue,
 } from '../src/native.js';
-import { descriptors, ROOT, Running, threads } from './support/app.js';
+import { ROOT } from './support/app.js';
+import { folder } from './support/folder.js';
+import { cpusOf, descriptors, threads } from './support/proc.js';
+import { Running } from './support/running.js';
 
 const { EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL, ENOTSOCK, ESRCH } = constants.errno;
 const O_NONBLOCK = 0o4000;
@@ -103,17 +98,6 @@ async function connects(options: net.NetConnectOpts): Promise<string> {
   } finally {
     socket.destroy();
   }
-}
-
-/** CPUs as the kernel prints them (0-2,5), as a list. */
-function cpusOf(text: string): number[] {
-  return text
-    .trim()
-    .split(',')
-    .flatMap((range) => {
-      const [first = 0, last = first] = range.split('-').map(Number);
-      return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-    });
 }
 
 /** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
@@ -262,8 +246,7 @@ t.test('an address that cannot be is a negative errno, and no descriptor', async
 });
 
 t.test('a Unix socket, by path and abstract, with node’s errors', async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'gyre-')); // short enough for an address
-  t.teardown(() => rmSync(dir, { recursive: true }));
+  const dir = folder(t);
   writeFileSync(path.join(dir, 'file'), '');
   const at = path.join(dir, 's');
   const fd = opened(t, openUnix(at, 8));

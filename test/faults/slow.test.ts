@@ -4,17 +4,18 @@
  * or are reset at once; and clients that end their half and wait. Others are served meanwhile, memory is
  * bounded, and afterwards everything is as it was.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import t, { type Test } from 'tap';
 import { Host } from '../moving/host.js';
-import { HOST, portOf } from '../moving/stalling.js';
 import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
-import { comesBackTo, footprintOf, memoryMbOf } from './footprint.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { memoryMbOf } from '../support/proc.js';
+import { skipWithout } from '../support/programs.js';
+import { comesBackTo, footprintOf } from './footprint.js';
 import { scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 
@@ -38,9 +39,7 @@ t.setTimeout(timeLimit(900_000));
 async function stage(t: Test) {
   const host = await Host.start(t, { entry: app('verify.js'), workers: 2, spares: 0 });
   const to = { host: HOST, port: portOf(await host.facts()) };
-  // Everything that is opened once is open then.
-  const first = await Steady.start({ to, seed, connections: LANES, perSecond: PER_SECOND });
-  await first.stop();
+  await warmUp(to, seed);
   const before = await footprintOf(host);
   const load = await Steady.start({ to, seed, connections: LANES, perSecond: PER_SECOND });
   return { host, to, before, load, newcomers: new Newcomers({ to, seed }, 2, 20) };
@@ -82,8 +81,7 @@ const MODES: readonly { readonly name: string; readonly args: readonly string[] 
   { name: 'slow reads', args: ['-X', '-w', '64', '-y', '256', '-n', '1', '-z', '32', '-k', '2'] },
 ];
 
-const skip =
-  spawnSync('slowhttptest', ['-h']).error === undefined ? false : 'slowhttptest is not installed';
+const skip = skipWithout('slowhttptest');
 
 for (const { name, args } of MODES) {
   t.test(`${SLOW} clients with ${name} for ${SECONDS} s`, { skip }, async (t) => {

@@ -19,7 +19,8 @@ import {
   type Snapshot,
   type WorkerInfo,
 } from '../../src/index.js';
-import { descriptors, threads } from '../support/app.js';
+import '../support/no-preloads.js';
+import { descriptors, threads } from '../support/proc.js';
 
 type Question =
   | { readonly ask: 'facts' }
@@ -97,6 +98,14 @@ type Count =
 /** Sum of one count over all workers, and the spares that run. */
 export function total({ snapshot }: Facts, count: Count): number {
   return [...snapshot.workers, ...snapshot.spares].reduce((sum, row) => sum + row[count], 0);
+}
+
+/** The limit on descriptors with which a process like this has `free` of them left. */
+export function limitFor({ numbers }: Facts, free: number): number {
+  const open = new Set(numbers);
+  let limit = 0;
+  for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
+  return limit;
 }
 
 export class Host {

@@ -6,9 +6,10 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t from 'tap';
 import { app } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { Host } from './host.js';
 import type { KeptAlive } from './kept-alive.js';
-import { connect, connectToEach, countsAgree, folder, stall, told } from './stalling.js';
+import { connect, connectToEach, countsAgree, stall, told } from './stalling.js';
 import { testSeed } from './traffic.js';
 
 const seed = testSeed();

@@ -19,7 +19,9 @@ import {
   resolveOptions,
   SCHEDULER_DEFAULTS,
 } from '../../src/runtime/options.js';
-import { app, descriptors, get, portOf, ROOT, Running, start, threads } from '../support/app.js';
+import { app, get, portOf, ROOT, start } from '../support/app.js';
+import { descriptors, threads } from '../support/proc.js';
+import { Running } from '../support/running.js';
 
 const CPUS = affinity();
 const SERVER = app('http.js');
