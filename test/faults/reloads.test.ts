@@ -6,9 +6,9 @@
 import t, { type Test } from 'tap';
 import { Recorder } from '../../bench/latencies.js';
 import { Host } from '../moving/host.js';
-import { testSeed } from '../moving/traffic.js';
 import { app, HOST, portOf } from '../support/app.js';
 import { skipWithout } from '../support/programs.js';
+import { testSeed } from '../support/seed.js';
 import { versioned } from '../support/versioned.js';
 import { comesBackTo, footprintOf } from './footprint.js';
 import { Haproxy } from './haproxy.js';

@@ -8,9 +8,10 @@ import path from 'node:path';
 import t from 'tap';
 import { app } from '../support/app.js';
 import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
 import { KeptAlive } from './kept-alive.js';
-import { Traffic, type TrafficOptions, testSeed } from './traffic.js';
+import { Traffic, type TrafficOptions } from './traffic.js';
 
 const WORKERS = 3;
 const LANES = 24;

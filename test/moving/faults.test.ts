@@ -8,9 +8,10 @@ import { isDeepStrictEqual } from 'node:util';
 import t, { type Test } from 'tap';
 import { app } from '../support/app.js';
 import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, type HostOptions, limitFor, total } from './host.js';
 import { Injection, reasonAgainst, threadOf } from './injection.js';
-import { Traffic, type TrafficOptions, testSeed } from './traffic.js';
+import { Traffic, type TrafficOptions } from './traffic.js';
 
 const seed = testSeed();
 const GOVERNOR = /-gov$/;

@@ -17,10 +17,11 @@ import { below, seededRandom } from '../../src/scheduler/random.js';
 import { Waiting } from '../../src/workers/waiting.js';
 import { app, HOST, portOf, ROOT } from '../support/app.js';
 import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
 import { type KeptAlive, keepAlive } from './kept-alive.js';
 import { connect, connectToEach, countsAgree, stall, told } from './stalling.js';
-import { Traffic, testSeed } from './traffic.js';
+import { Traffic } from './traffic.js';
 
 const CA = readFileSync(path.join(ROOT, 'test', 'fixtures', 'tls', 'localhost.crt'));
 const seed = testSeed();

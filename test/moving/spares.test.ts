@@ -8,10 +8,10 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import { app } from '../support/app.js';
 import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host } from './host.js';
 import type { KeptAlive } from './kept-alive.js';
 import { connect, connectToEach, countsAgree, type Stalled, stall, told } from './stalling.js';
-import { testSeed } from './traffic.js';
 
 const seed = testSeed();
 t.comment(`seed ${seed}`);
