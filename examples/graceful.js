@@ -5,9 +5,9 @@
 //     npx gyre run examples/graceful.js --drain-ms 20000
 //     curl 'localhost:3000/?ms=5000' &  kill -TERM PID        (or -HUP, which reloads)
 //
-// 'exit' handlers are synchronous. A program that must wait for something at its end (a pool of
-// connections to a database) listens for SIGTERM and shuts itself down, as under node: see ws.js. gyre
-// then only watches the time.
+// 'exit' handlers are synchronous. What a program must wait for at its end (a pool of connections to a
+// database) it does in onShutdown() of gyre/worker, which is called in a reload, too. Or it listens for
+// SIGTERM and shuts itself down, as under node: see ws.js. gyre then only watches the time.
 const { appendFileSync } = require('node:fs');
 const http = require('node:http');
 const { setTimeout: sleep } = require('node:timers/promises');

@@ -23,6 +23,7 @@ import {
   namedRegistries,
   type WorkerSelf,
 } from './workers/self.js';
+import type { ShutdownHandler } from './workers/shutdown.js';
 
 export type {
   Datagram,
@@ -45,7 +46,7 @@ export type {
   TimerEvent,
   TimerFiring,
 } from './events.js';
-export type { MetricsRegistry, RunOptions, WorkerSelf };
+export type { MetricsRegistry, RunOptions, ShutdownHandler, WorkerSelf };
 
 /** The worker that this thread is, or null on a thread that gyre did not start. */
 export const worker: WorkerSelf | null = getSelf();
@@ -159,4 +160,22 @@ export function emit(name: string, payload?: unknown, options?: HandlingOptions)
  */
 export function ready(): void {
   getEventsControl()?.ready();
+}
+
+/**
+ * Calls `handler` when this worker has served its last connection and is about to end in order: in
+ * `close()`, after a signal that gyre handles, in `reload()` and `resize()`, and when it is
+ * replaced before its heap is full. The thread ends when what all handlers return has settled, or when
+ * `drainMs`, counted from the beginning of that end, is over. What a handler throws is an uncaught error of
+ * this worker, which the runtime reports; it ends all the same.
+ *
+ * Not called where there is no order: after an uncaught error, `process.exit()`, a hang, with a
+ * `drainMs` of 0, or when the program has nothing left to do. Nor when the application handles the signal
+ * itself. Does not keep the worker alive. On a thread that gyre did not start it has no effect.
+ *
+ * @returns what takes it back
+ * @throws GyreError `ERR_GYRE_OPTION_INVALID` if it is no function
+ */
+export function onShutdown(handler: ShutdownHandler): () => void {
+  return getEventsControl()?.onShutdown(handler) ?? (() => {});
 }

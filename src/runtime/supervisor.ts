@@ -119,6 +119,7 @@ export class Supervisor {
   readonly #hung = new Set<WorkerHandle>();
   /** Those of them that are counted as dead. */
   readonly #condemned = new WeakSet<WorkerHandle>();
+  readonly #terminated = new WeakMap<WorkerHandle, Promise<void>>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
   #watch: NodeJS.Timeout | undefined;
@@ -475,6 +476,9 @@ export class Supervisor {
     else seat.next = next;
     seat.takes = true;
     this.#follow(seat, next);
+    // One that computes for ever has the CPU that this one starts on. But what can move needs somebody
+    // to move to.
+    if (hangs !== undefined && this.#anotherAnswers(seat)) void settled(this.#terminate(old));
     try {
       await this.#listens(next, neverListens ? old : null);
       if (hasEnded(next)) throw new Error('it ended as soon as it listened');
@@ -508,7 +512,24 @@ export class Supervisor {
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
   }
 
-  async #terminate(worker: WorkerHandle): Promise<void> {
+  /** Whether somebody serves who has not `seat`, and does not stand still. */
+  #anotherAnswers(seat: Seat): boolean {
+    return this.#filled().some(
+      ({ index, current }) =>
+        index !== seat.index &&
+        current?.state === 'serving' &&
+        this.stuckMs(current) < HANG_SURE_MS,
+    );
+  }
+
+  /** Once for each worker, however often it is called. */
+  #terminate(worker: WorkerHandle): Promise<void> {
+    const terminated = this.#terminated.get(worker) ?? this.#evacuateAndTerminate(worker);
+    this.#terminated.set(worker, terminated);
+    return terminated;
+  }
+
+  async #evacuateAndTerminate(worker: WorkerHandle): Promise<void> {
     if (hasEnded(worker)) return; // and somebody else may have its slot
     await this.#events.evacuate(worker);
     worker.terminate();

@@ -32,8 +32,12 @@ import { Overflow } from './overflow.js';
 import { report } from './report.js';
 import { Rounds } from './rounds.js';
 import { setEventsControl, setMovingControl } from './self.js';
+import { Shutdown } from './shutdown.js';
 import { Timing } from './timing.js';
 import { type Counts, Tracking } from './tracking.js';
+
+/** Captured at load: an application may install fake timers. */
+const scheduleImmediate = setImmediate;
 
 export interface AgentInit {
   /** Its rows in shared memory. */
@@ -75,6 +79,7 @@ export class Agent {
   readonly #departure: Departure | null;
   readonly #events: Events;
   readonly #timing: Timing | null;
+  readonly #shutdown = new Shutdown();
   #draining = false;
   /** It was told to end now: what it still has is to be cut off. */
   #stopped = false;
@@ -132,6 +137,7 @@ export class Agent {
       on: (name, handler) => this.#events.on(name, handler),
       emit: (name, payload, options) => this.#events.emit(name, payload, options),
       ready: () => this.#listening.declareReady(),
+      onShutdown: (handler) => this.#shutdown.on(handler),
     });
     this.#connections.install();
     this.#outstanding?.install();
@@ -220,7 +226,9 @@ export class Agent {
     this.#events.leave();
     done()
       .then(() => this.#events.idle())
-      .then(() => this.#init.exit());
+      .then(() => this.#shutdown.run())
+      // Not before node has told of what the application did not catch.
+      .then(() => scheduleImmediate(() => this.#init.exit()));
   }
 
   #retire(heir: number | null): Promise<void> {

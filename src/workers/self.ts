@@ -6,6 +6,7 @@
 import type { Socket } from 'node:net';
 import type { EventHandler, Handled } from '../events.js';
 import type { RunOptions } from '../job-request.js';
+import type { ShutdownHandler } from './shutdown.js';
 
 /** What a worker knows of itself. Frozen. */
 export interface WorkerSelf {
@@ -36,11 +37,12 @@ export interface JobRunner {
   run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown>;
 }
 
-/** What an application may say about events. */
+/** What an application may say about events, and about its own beginning and end. */
 export interface EventsControl {
   on(name: string, handler: EventHandler): () => void;
   emit(name: string, payload: unknown, options: unknown): Promise<Handled>;
   ready(): void;
+  onShutdown(handler: ShutdownHandler): () => void;
 }
 
 const KEY = Symbol.for('gyre.worker');

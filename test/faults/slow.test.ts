@@ -2,7 +2,8 @@
  * Clients that take their time, or that only seem to be there, beside steady traffic: Debian's
  * slowhttptest with headers, bodies and reads that trickle; floods of connections that say nothing,
  * or are reset at once; and clients that end their half and wait. Others are served meanwhile, memory is
- * bounded, and afterwards everything is as it was.
+ * bounded, and afterwards everything is as it was. What V8 and malloc keep for the next time is no leak: at full
+ * size the slow clients come twice, and the second time must not add to it.
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -13,7 +14,7 @@ import { app, HOST, portOf } from '../support/app.js';
 import { memoryMbOf } from '../support/proc.js';
 import { skipWithout } from '../support/programs.js';
 import { testSeed } from '../support/seed.js';
-import { comesBackTo, footprintOf } from './footprint.js';
+import { comesBackTo, footprintOf, GROWTH_MB } from './footprint.js';
 import { scaled, timeLimit } from './scale.js';
 import { Newcomers, Steady, warmUp } from './steady.js';
 
@@ -24,6 +25,7 @@ const PER_SECOND = 200;
 /** Slow connections at a time, and for how long, in s. */
 const SLOW = scaled(600, 10_000);
 const SECONDS = scaled(3, 60);
+const TIMES = scaled(1, 2);
 /** Connections of a flood, one wave after the other. */
 const WAVE = 250;
 const WAVES = scaled(8, 400);
@@ -32,6 +34,8 @@ const WAVES = scaled(8, 400);
  * 64 KB takes while its client does not read it.
  */
 const EACH_KB = 160;
+/** What the process may take more while they are there, and keep for the next time, in MB. */
+const KEPT_MB = 64 + (SLOW * EACH_KB) / 1024;
 
 t.comment(`seed ${seed}`);
 t.setTimeout(timeLimit(900_000));
@@ -40,38 +44,47 @@ async function stage(t: Test) {
   const host = await Host.start(t, { entry: app('verify.js'), workers: 2, spares: 0 });
   const to = { host: HOST, port: portOf(await host.facts()) };
   await warmUp(to, seed);
-  const before = await footprintOf(host);
-  const load = await Steady.start({ to, seed, connections: LANES, perSecond: PER_SECOND });
-  return { host, to, before, load, newcomers: new Newcomers({ to, seed }, 2, 20) };
+  return { host, to, before: await footprintOf(host) };
 }
 
 type Stage = Awaited<ReturnType<typeof stage>>;
 
-/** Calls `trouble`, and checks that nobody else has noticed, and that nothing is left of it. */
+/**
+ * Calls `trouble` so many times, and checks that nobody else has noticed, and that nothing is left
+ * of it but what was left the first time.
+ */
 async function bears(
   t: Test,
-  { host, before, load, newcomers }: Stage,
+  { host, to, before }: Stage,
   trouble: () => Promise<void>,
+  times = 1,
 ): Promise<void> {
-  const latencies = load.measure();
-  let mostMb = 0;
-  const watch = setInterval(() => {
-    mostMb = Math.max(mostMb, memoryMbOf(host.pid));
-  }, 50);
-  try {
-    await trouble();
-  } finally {
-    clearInterval(watch);
+  let { memoryMb } = before;
+  let growthMb = times > 1 ? KEPT_MB : 64 + SLOW / 100;
+  for (let time = 0; time < times; time++) {
+    const load = await Steady.start({ to, seed, connections: LANES, perSecond: PER_SECOND });
+    const newcomers = new Newcomers({ to, seed }, 2, 20);
+    const latencies = load.measure();
+    let mostMb = 0;
+    const watch = setInterval(() => {
+      mostMb = Math.max(mostMb, memoryMbOf(host.pid));
+    }, 50);
+    try {
+      await trouble();
+    } finally {
+      clearInterval(watch);
+    }
+    await load.stop();
+    await newcomers.stop();
+    const { p50, p99, max } = latencies.percentiles();
+    t.comment(`${load.answers} answers meanwhile; ms: p50 ${p50}, p99 ${p99}, max ${max}`);
+    t.ok(load.unharmed && newcomers.unharmed, 'nobody else was lost, refused or answered wrongly');
+    t.comment(`at most ${(mostMb - before.memoryMb).toFixed(0)} MB more`);
+    t.ok(mostMb - before.memoryMb < KEPT_MB, 'memory was bounded');
+    await comesBackTo(t, host, { ...before, memoryMb }, growthMb);
+    ({ memoryMb } = await footprintOf(host));
+    growthMb = GROWTH_MB;
   }
-  await load.stop();
-  await newcomers.stop();
-  const { p50, p99, max } = latencies.percentiles();
-  t.comment(`${load.answers} answers meanwhile; ms: p50 ${p50}, p99 ${p99}, max ${max}`);
-  t.ok(load.unharmed && newcomers.unharmed, 'nobody else was lost, refused or answered wrongly');
-  const grownMb = mostMb - before.memoryMb;
-  t.comment(`at most ${grownMb.toFixed(0)} MB more`);
-  t.ok(grownMb < 64 + (SLOW * EACH_KB) / 1024, 'memory was bounded');
-  await comesBackTo(t, host, before, 64 + SLOW / 100);
   await host.close(t);
 }
 
@@ -87,7 +100,7 @@ for (const { name, args } of MODES) {
   t.test(`${SLOW} clients with ${name} for ${SECONDS} s`, { skip }, async (t) => {
     const it = await stage(t);
     let most = 0;
-    await bears(t, it, async () => {
+    const attack = async () => {
       const tool = spawn(
         'slowhttptest',
         [
@@ -108,7 +121,8 @@ for (const { name, args } of MODES) {
         most = Math.max(most, open);
         await Promise.race([ended, new Promise((resolve) => setTimeout(resolve, 100))]);
       }
-    });
+    };
+    await bears(t, it, attack, TIMES);
     t.comment(`at most ${most} connections at a time`);
     t.ok(most > SLOW * 0.8, 'they were there all together');
   });
