@@ -3,7 +3,8 @@
  * together use 10, 30 and 60% of one CPU. With --json-dir the reports are also written there, as
  * sweep-MSms-PERCENT.json; --rounds, --only, --fast and --seconds are handed on.
  */
-import { parseCommandLine, runOrSay } from './harness.js';
+import { parseCommandLine } from './command-line.js';
+import { runOrSay } from './failures.js';
 import { runSeries } from './series.js';
 
 const SLOW_MS = [5, 50, 500];

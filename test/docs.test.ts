@@ -14,14 +14,11 @@ import {
   cpSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   readdirSync,
   readFileSync,
-  rmSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
@@ -31,7 +28,9 @@ import { createRuntime, ERROR_CODES, type Runtime } from '../src/index.js';
 import { CAPABILITY_NAMES } from '../src/runtime/capabilities.js';
 import { JOB_POOL_DEFAULTS } from '../src/runtime/job-options.js';
 import { DEFAULTS, SCHEDULER_DEFAULTS } from '../src/runtime/options.js';
-import { app, CLI, ROOT, Running } from './support/app.js';
+import { app, CLI, ROOT } from './support/app.js';
+import { folder } from './support/folder.js';
+import { Running } from './support/running.js';
 
 const DOCS = path.join(ROOT, 'docs');
 const PAGES = readdirSync(DOCS)
@@ -73,22 +72,21 @@ const BLOCKS = TEXTS.flatMap(blocksOf);
 
 /** A program's folder, as its user has it: with gyre installed, and what the blocks name. */
 function project(t: Test): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-docs-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  mkdirSync(path.join(folder, 'node_modules'));
-  symlinkSync(ROOT, path.join(folder, 'node_modules', 'gyre'));
-  symlinkSync(path.join(ROOT, 'examples'), path.join(folder, 'examples'));
+  const root = folder(t);
+  mkdirSync(path.join(root, 'node_modules'));
+  symlinkSync(ROOT, path.join(root, 'node_modules', 'gyre'));
+  symlinkSync(path.join(ROOT, 'examples'), path.join(root, 'examples'));
   const client = path.join('node_modules', 'prom-client');
-  symlinkSync(path.join(ROOT, client), path.join(folder, client));
-  writeFileSync(path.join(folder, 'package.json'), '{"type":"module"}');
+  symlinkSync(path.join(ROOT, client), path.join(root, client));
+  writeFileSync(path.join(root, 'package.json'), '{"type":"module"}');
   const server = `import http from 'node:http';
 http.createServer((_request, response) => response.end('hello')).listen(0, '127.0.0.1');
 `;
-  writeFileSync(path.join(folder, 'server.js'), server);
-  mkdirSync(path.join(folder, 'jobs'));
-  writeFileSync(path.join(folder, 'jobs', 'package.json'), '{"type":"commonjs"}');
-  cpSync(path.join(ROOT, 'examples', 'jobs', 'render.js'), path.join(folder, 'jobs', 'render.js'));
-  return folder;
+  writeFileSync(path.join(root, 'server.js'), server);
+  mkdirSync(path.join(root, 'jobs'));
+  writeFileSync(path.join(root, 'jobs', 'package.json'), '{"type":"commonjs"}');
+  cpSync(path.join(ROOT, 'examples', 'jobs', 'render.js'), path.join(root, 'jobs', 'render.js'));
+  return root;
 }
 
 function withFreePorts(text: string): string {

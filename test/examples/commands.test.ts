@@ -10,9 +10,10 @@ import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { CLI, ROOT, Running } from '../support/app.js';
+import { CLI, ROOT } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
-import { folder } from './served.js';
+import { Running } from '../support/running.js';
 
 const EXAMPLES = path.join(ROOT, 'examples');
 
