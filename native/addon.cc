@@ -1,10 +1,11 @@
-// What JavaScript sees of the addon. Arguments are already validated by
-// src/native.ts, the only file that loads this; here they are converted and
-// passed on. Nothing throws: a call returns its result, or -errno.
+// What JavaScript sees of the addon: the table of exports, and the conversion of their arguments,
+// which src/native-addon.ts has as types. Nothing is checked here: a wrong type, an index outside of
+// its array or a call of a handle that was closed is undefined behaviour. Nothing throws: a call
+// returns its result, or -errno.
 //
-// Per-environment state is the set of LoopHooks an environment attached and the CPUs
-// that it claimed (both freed by their own cleanup hooks); everything else is stateless
-// or process-wide and documented where it lives.
+// Each is called on the thread of its environment. Per-environment state is what an environment
+// attached, watches and claimed (LoopHooks, PollHandle, QueueWatch, Watcher, CPUs), each freed by its
+// own cleanup hook; everything else is stateless or process-wide and documented where it lives.
 #include <errno.h>
 #include <napi.h>
 #include <stdint.h>
@@ -14,14 +15,18 @@
 #include <string>
 #include <vector>
 
+#include "address.h"
+#include "claim.h"
 #include "cpuid.h"
 #include "datagram.h"
+#include "descriptor.h"
 #include "loop.h"
 #include "memory.h"
 #include "pin.h"
 #include "platform.h"
 #include "queue_watch.h"
 #include "readiness.h"
+#include "ready.h"
 #include "safepoint.h"
 #include "socket.h"
 #include "taking.h"
@@ -35,6 +40,9 @@ using Napi::CallbackInfo;
 using Napi::Value;
 
 int Int(const CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Int32Value(); }
+
+uint32_t Uint(const CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Uint32Value(); }
+int64_t Long(const CallbackInfo& info, size_t index) { return info[index].As<Napi::Number>().Int64Value(); }
 
 std::string Text(const CallbackInfo& info, size_t index) {
   return info[index].As<Napi::String>().Utf8Value();
@@ -54,8 +62,6 @@ std::vector<int> CpuList(const CallbackInfo& info, size_t index) {
 
 // threadId(): tid
 Value ThreadIdOf(const CallbackInfo& info) { return Result(info, ThreadId()); }
-// currentCpu(): cpu
-Value CurrentCpuOf(const CallbackInfo& info) { return Result(info, CurrentCpu()); }
 
 // getAffinity(tid): number[] | -errno
 Value GetAffinityOf(const CallbackInfo& info) {
@@ -92,14 +98,14 @@ Value TightenOf(const CallbackInfo& info) { return Result(info, Tighten()); }
 
 // setCpus(peerId, cpus)
 Value SetCpusOf(const CallbackInfo& info) {
-  return Result(info, SetCpus(info[0].As<Napi::Number>().Uint32Value(), CpuList(info, 1)));
+  return Result(info, SetCpus(Uint(info, 0), CpuList(info, 1)));
 }
 
 // usageOf(peerId, out: Float64Array[5]): 0 | -errno; out = run and delay in ns, runs, CPU, 1 if it
 // is runnable
 Value UsageOfOf(const CallbackInfo& info) {
   Usage usage;
-  int error = UsageOf(info[0].As<Napi::Number>().Uint32Value(), &usage);
+  int error = UsageOf(Uint(info, 0), &usage);
   double* out = info[1].As<Napi::Float64Array>().Data();
   out[0] = static_cast<double>(usage.run_ns);
   out[1] = static_cast<double>(usage.delay_ns);
@@ -150,8 +156,7 @@ Value OpenUdpOf(const CallbackInfo& info) {
   return Result(info, OpenUdp(Text(info, 0).c_str(), Int(info, 1), Int(info, 2), Int(info, 3), Int(info, 4)));
 }
 
-template <typename Name>
-Value NameResult(const CallbackInfo& info, int error, const Name& name) {
+Value AddressResult(const CallbackInfo& info, int error, const Address& name) {
   if (error != 0) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("family", Napi::Number::New(info.Env(), name.family));
@@ -162,14 +167,14 @@ Value NameResult(const CallbackInfo& info, int error, const Name& name) {
 
 // nameOf(fd), udpNameOf(fd): { family, port, text } | -errno
 Value NameOfOf(const CallbackInfo& info) {
-  SocketName name;
+  Address name;
   int error = NameOf(Int(info, 0), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 Value UdpNameOfOf(const CallbackInfo& info) {
-  SocketName name;
+  Address name;
   int error = UdpNameOf(Int(info, 0), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 
 // receiveDatagram(fd, data: Uint8Array, peer: Uint8Array[28], words: Int32Array, index)
@@ -191,9 +196,9 @@ Value SendDatagramOf(const CallbackInfo& info) {
 
 // peerNameOf(peer: Uint8Array[28]): { family, port, text } | -errno
 Value PeerNameOfOf(const CallbackInfo& info) {
-  PeerName name;
+  Address name;
   int error = PeerNameOf(info[0].As<Napi::Uint8Array>().Data(), &name);
-  return NameResult(info, error, name);
+  return AddressResult(info, error, name);
 }
 
 // droppedAt(fd): count | -errno
@@ -204,7 +209,7 @@ Value CreatePollOf(const CallbackInfo& info) {
   int error = 0;
   PollHandle* poll = PollHandle::Create(info.Env(), Int(info, 0), info[1].As<Napi::Function>(), &error);
   if (poll == nullptr) return Result(info, error);
-  // As with attachLoop(): src/native.ts calls none of these after close().
+  // As with attachLoop(): nobody calls any of these after close().
   auto result = Napi::Object::New(info.Env());
   result.Set("start", Napi::Function::New(info.Env(), [poll](const CallbackInfo& call) -> Napi::Value {
                return Result(call, poll->Start(Int(call, 0)));
@@ -233,7 +238,7 @@ Value QueueOfOf(const CallbackInfo& info) {
   auto result = Napi::Array::New(info.Env(), 3);
   result.Set(0u, Napi::Number::New(info.Env(), queue.length));
   result.Set(1u, Napi::Number::New(info.Env(), queue.limit));
-  result.Set(2u, Napi::Number::New(info.Env(), static_cast<uint32_t>(queue.dropped)));
+  result.Set(2u, Napi::Number::New(info.Env(), queue.dropped));
   return result;
 }
 
@@ -254,7 +259,7 @@ Value MisalignmentOf(const CallbackInfo& info) {
 // adviseHuge(view, hugeBytes): bytes | -errno
 Value AdviseHugeOf(const CallbackInfo& info) {
   auto view = info[0].As<Napi::Int32Array>();
-  auto huge_bytes = static_cast<size_t>(info[1].As<Napi::Number>().Int64Value());
+  auto huge_bytes = static_cast<size_t>(Long(info, 1));
   return Result(info, static_cast<double>(AdviseHuge(view.Data(), view.ByteLength(), huge_bytes)));
 }
 
@@ -311,14 +316,13 @@ Value AttachLoopOf(const CallbackInfo& info) {
     counting.buckets = index("buckets");
   }
   int error = 0;
-  LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(),
-                                       static_cast<uint32_t>(Int(info, 1)), static_cast<uint32_t>(Int(info, 2)),
+  LoopHooks* hooks = LoopHooks::Attach(info.Env(), info[0].As<Napi::Int32Array>(), Uint(info, 1), Uint(info, 2),
                                        info[3].As<Napi::Function>(), has_rounds ? &settings : nullptr,
                                        has_times ? &counting : nullptr, &error);
   if (hooks == nullptr) return Result(info, error);
   auto result = Napi::Object::New(info.Env());
   result.Set("wakeId", Napi::Number::New(info.Env(), hooks->peer_id()));
-  // src/native.ts calls this at most once, and never after teardown began,
+  // src/native.ts calls this at most once, and nobody after teardown began,
   // because no JavaScript runs then; so the pointer is still good.
   result.Set("detach", Napi::Function::New(info.Env(), [hooks](const CallbackInfo&) { hooks->Detach(); }));
   return result;
@@ -326,7 +330,7 @@ Value AttachLoopOf(const CallbackInfo& info) {
 
 // wake(wakeId): whether that loop still exists
 Value WakeOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), WakePeer(info[0].As<Napi::Number>().Uint32Value()));
+  return Napi::Boolean::New(info.Env(), WakePeer(Uint(info, 0)));
 }
 
 // installSafepoint(): 0 | -errno
@@ -348,7 +352,7 @@ Shared SharedOf(const Napi::Value& value) {
 // peek(peerId, worker, shared, out: Int32Array[4]): 0 | -errno; out = movable, queued, other, mail
 Value PeekOf(const CallbackInfo& info) {
   Ready ready;
-  int error = Peek(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), &ready);
+  int error = Peek(Uint(info, 0), Int(info, 1), SharedOf(info[2]), &ready);
   int32_t* out = info[3].As<Napi::Int32Array>().Data();
   out[0] = ready.movable;
   out[1] = ready.queued;
@@ -359,30 +363,31 @@ Value PeekOf(const CallbackInfo& info) {
 
 // inPoll(peerId): whether that loop sleeps in epoll_wait
 Value InPollOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), InPoll(info[0].As<Napi::Number>().Uint32Value()));
+  return Napi::Boolean::New(info.Env(), InPoll(Uint(info, 0)));
 }
 
 // stuckNs(peerId): for how long it has not returned to its loop
 Value StuckNsOf(const CallbackInfo& info) {
-  return Result(info, static_cast<double>(StuckNs(info[0].As<Napi::Number>().Uint32Value())));
+  return Result(info, static_cast<double>(StuckNs(Uint(info, 0))));
 }
 
 // responds(peerId, timeoutUs): whether its thread reaches its signal handler
 Value RespondsOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), Responds(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1)));
+  return Napi::Boolean::New(info.Env(), Responds(Uint(info, 0), Int(info, 1)));
 }
 
 // idleNs(peerId): how long that loop has slept, or NaN
 Value IdleNsOf(const CallbackInfo& info) {
   int64_t ns = 0;
-  bool known = IdleNs(info[0].As<Napi::Number>().Uint32Value(), &ns);
+  bool known = IdleNs(Uint(info, 0), &ns);
   return Result(info, known ? static_cast<double>(ns) : std::numeric_limits<double>::quiet_NaN());
 }
 
 // atBoundary(fd, boundary, fresh)
 Value AtBoundaryOf(const CallbackInfo& info) {
-  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), info[1].As<Napi::Number>().DoubleValue(),
-                                                   info[2].As<Napi::Boolean>().Value()));
+  double boundary = info[1].As<Napi::Number>().DoubleValue();
+  bool fresh = info[2].As<Napi::Boolean>().Value();
+  return Napi::Boolean::New(info.Env(), AtBoundary(Int(info, 0), boundary, fresh));
 }
 
 // What counterOf() makes. A plain Node-API callback: node's parsers call it while a thread is being
@@ -418,7 +423,7 @@ Value WatchQueueOf(const CallbackInfo& info) {
   QueueWatch* watch = QueueWatch::Create(env, Int(info, 0), info[1].As<Napi::Int32Array>(),
                                          info[2].As<Napi::Function>(), &error);
   if (watch == nullptr) return Result(info, error);
-  // As with attachLoop(): src/native.ts calls none of these after close().
+  // As with attachLoop(): nobody calls any of these after close().
   auto result = Napi::Object::New(env);
   result.Set("start", Napi::Function::New(env, [watch](const CallbackInfo& call) -> Napi::Value {
                return Result(call, watch->Start());
@@ -438,22 +443,20 @@ Value WatchQueueOf(const CallbackInfo& info) {
 Value CreateWatcherOf(const CallbackInfo& info) {
   Napi::Env env = info.Env();
   int error = 0;
-  Watcher* watcher = Watcher::Create(env, info[0].As<Napi::Number>().Uint32Value(),
-                                     info[1].As<Napi::Number>().Int64Value(), info[2].As<Napi::Function>(),
-                                     info[3].As<Napi::Number>().Int64Value(), info[4].As<Napi::Function>(),
-                                     &error);
+  Watcher* watcher = Watcher::Create(env, Uint(info, 0), Long(info, 1), info[2].As<Napi::Function>(), Long(info, 3),
+                                     info[4].As<Napi::Function>(), &error);
   if (watcher == nullptr) return Result(info, error);
-  // As with attachLoop(): src/native.ts calls none of these after stop().
+  // As with attachLoop(): nobody calls any of these after stop().
   auto result = Napi::Object::New(env);
   result.Set("neverFd", Napi::Number::New(env, watcher->never_fd()));
   result.Set("set", Napi::Function::New(env, [watcher](const CallbackInfo& call) {
-               watcher->Set(call[0].As<Napi::Number>().Uint32Value(), call[1].As<Napi::Number>().Uint32Value());
+               watcher->Set(Uint(call, 0), Uint(call, 1));
              }));
   result.Set("still", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
-               return Napi::Boolean::New(call.Env(), watcher->Still(call[0].As<Napi::Number>().Uint32Value()));
+               return Napi::Boolean::New(call.Env(), watcher->Still(Uint(call, 0)));
              }));
   result.Set("stalled", Napi::Function::New(env, [watcher](const CallbackInfo& call) -> Napi::Value {
-               return Napi::Boolean::New(call.Env(), watcher->Stalled(call[0].As<Napi::Number>().Uint32Value()));
+               return Napi::Boolean::New(call.Env(), watcher->Stalled(Uint(call, 0)));
              }));
   result.Set("continue", Napi::Function::New(env, [watcher](const CallbackInfo&) { watcher->Continue(); }));
   result.Set("stop", Napi::Function::New(env, [watcher](const CallbackInfo&) { watcher->Stop(); }));
@@ -474,11 +477,10 @@ Quota QuotaOf(const Napi::Value& value) {
 // Each taken thing is 8 words in `out`: kind, fd, oldFd, listener, generation, unused, and
 // the boundary as a double. stats = mismatches, failures, pause in ns.
 Value TakeOf(const CallbackInfo& info) {
-  // Per governor thread, so that nothing is allocated while the victim stands still.
-  static thread_local Taken taken[kTakeMax];
+  Taken taken[kTakeMax];
   TakeResult result;
-  int error = Take(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), SharedOf(info[2]), Int(info, 3),
-                   Int(info, 4), QuotaOf(info[5]), Int(info, 6), Int(info, 7), taken, &result);
+  int error = Take(Uint(info, 0), Int(info, 1), SharedOf(info[2]), Int(info, 3), Int(info, 4), QuotaOf(info[5]),
+                   Int(info, 6), Int(info, 7), taken, &result);
   if (error != 0) return Result(info, error);
   int32_t* out = info[8].As<Napi::Int32Array>().Data();
   for (int i = 0; i < result.taken; i++, out += 8) {
@@ -501,14 +503,13 @@ Value TakeOf(const CallbackInfo& info) {
 Value WithdrawOf(const CallbackInfo& info) {
   bool lossless = false;
   uint64_t cookie = info[2].As<Napi::BigInt>().Uint64Value(&lossless);
-  return Result(info, Withdraw(info[0].As<Napi::Number>().Uint32Value(), Int(info, 1), cookie, Int(info, 3)));
+  return Result(info, Withdraw(Uint(info, 0), Int(info, 1), cookie, Int(info, 3)));
 }
 
 // cpuid(leaf, subleaf, out: Uint32Array[4]): 0 | -ENOSYS
 Value CpuidOf(const CallbackInfo& info) {
   auto out = info[2].As<Napi::Uint32Array>();
-  return Result(info, Cpuid(info[0].As<Napi::Number>().Uint32Value(), info[1].As<Napi::Number>().Uint32Value(),
-                            out.Data()));
+  return Result(info, Cpuid(Uint(info, 0), Uint(info, 1), out.Data()));
 }
 
 Napi::Object Init(Napi::Env env, Napi::Object exports) {
@@ -519,7 +520,6 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
     Value (*function)(const CallbackInfo&);
   } const table[] = {
       {"threadId", ThreadIdOf},
-      {"currentCpu", CurrentCpuOf},
       {"getAffinity", GetAffinityOf},
       {"setAffinity", SetAffinityOf},
       {"setThreadName", SetThreadNameOf},

@@ -1,4 +1,3 @@
-// The CPUID instruction; src/scheduler/cpuid.ts knows what the answers mean.
 #include "cpuid.h"
 
 #include <errno.h>

@@ -1,3 +1,4 @@
+// The CPUID instruction; src/scheduler/cpuid.ts knows what the answers mean.
 #ifndef GYRE_CPUID_H_
 #define GYRE_CPUID_H_
 

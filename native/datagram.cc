@@ -1,12 +1,9 @@
 #include "datagram.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <string.h>
-
-#include "platform.h"
 
 namespace gyre {
 
@@ -41,40 +38,20 @@ int64_t SendDatagram(int fd, const void* data, size_t size, const void* peer) {
   return sent < 0 ? -errno : sent;
 }
 
-int PeerNameOf(const void* peer, PeerName* name) {
+int PeerNameOf(const void* peer, Address* address) {
   sockaddr_storage from;
   memset(&from, 0, sizeof(from));
   memcpy(&from, peer, kPeerBytes);
-  char text[INET6_ADDRSTRLEN] = "";
-  if (from.ss_family == AF_INET) {
-    auto* in = reinterpret_cast<sockaddr_in*>(&from);
-    inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
-    *name = {4, ntohs(in->sin_port), text};
-    return 0;
-  }
-  if (from.ss_family != AF_INET6) return -EAFNOSUPPORT;
+  // Bytes of JavaScript's, which could say anything.
+  if (from.ss_family != AF_INET && from.ss_family != AF_INET6) return -EAFNOSUPPORT;
+  ReadAddress(from, kPeerBytes, address);
   auto* in6 = reinterpret_cast<sockaddr_in6*>(&from);
-  inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
-  *name = {6, ntohs(in6->sin6_port), text};
   char zone[IF_NAMESIZE];
-  if (in6->sin6_scope_id != 0 && if_indextoname(in6->sin6_scope_id, zone) != nullptr) {
-    name->text += '%';
-    name->text += zone;
+  if (address->family == 6 && in6->sin6_scope_id != 0 && if_indextoname(in6->sin6_scope_id, zone) != nullptr) {
+    address->text += '%';
+    address->text += zone;
   }
   return 0;
-}
-
-int64_t DroppedAt(int fd) {
-#if GYRE_LINUX && defined(SO_MEMINFO)
-  // SK_MEMINFO_DROPS of linux/sock_diag.h is the last of nine.
-  uint32_t numbers[9] = {};
-  socklen_t length = sizeof(numbers);
-  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, numbers, &length) != 0) return -errno;
-  return numbers[8];
-#else
-  (void)fd;
-  return -ENOSYS;
-#endif
 }
 
 }  // namespace gyre

@@ -1,4 +1,5 @@
-// A worker's mailbox as the governor sees it: src/scheduler/mailbox.ts has the protocol.
+// A worker's mailbox as the governor sees it: src/scheduler/mailbox.ts has the protocol, and
+// test/models/recall.pml why it is right. Wait-free.
 #ifndef GYRE_MAIL_H_
 #define GYRE_MAIL_H_
 

@@ -1,4 +1,3 @@
-// Memory: madvise(2).
 #include "memory.h"
 
 #include <errno.h>

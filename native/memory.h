@@ -1,3 +1,4 @@
+// What the kernel is told of memory: madvise(2).
 #ifndef GYRE_MEMORY_H_
 #define GYRE_MEMORY_H_
 

@@ -1,5 +1,9 @@
 // What one thread's event loop is to the other threads of the process: something
-// to wake, to peek into, and to pause.
+// to wake, to peek into, and to pause. Found by a number that outlives it.
+//
+// Any thread may find a peer, and keeps the memory of it as long as it wants. But the loop, its
+// descriptors and the thread are there only while `alive`, so whoever uses one of them
+// holds `life` meanwhile.
 #ifndef GYRE_PEER_H_
 #define GYRE_PEER_H_
 
@@ -68,8 +72,9 @@ struct Peer {
   alignas(128) std::atomic<int32_t> pause{kNone};
 };
 
-// Ids are never used again in one process, so a stale id finds nobody.
+// Ids are never used again in one process, so a stale id finds nobody. Both on the peer's own thread.
 uint32_t AddPeer(std::shared_ptr<Peer> peer);
+// Waits until nobody uses it any more, the end of a pause among others.
 void RemovePeer(const std::shared_ptr<Peer>& peer);
 std::shared_ptr<Peer> FindPeer(uint32_t id);
 

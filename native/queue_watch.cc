@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "loop.h"
-#include "socket.h"
+#include "callback.h"
+#include "descriptor.h"
 
 namespace gyre {
 

@@ -1,3 +1,4 @@
+// A door: the accept queue of a listening socket, watched by the loop of a worker.
 #ifndef GYRE_QUEUE_WATCH_H_
 #define GYRE_QUEUE_WATCH_H_
 
@@ -16,7 +17,8 @@ namespace gyre {
 // thread comes to its end, either.
 //
 // Ownership: it closes its descriptor, and deletes itself when its handle has closed, which
-// Close() or the environment's teardown begins, whichever comes first.
+// Close() or the environment's teardown begins, whichever comes first. Nothing may be called after
+// Close().
 class QueueWatch {
  public:
   // `on_ready` is called once in each iteration of the loop in which something waits. Not
@@ -35,7 +37,7 @@ class QueueWatch {
   void Unref();
   // A connection, or -errno.
   int Accept();
-  // At most once. The descriptor is free when this returns.
+  // The descriptor is free when this returns.
   void Close();
 
  private:

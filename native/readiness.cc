@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <sys/ioctl.h>
 
-#include "loop.h"
+#include "callback.h"
 #include "uv_api.h"
 
 namespace gyre {

@@ -1,4 +1,4 @@
-// Readiness of one descriptor, told to JavaScript: what libuv calls a poll handle.
+// Readiness of one descriptor, told to JavaScript: what libuv calls a poll handle. Plain POSIX.
 #ifndef GYRE_READINESS_H_
 #define GYRE_READINESS_H_
 

@@ -2,13 +2,13 @@
 
 #include <errno.h>
 
+#include "clock.h"
 #include "platform.h"
 
 #if GYRE_LINUX
 #include <linux/futex.h>
 #include <signal.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 #endif
 
@@ -79,12 +79,6 @@ int SignalThread(int tid) {
   return syscall(SYS_rt_tgsigqueueinfo, getpid(), tid, SIGURG, &info) == 0 ? 0 : -errno;
 }
 
-int64_t NowUs() {
-  timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * int64_t{1000000} + now.tv_nsec / 1000;
-}
-
 }  // namespace
 
 // Under a lock, because several governors may live in one process.
@@ -125,15 +119,15 @@ int Pause(Peer* peer, int timeout_us) {
     expected = kRequested;
     return peer->pause.compare_exchange_strong(expected, kNone) ? error : 0;
   }
-  int64_t deadline = NowUs() + timeout_us;
+  int64_t deadline_ns = MonotonicNs() + int64_t{timeout_us} * 1000;
   while (peer->pause.load(std::memory_order_acquire) == kRequested) {
-    int64_t left = deadline - NowUs();
-    if (left <= 0) {
+    int64_t left_ns = deadline_ns - MonotonicNs();
+    if (left_ns <= 0) {
       expected = kRequested;
       if (peer->pause.compare_exchange_strong(expected, kNone)) return -ETIMEDOUT;
       break;  // it reached the handler at the last moment
     }
-    timespec wait = {left / 1000000, (left % 1000000) * 1000};
+    timespec wait = {left_ns / 1000000000, left_ns % 1000000000};
     Futex(&peer->pause, FUTEX_WAIT, kRequested, &wait);  // pairs with the wake in OnSignal()
   }
   return 0;

@@ -1,5 +1,9 @@
 // Pausing another thread at an instruction boundary, so that its connections can
-// be taken from it while none of its system calls is in flight.
+// be taken from it while none of its system calls is in flight. A signal stops it and a futex holds
+// it (signal(7), futex(2)); test/models/pause.pml and test/native/pause.cc have the protocol.
+//
+// Several threads may pause others at once. Who is paused stands still until Resume(), so whoever
+// forgets that, or ends before it, stops a thread for good.
 #ifndef GYRE_SAFEPOINT_H_
 #define GYRE_SAFEPOINT_H_
 

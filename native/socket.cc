@@ -1,10 +1,5 @@
-// Listening sockets and their descriptors. Mirrors what libuv does in
-// uv_tcp_bind, uv_pipe_bind2 and uv_listen, so that an application sees the
-// errors it would see from node alone; the differences are SO_REUSEPORT and
-// the probe.
 #include "socket.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
@@ -14,30 +9,17 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "descriptor.h"
 #include "platform.h"
 #include "uv_api.h"
 
 #if GYRE_LINUX
 #include <linux/filter.h>
-#include <sys/eventfd.h>
-#include <netinet/tcp.h>
 #endif
 
 namespace gyre {
 
 namespace {
-
-// stdin, stdout and stderr may be closed in a daemon; a socket must not take
-// their numbers, or the next console.log goes to a client.
-constexpr int kDescriptorMin = 3;
-
-int AwayFromStdio(int fd) {
-  if (fd < 0 || fd >= kDescriptorMin) return fd;
-  int moved = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
-  int error = errno;
-  close(fd);
-  return moved >= 0 ? moved : -error;
-}
 
 int NewSocket(int domain, int type) {
 #if defined(SOCK_CLOEXEC) && defined(SOCK_NONBLOCK)
@@ -149,19 +131,6 @@ int OpenUnix(const std::string& path, int backlog) {
 
 int Listen(int fd, int backlog) { return listen(fd, backlog) == 0 ? 0 : -errno; }
 
-int AcceptOne(int listening_fd) {
-#if GYRE_LINUX
-  int fd = accept4(listening_fd, nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC);
-  return fd >= 0 ? fd : -errno;
-#else
-  int fd = accept(listening_fd, nullptr, nullptr);
-  if (fd < 0) return -errno;
-  fcntl(fd, F_SETFD, FD_CLOEXEC);
-  fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-  return fd;
-#endif
-}
-
 int DropHandshakes(int fd) {
 #if GYRE_LINUX
   // What a TCP socket's filter sees begins with the TCP header.
@@ -182,34 +151,9 @@ int DropHandshakes(int fd) {
 
 int StopListening(int fd) { return shutdown(fd, SHUT_RDWR) == 0 ? 0 : -errno; }
 
-int Duplicate(int fd) {
-  int copy = fcntl(fd, F_DUPFD_CLOEXEC, kDescriptorMin);
-  return copy >= 0 ? copy : -errno;
-}
-
-int NextDescriptor(int any) {
-#if GYRE_LINUX
-  // Not a duplicate: of a listening socket main would take it for what a dead thread has left open.
-  (void)any;
-  int fd = eventfd(0, EFD_CLOEXEC);
-#else
-  int fd = fcntl(any, F_DUPFD_CLOEXEC, 0);
-#endif
-  if (fd < 0) return -errno;
-  close(fd);
-  return fd;
-}
-
-int Close(int fd) {
-  // After EINTR Linux has closed the descriptor already; closing again could
-  // hit a number that another thread was just given.
-  if (close(fd) != 0 && errno != EINTR) return -errno;
-  return 0;
-}
-
 namespace {
 
-int NameOfType(int fd, int wanted, SocketName* result) {
+int NameOfType(int fd, int wanted, Address* address) {
   int type = 0;
   socklen_t type_length = sizeof(type);
   if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &type_length) != 0) return -errno;
@@ -218,49 +162,16 @@ int NameOfType(int fd, int wanted, SocketName* result) {
   memset(&name, 0, sizeof(name));
   socklen_t length = sizeof(name);
   if (getsockname(fd, reinterpret_cast<sockaddr*>(&name), &length) != 0) return -errno;
-  char text[INET6_ADDRSTRLEN] = "";
-  if (name.ss_family == AF_INET) {
-    auto* in = reinterpret_cast<sockaddr_in*>(&name);
-    inet_ntop(AF_INET, &in->sin_addr, text, sizeof(text));
-    result->family = 4;
-    result->port = ntohs(in->sin_port);
-    result->text = text;
-  } else if (name.ss_family == AF_INET6) {
-    auto* in6 = reinterpret_cast<sockaddr_in6*>(&name);
-    inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof(text));
-    result->family = 6;
-    result->port = ntohs(in6->sin6_port);
-    result->text = text;
-  } else if (name.ss_family == AF_UNIX) {
-    auto* un = reinterpret_cast<sockaddr_un*>(&name);
-    size_t size = length > offsetof(sockaddr_un, sun_path) ? length - offsetof(sockaddr_un, sun_path) : 0;
-    bool abstract = size > 0 && un->sun_path[0] == '\0';
-    result->family = 1;
-    result->text.assign(un->sun_path, abstract ? size : strnlen(un->sun_path, size));
-  } else {
-    return -EAFNOSUPPORT;
-  }
-  return 0;
+  return ReadAddress(name, length, address);
 }
 
 }  // namespace
 
-int NameOf(int fd, SocketName* name) { return NameOfType(fd, SOCK_STREAM, name); }
-int UdpNameOf(int fd, SocketName* name) { return NameOfType(fd, SOCK_DGRAM, name); }
-
-int CookieOf(int fd, uint64_t* cookie) {
-#if GYRE_LINUX && defined(SO_COOKIE)
-  socklen_t length = sizeof(*cookie);
-  return getsockopt(fd, SOL_SOCKET, SO_COOKIE, cookie, &length) == 0 ? 0 : -errno;
-#else
-  (void)fd;
-  (void)cookie;
-  return -ENOSYS;
-#endif
-}
+int NameOf(int fd, Address* address) { return NameOfType(fd, SOCK_STREAM, address); }
+int UdpNameOf(int fd, Address* address) { return NameOfType(fd, SOCK_DGRAM, address); }
 
 int QueueOf(int fd, QueueState* queue) {
-#if GYRE_LINUX && defined(SO_MEMINFO)
+#if GYRE_LINUX
   int listens = 0;
   socklen_t size = sizeof(listens);
   if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0) return -errno;
@@ -268,14 +179,11 @@ int QueueOf(int fd, QueueState* queue) {
   tcp_info info;
   socklen_t length = sizeof(info);
   if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;
-  queue->length = static_cast<int32_t>(info.tcpi_unacked);
-  queue->limit = static_cast<int32_t>(info.tcpi_sacked);
-  // Nine words, of which SK_MEMINFO_DROPS of linux/sock_diag.h is the last.
-  constexpr size_t kDrops = 8;
-  uint32_t memory[kDrops + 1] = {};
-  length = sizeof(memory);
-  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, memory, &length) != 0) return -errno;
-  queue->dropped = static_cast<int32_t>(memory[kDrops]);
+  queue->length = info.tcpi_unacked;
+  queue->limit = info.tcpi_sacked;
+  int64_t dropped = DroppedAt(fd);
+  if (dropped < 0) return static_cast<int>(dropped);
+  queue->dropped = static_cast<uint32_t>(dropped);
   return 0;
 #else
   (void)fd;
@@ -284,11 +192,18 @@ int QueueOf(int fd, QueueState* queue) {
 #endif
 }
 
-int CloseIfSame(int fd, uint64_t cookie) {
-  uint64_t now = 0;
-  if (CookieOf(fd, &now) != 0 || now != cookie) return 0;
-  int error = Close(fd);
-  return error == 0 ? 1 : error;
+int64_t DroppedAt(int fd) {
+#if GYRE_LINUX && defined(SO_MEMINFO)
+  // Nine words, of which SK_MEMINFO_DROPS of linux/sock_diag.h is the last.
+  constexpr size_t kDrops = 8;
+  uint32_t numbers[kDrops + 1] = {};
+  socklen_t length = sizeof(numbers);
+  if (getsockopt(fd, SOL_SOCKET, SO_MEMINFO, numbers, &length) != 0) return -errno;
+  return numbers[kDrops];
+#else
+  (void)fd;
+  return -ENOSYS;
+#endif
 }
 
 }  // namespace gyre

@@ -1,43 +1,17 @@
-// Looking into another thread's event loop, and taking connections out of it.
+// Taking connections out of another thread's event loop, while that thread stands still.
+//
+// The table, the mail and the quota are memory that the caller keeps. Nothing here closes what was
+// taken: it is the caller's, who must find an owner for it. What a victim's number leads to
+// after that is a socket that is never readable; the victim closes it when it is told to.
 #ifndef GYRE_TAKING_H_
 #define GYRE_TAKING_H_
 
-#include <stddef.h>
 #include <stdint.h>
 
 #include "mail.h"
-#include "peer.h"
+#include "ready.h"
 
 namespace gyre {
-
-// Where the words of a connection's entry are. src/scheduler/layout.ts decides;
-// it is passed in, so that no offset is written down twice.
-struct TableLayout {
-  int32_t entry_words;
-  int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
-  int32_t fresh, between, in_message, listening, taken;   // values of the state word
-  int32_t fd_end;  // moving makes no descriptor from here on
-};
-
-struct Table {
-  int32_t* words;
-  int32_t descriptors;  // entries
-  TableLayout layout;
-};
-
-// What a loop has ready right now. Taken without pausing it, so only an estimate.
-struct Ready {
-  int32_t movable = 0;  // connections with input, at their boundary as far as the table says
-  int32_t queued = 0;   // length of the accept queues of its ready listening sockets
-  int32_t other = 0;    // anything else: connections inside a message, wake-ups, …
-  int32_t mail = 0;     // connections in its mailbox
-};
-
-// The shared memory that the governor works on.
-struct Shared {
-  Table table;
-  Mail mail;
-};
 
 // One thing taken: a mailbox entry, and where it comes from.
 struct Taken {
@@ -45,24 +19,6 @@ struct Taken {
   int32_t old_fd;      // the victim's descriptor, now a socket that is never readable; or:
 };
 enum : int32_t { kFromQueue = -1, kFromMail = -2 };
-
-// Any thread. 0, or -ESRCH if the peer is gone.
-int Peek(uint32_t peer_id, int32_t worker, const Shared& shared, Ready* ready);
-
-// What the loop behind `epoll_fd`, the calling thread's own, has ready. `fds` gets the
-// movable connections, oldest first, and then the listening sockets that have a queue, as
-// many as there is room for; their numbers are in `connections` and `listeners`.
-struct OwnReady {
-  Ready ready;
-  int32_t connections = 0;
-  int32_t listeners = 0;
-};
-OwnReady PeekOwn(int epoll_fd, int32_t owner, const Table& table, int32_t* fds, int max);
-
-// Whether the kernel confirms that exactly `boundary` bytes of `fd` were consumed. Of a
-// `fresh` connection also that nothing was written: a server that speaks first would do
-// so again elsewhere.
-bool AtBoundary(int fd, double boundary, bool fresh);
 
 // How connections are counted (src/scheduler/places.ts): words of the scoreboard.
 struct Quota {

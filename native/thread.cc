@@ -1,13 +1,11 @@
-// Threads and CPUs: sched_setaffinity(2), gettid(2), pthread_atfork(3).
 #include "thread.h"
 
 #include <errno.h>
 #include <string.h>
 
 #include <atomic>
-#include <map>
-#include <mutex>
 
+#include "clock.h"
 #include "platform.h"
 
 #if GYRE_LINUX
@@ -60,11 +58,6 @@ void InForkedChild() {
 
 int ThreadId() { return static_cast<int>(syscall(SYS_gettid)); }
 
-int CurrentCpu() {
-  int cpu = sched_getcpu();
-  return cpu >= 0 ? cpu : -errno;
-}
-
 int GetAffinity(int tid, std::vector<int>* cpus) {
   Mask mask;
   CPU_ZERO_S(kMaskBytes, mask.set());
@@ -87,7 +80,7 @@ int64_t ThreadCpuNs(int tid) {
   clockid_t clock = tid == 0 ? CLOCK_THREAD_CPUTIME_ID : (~static_cast<clockid_t>(tid) << 3) | 6;
   timespec used;
   if (clock_gettime(clock, &used) != 0) return 0;
-  return used.tv_sec * int64_t{1000000000} + used.tv_nsec;
+  return NsOf(used);
 }
 
 ssize_t ReadOfThread(int tid, const char* name, char* text, size_t size) {
@@ -124,7 +117,6 @@ void MarkPinned(bool pinned) { this_thread_is_pinned = pinned; }
 #else
 
 int ThreadId() { return -ENOSYS; }
-int CurrentCpu() { return -ENOSYS; }
 int GetAffinity(int, std::vector<int>*) { return -ENOSYS; }
 int SetAffinity(int, const std::vector<int>&) { return -ENOSYS; }
 int64_t ThreadCpuNs(int) { return 0; }
@@ -134,33 +126,5 @@ int WidenInChildren(const std::vector<int>&) { return -ENOSYS; }
 void MarkPinned(bool) {}
 
 #endif
-
-namespace {
-
-// Of the whole process, whose threads come and go rarely. Leaked on purpose: an environment may
-// release its claim while the process is being torn down.
-std::mutex& claims_mutex = *new std::mutex;
-std::map<int, int>& claims = *new std::map<int, int>;
-
-}  // namespace
-
-int ClaimCpu(const std::vector<int>& cpus) {
-  std::lock_guard<std::mutex> lock(claims_mutex);
-  auto count = [](int cpu) {
-    auto found = claims.find(cpu);
-    return found == claims.end() ? 0 : found->second;
-  };
-  int best = cpus.front();
-  for (int cpu : cpus) {
-    if (count(cpu) < count(best)) best = cpu;
-  }
-  claims[best]++;
-  return best;
-}
-
-void ReleaseCpu(int cpu) {
-  std::lock_guard<std::mutex> lock(claims_mutex);
-  if (--claims[cpu] == 0) claims.erase(cpu);
-}
 
 }  // namespace gyre

@@ -3,7 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "loop.h"
+#include "callback.h"
 #include "platform.h"
 #include "thread.h"
 #include "uv_api.h"
@@ -108,7 +108,10 @@ bool WantsCpu(int tid) {
 Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
                          int64_t sample_us, Napi::Function on_sample, int* error) {
   uv_loop_t* loop = nullptr;
-  napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop));
+  if (napi_get_uv_event_loop(env, reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) {
+    *error = -EINVAL;
+    return nullptr;
+  }
   auto* watcher = new Watcher();
   watcher->env_ = env;
   watcher->tick_us_ = tick_us;
@@ -117,28 +120,43 @@ Watcher* Watcher::Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Fun
   watcher->seen_.resize(slots);
   watcher->still_.assign(slots, 0);
   watcher->stalled_.assign(slots, 0);
-  watcher->control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  int pair = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, watcher->never_);
-  watcher->async_ = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
-  int result = watcher->control_ < 0 || pair != 0 ? -errno
-                                                  : uv_async_init(loop, watcher->async_, OnAsync);
-  if (result != 0) {
-    *error = result;
-    if (watcher->control_ >= 0) close(watcher->control_);
-    if (pair == 0) {
-      close(watcher->never_[0]);
-      close(watcher->never_[1]);
-    }
-    free(watcher->async_);
+  *error = watcher->Open(loop);
+  if (*error != 0) {
+    watcher->CloseDescriptors();
     delete watcher;
     return nullptr;
   }
-  uv_handle_set_data(reinterpret_cast<uv_handle_t*>(watcher->async_), watcher);
   napi_create_reference(env, on_stall, 1, &watcher->on_stall_);
   napi_create_reference(env, on_sample, 1, &watcher->on_sample_);
   napi_add_async_cleanup_hook(env, OnTeardown, watcher, &watcher->cleanup_);
-  watcher->thread_ = std::thread([watcher] { watcher->Run(); });
   return watcher;
+}
+
+int Watcher::Open(uv_loop_t* loop) {
+  control_ = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (control_ < 0) return -errno;
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, never_) != 0) return -errno;
+  async_ = static_cast<uv_async_t*>(calloc(1, uv_handle_size(GYRE_UV_ASYNC)));
+  if (async_ == nullptr) return -ENOMEM;
+  int error = uv_async_init(loop, async_, OnAsync);
+  if (error != 0) {
+    free(async_);
+    return error;
+  }
+  uv_handle_set_data(reinterpret_cast<uv_handle_t*>(async_), this);
+  // Not std::thread, which aborts the process where it would throw: EAGAIN, too many threads.
+  error = pthread_create(&thread_, nullptr, Run, this);
+  if (error != 0) {
+    uv_close(reinterpret_cast<uv_handle_t*>(async_), [](uv_handle_t* handle) { free(handle); });
+    return -error;
+  }
+  return 0;
+}
+
+void Watcher::CloseDescriptors() {
+  for (int fd : {control_, never_[0], never_[1]}) {
+    if (fd >= 0) close(fd);
+  }
 }
 
 void Watcher::Set(size_t slot, uint32_t peer_id) {
@@ -167,10 +185,8 @@ void Watcher::Continue() {
 void Watcher::Stop() {
   if (stopping_.exchange(true)) return;
   eventfd_write(control_, 1);
-  thread_.join();
-  close(control_);
-  close(never_[0]);
-  close(never_[1]);
+  pthread_join(thread_, nullptr);
+  CloseDescriptors();
   uv_close(reinterpret_cast<uv_handle_t*>(async_), OnClosed);
 }
 
@@ -196,10 +212,15 @@ void Watcher::OnAsync(uv_async_t* async) {
   CallIntoJs(watcher->env_, watcher->on_stall_);
 }
 
-void Watcher::Run() {
+void* Watcher::Run(void* self) {
 #ifdef __GLIBC__
   pthread_setname_np(pthread_self(), "gyre-watch");
 #endif
+  static_cast<Watcher*>(self)->Watch();
+  return nullptr;
+}
+
+void Watcher::Watch() {
   pollfd control = {control_, POLLIN, 0};
   std::vector<pollfd> all(peers_.size(), {-1, POLLIN, 0});
   all.push_back(control);
@@ -235,6 +256,8 @@ void Watcher::Run() {
         eventfd_t value;
         eventfd_read(control_, &value);
       }
+      // That may have been the signal of a change, so it must not sleep on the efds now.
+      quiet = 0;
     }
   }
 }

@@ -1,14 +1,14 @@
 // The governor's eyes: a thread that notices when a worker stands still while it
-// has something to do.
+// has something to do. For each governor there is one.
 #ifndef GYRE_WATCHER_H_
 #define GYRE_WATCHER_H_
 
 #include <napi.h>
+#include <pthread.h>
 
 #include <atomic>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -41,10 +41,15 @@ namespace gyre {
 // It is a thread beside the governor's, so that the governor's event loop stays
 // free to be told things and to be terminated.
 //
-// It has a number of slots for peers, which come and go. Create, Set, Continue and Stop on
-// the governor's thread.
+// It has a number of slots for peers, which come and go. Everything public is called on the governor's
+// thread; a report that is not followed by Continue() is the last one.
+//
+// Ownership: Stop() or the environment's teardown, whichever comes first, ends the thread and closes the
+// descriptors, and it deletes itself when its handle has closed. Nothing may be called after
+// Stop().
 class Watcher {
  public:
+  // Null, and *error -errno, if there is no descriptor, thread or memory left.
   static Watcher* Create(Napi::Env env, size_t slots, int64_t tick_us, Napi::Function on_stall,
                          int64_t sample_us, Napi::Function on_sample, int* error);
   // Watches the peer `peer_id` in `slot` from the next tick on; 0: nobody.
@@ -60,7 +65,11 @@ class Watcher {
 
  private:
   Watcher() = default;
-  void Run();
+  // Everything that can fail; 0 or -errno, and then the descriptors may be open.
+  int Open(uv_loop_t* loop);
+  void CloseDescriptors();
+  static void* Run(void* self);
+  void Watch();
   // Returns whether there is something to report. `any_alone`: somebody does not sleep for whom
   // nothing is ready, and who may come to stand still.
   bool Tick(pollfd* efds, bool* any_ready, bool* any_alone);
@@ -94,7 +103,7 @@ class Watcher {
   std::atomic<bool> stopping_{false};
   std::atomic<bool> reporting_{false};
   std::atomic<bool> sampling_{false};
-  std::thread thread_;
+  pthread_t thread_ = {};
   uv_async_t* async_ = nullptr;
   napi_ref on_stall_ = nullptr;
   napi_ref on_sample_ = nullptr;

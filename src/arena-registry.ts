@@ -46,7 +46,7 @@ export interface ArenaHandle {
 }
 
 /** How this thread comes to arenas. */
-export interface ArenaSource {
+interface ArenaSource {
   /** Where its own rows of counters are; null: it shares the first one. */
   readonly slot: number | null;
   /** @throws GyreError */
@@ -79,7 +79,7 @@ function hugePageBytes(): number | string {
 }
 
 /** New memory for what `request` says. */
-export function createArena({ name, schema, hugePages }: ArenaRequest): ArenaHandle {
+function createArena({ name, schema, hugePages }: ArenaRequest): ArenaHandle {
   const huge = hugePages ? hugePageBytes() : 0;
   const hugeBytes = typeof huge === 'number' ? huge : 0;
   const { places, bytes } = placeAll(

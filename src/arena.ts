@@ -16,7 +16,7 @@
  */
 import { threadId } from 'node:worker_threads';
 import { type ArenaHandle, type ArenaRequest, arenaSource } from './arena-registry.js';
-import { GyreError } from './errors.js';
+import { isPlainObject, mustBe, optionsOf } from './option-checks.js';
 import {
   type CounterPlace,
   type CounterSpec,
@@ -35,14 +35,6 @@ const ENTRIES_MAX = 256;
 const COUNT_MAX = 2 ** 24;
 /** What is touched at a time; a larger page is touched more than once. */
 const PAGE_BYTES = 4_096;
-
-function invalid(what: string, expected: string): never {
-  throw new GyreError('ERR_GYRE_OPTION_INVALID', `${what} must be ${expected}`);
-}
-
-function isPlain(value: unknown): value is Record<string, unknown> {
-  return Object.prototype.toString.call(value) === '[object Object]';
-}
 
 /** A number that all threads add to: each in a row of its own, so adding is never contended. */
 export class Counter {
@@ -290,34 +282,21 @@ export function records<const F extends Fields>(
   options: RecordsOptions = {},
 ): RecordsSpec<F> {
   if (!Number.isInteger(count) || count < 1 || count > COUNT_MAX) {
-    return invalid('the number of records', `an integer from 1 to ${COUNT_MAX}`);
+    return mustBe('the number of records', `an integer from 1 to ${COUNT_MAX}`);
   }
-  if (!isPlain(fields) || Object.keys(fields).length === 0) {
-    return invalid('the fields of records', 'an object with a type for each name');
+  if (!isPlainObject(fields) || Object.keys(fields).length === 0) {
+    return mustBe('the fields of records', 'an object with a type for each name');
   }
   if (Object.keys(fields).length > ENTRIES_MAX) {
-    return invalid('the fields of records', `${ENTRIES_MAX} at most`);
+    return mustBe('the fields of records', `${ENTRIES_MAX} at most`);
   }
   for (const [name, type] of Object.entries(fields)) {
     if (Object.hasOwn(FIELD_BYTES, type)) continue;
-    return invalid(
-      `field ${JSON.stringify(name)}`,
-      `one of ${Object.keys(FIELD_BYTES).join(', ')}`,
-    );
+    return mustBe(`field ${JSON.stringify(name)}`, `one of ${Object.keys(FIELD_BYTES).join(', ')}`);
   }
-  const { packed = false } = checked('records()', options, ['packed']);
-  if (typeof packed !== 'boolean') return invalid('option packed of records()', 'a boolean');
+  const { packed = false } = optionsOf('records()', options, ['packed']);
+  if (typeof packed !== 'boolean') return mustBe('option packed of records()', 'a boolean');
   return { kind: 'records', count, fields: { ...fields }, packed };
-}
-
-function checked(what: string, options: object, known: readonly string[]): Record<string, unknown> {
-  if (!isPlain(options)) return invalid(`the options of ${what}`, 'an object');
-  const other = Object.keys(options).find((key) => !known.includes(key));
-  if (other === undefined) return options;
-  throw new GyreError(
-    'ERR_GYRE_OPTION_UNKNOWN',
-    `option ${JSON.stringify(other)} of ${what} is unknown; known are ${known.join(', ')}`,
-  );
 }
 
 /** Options of {@link arena}. */
@@ -332,19 +311,19 @@ export interface ArenaOptions {
 
 function requestOf(name: unknown, schema: unknown, options: object): ArenaRequest {
   if (typeof name !== 'string' || name === '' || name.length > NAME_MAX) {
-    return invalid('the name of an arena', `a string of 1 to ${NAME_MAX} characters`);
+    return mustBe('the name of an arena', `a string of 1 to ${NAME_MAX} characters`);
   }
-  const entries = isPlain(schema) ? Object.entries(schema) : [];
+  const entries = isPlainObject(schema) ? Object.entries(schema) : [];
   if (entries.length === 0 || entries.length > ENTRIES_MAX) {
-    return invalid('a schema', `an object with 1 to ${ENTRIES_MAX} names`);
+    return mustBe('a schema', `an object with 1 to ${ENTRIES_MAX} names`);
   }
   for (const [key, spec] of entries) {
     const { kind } = (spec ?? {}) as Partial<CounterSpec | RecordsSpec>;
     if (kind === 'counter' || kind === 'records') continue;
-    return invalid(`${JSON.stringify(key)} in a schema`, 'what counter() or records() returns');
+    return mustBe(`${JSON.stringify(key)} in a schema`, 'what counter() or records() returns');
   }
-  const { hugePages = false } = checked('arena()', options, ['hugePages']);
-  if (typeof hugePages !== 'boolean') return invalid('option hugePages of arena()', 'a boolean');
+  const { hugePages = false } = optionsOf('arena()', options, ['hugePages']);
+  if (typeof hugePages !== 'boolean') return mustBe('option hugePages of arena()', 'a boolean');
   return { name, schema: schema as Schema, hugePages };
 }
 
@@ -372,7 +351,7 @@ export function arena<S extends Schema>(
 /** What makes an arena usable in any other thread: send it there, and {@link attach} it. */
 export function handleOf(shared: Shared<Schema>): ArenaHandle {
   const handle = handles.get(shared);
-  if (handle === undefined) return invalid('the argument of handleOf()', 'what arena() returned');
+  if (handle === undefined) return mustBe('the argument of handleOf()', 'what arena() returned');
   return handle;
 }
 

@@ -1,5 +1,5 @@
 /**
- * The one error class of gyre and the one table of its codes.
+ * The one error class of gyre, the one table of its codes, and the errors that several parts raise.
  *
  * Misuse (a bad option) throws at the call; an operating failure (a port in use,
  * a worker that dies) rejects or is emitted. Callers decide by `code`, never by
@@ -92,6 +92,20 @@ export class GyreError extends Error {
     if (details.errno !== undefined) this.errno = details.errno;
     if (details.worker !== undefined) this.worker = details.worker;
   }
+}
+
+/** The runtime, or what belongs to it, is no longer there for anybody. */
+export function closedError(): GyreError {
+  return new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
+}
+
+/** Of worker `index` a thread is lost. */
+export function lostError(index: number): GyreError {
+  return new GyreError(
+    'ERR_GYRE_STUCK',
+    `worker ${index} was terminated and does not end: it is in a system call that does not return`,
+    { worker: index },
+  );
 }
 
 /** What was thrown. For `throw undefined` an error, because undefined says that nothing was. */

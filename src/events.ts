@@ -3,11 +3,11 @@
  * and checks that both halves share. Pure; any thread.
  */
 import { GyreError } from './errors.js';
+import { isPlainObject, mustBe, refuseUnknown, TIMER_MS_MAX } from './option-checks.js';
 import type { Placement } from './scheduler/placement.js';
 
-export const EVENT_KINDS = ['timer', 'signal', 'path', 'fd', 'datagram', 'emit'] as const;
 /** What a source fires for. */
-export type EventKind = (typeof EVENT_KINDS)[number];
+export type EventKind = 'timer' | 'signal' | 'path' | 'fd' | 'datagram' | 'emit';
 
 /** One firing, as its handler sees it. */
 export interface EventOf<Kind extends EventKind, Payload> {
@@ -182,9 +182,6 @@ export interface Handled {
   readonly tries: number;
 }
 
-/** Node's timers take a longer time for 1 ms. */
-export const TIMER_MS_MAX = 2 ** 31 - 1;
-
 const NAME_MAX = 256;
 const TRIES_MAX = 1_000;
 const HANDLING_KEYS = ['concurrent', 'retry', 'timeoutMs', 'placement', 'collaborates'] as const;
@@ -204,7 +201,7 @@ export function eventName(value: unknown): string {
 
 /** @throws GyreError `ERR_GYRE_OPTION_INVALID` */
 export function invalidOption(where: string, key: string, expected: string): never {
-  throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where}: ${key} must be ${expected}`);
+  return mustBe(`${where}: ${key}`, expected);
 }
 
 /**
@@ -218,18 +215,9 @@ export function sourceOptions(
   options: unknown,
   known: readonly string[],
 ): Record<string, unknown> {
-  if (Object.prototype.toString.call(options) !== '[object Object]') {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where}: options must be an object`);
-  }
-  const all = [...known, ...HANDLING_KEYS];
-  const unknown = Object.keys(options as object).find((key) => !all.includes(key));
-  if (unknown !== undefined) {
-    throw new GyreError(
-      'ERR_GYRE_OPTION_UNKNOWN',
-      `${where}: ${JSON.stringify(unknown)} is unknown; known are ${all.join(', ')}`,
-    );
-  }
-  return options as Record<string, unknown>;
+  if (!isPlainObject(options)) return invalidOption(where, 'options', 'an object');
+  refuseUnknown(options, [...known, ...HANDLING_KEYS], (key) => `${where}: ${key}`);
+  return options;
 }
 
 /** A duration in ms from `min`. @throws GyreError `ERR_GYRE_OPTION_INVALID` */
@@ -285,9 +273,9 @@ export function emitHandling(options: unknown = {}): Handling {
   return resolveHandling('emit()', sourceOptions('emit()', options, []), true);
 }
 
-/** @throws GyreError `ERR_GYRE_EVENT_PAYLOAD` */
-export function uncloneable(name: string, cause: unknown): never {
-  throw new GyreError(
+/** The payload of `name` cannot be sent to another thread. */
+export function uncloneable(name: string, cause: unknown): GyreError {
+  return new GyreError(
     'ERR_GYRE_EVENT_PAYLOAD',
     `the payload of ${JSON.stringify(name)} cannot be cloned: ${(cause as Error).message}`,
     { cause },

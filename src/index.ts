@@ -4,9 +4,11 @@
  * @module gyre
  */
 import { inline } from './inline.js';
+import { absolutePath } from './option-checks.js';
 import type { Runtime } from './runtime/api.js';
-import { type RuntimeOptions, resolveOptions, sysfsRoot } from './runtime/options.js';
-import { startRuntime } from './runtime/runtime.js';
+import { startRuntime } from './runtime/launch.js';
+import type { RuntimeOptions } from './runtime/options.js';
+import { resolveOptions } from './runtime/resolved-options.js';
 import { readTopology } from './runtime/sysfs.js';
 import type { Topology } from './scheduler/topology.js';
 
@@ -47,7 +49,7 @@ export type {
 export type { Blamed } from './runtime/blame.js';
 export type { Capabilities, Capability, CapabilityName } from './runtime/capabilities.js';
 export type { JobPoolOptions } from './runtime/job-options.js';
-export type { MoveCount } from './runtime/moves.js';
+export type { MoveCount } from './runtime/move-counts.js';
 export type { LimitOptions, RuntimeOptions, SchedulerOptions } from './runtime/options.js';
 export type {
   DatagramOptions,
@@ -105,5 +107,5 @@ export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
  *   describes no CPU, or without it, if this system has no sysfs.
  */
 export function topology(root?: string | URL): Topology {
-  return readTopology(sysfsRoot(root));
+  return readTopology(root === undefined ? root : absolutePath('root', root));
 }

@@ -7,21 +7,18 @@ import type { Readable } from 'node:stream';
 import { getHeapSnapshot } from 'node:v8';
 import { thrown } from './errors.js';
 import { threadId } from './native.js';
-import type { FromWorker, OverloadInit, ToWorker } from './protocol.js';
-import type { InlineFactory } from './runtime/runtime.js';
+import { TIMER_MS_MAX } from './option-checks.js';
+import type { FromWorker, ToWorker } from './protocol.js';
+import type { InlineFactory, InlineInit } from './runtime/assembly.js';
 import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './runtime/worker-handle.js';
 import type { WorkerStateName } from './scheduler/layout.js';
-import type { Scoreboard } from './scheduler/scoreboard.js';
 import { Agent } from './workers/agent.js';
 import { runEntry } from './workers/entry.js';
 import { JobClient } from './workers/jobs.js';
 import { setJobRunner, setSelf } from './workers/self.js';
 import { setArguments } from './workers/thread-process.js';
 
-type InlineOptions = Parameters<InlineFactory>[0];
 const scheduleImmediate = setImmediate;
-/** The longest interval there is: 24 days. */
-const FOREVER_MS = 2 ** 31 - 1;
 
 class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHandle {
   readonly index = 0;
@@ -35,21 +32,17 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
   readonly lost = false; // whoever would notice is stuck with it
   readonly #agent: Agent;
   readonly #jobs: JobClient;
-  readonly #supervisor;
+  readonly #row;
   readonly #argv = process.argv;
   #state: WorkerStateName = 'starting';
   #exit: WorkerExit | null = null;
   /** While events keep the process alive: there is no port here that could. */
   #alive: NodeJS.Timeout | undefined;
 
-  constructor(
-    { entry, args, jobs }: InlineOptions,
-    scoreboard: Scoreboard,
-    offers: Int32Array<SharedArrayBuffer>,
-    overload: OverloadInit,
-  ) {
+  constructor({ options, scoreboard, offers, overload }: InlineInit) {
     super();
-    this.#supervisor = scoreboard.supervise(0);
+    const { entry, args, jobs } = options;
+    this.#row = scoreboard.supervise(0);
     this.#setState('starting');
     if (this.tid !== null) scoreboard.own(0).begin(this.tid);
     setSelf({ index: 0, cpu: null, count: 1, spare: false });
@@ -69,7 +62,7 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
         this.#receive(message.kind === 'emit' ? structuredClone(message) : message),
       keepAlive: (on) => {
         clearInterval(this.#alive);
-        if (on) this.#alive = setInterval(() => {}, FOREVER_MS);
+        if (on) this.#alive = setInterval(() => {}, TIMER_MS_MAX);
       },
       deliver: () => {}, // node itself delivers signals on this thread
       exit: () => this.#end({ code: 0, error: undefined }),
@@ -161,9 +154,8 @@ class InlineWorker extends EventEmitter<WorkerHandleEvents> implements WorkerHan
 
   #setState(state: WorkerStateName): void {
     this.#state = state;
-    this.#supervisor.state(state);
+    this.#row.state(state);
   }
 }
 
-export const inline: InlineFactory = (options, scoreboard, offers, overload) =>
-  new InlineWorker(options, scoreboard, offers, overload);
+export const inline: InlineFactory = (init) => new InlineWorker(init);

@@ -6,6 +6,7 @@ import { existsSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import type { Transferable } from 'node:worker_threads';
 import { GyreError } from './errors.js';
+import { mustBe, optionsOf } from './option-checks.js';
 
 /** A function that a file exports. */
 export interface JobRef {
@@ -113,24 +114,11 @@ function isSignal(value: unknown): value is AbortSignal {
  */
 export function resolveRun(names: JobNames, job: unknown, options: unknown): JobRequest {
   const ref = resolveRef(names, job);
-  if (Object.prototype.toString.call(options) !== '[object Object]') {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', 'the options of run() must be an object');
-  }
-  const { signal, transfer = [], ...rest } = options as Record<string, unknown>;
-  const [other] = Object.keys(rest);
-  if (other !== undefined) {
-    const key = JSON.stringify(other);
-    throw new GyreError(
-      'ERR_GYRE_OPTION_UNKNOWN',
-      `option ${key} of run() is unknown; known are signal, transfer`,
-    );
-  }
+  const { signal, transfer = [] } = optionsOf('run()', options, ['signal', 'transfer']);
   if (signal !== undefined && !isSignal(signal)) {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', 'option signal of run() must be an AbortSignal');
+    return mustBe('option signal of run()', 'an AbortSignal');
   }
-  if (!Array.isArray(transfer)) {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', 'option transfer of run() must be a list');
-  }
+  if (!Array.isArray(transfer)) return mustBe('option transfer of run()', 'a list');
   if (signal?.aborted) throw new AbortError(signal.reason);
   return { ref, signal: signal ?? null, transfer: transfer as Transferable[] };
 }

@@ -2,7 +2,7 @@
  * What may be said of one address: `listeners` of `createRuntime`, and `gyre` of
  * `server.listen()`. Pure; any thread.
  */
-import { GyreError } from './errors.js';
+import { isPlainObject, mustBe, refuseUnknown } from './option-checks.js';
 
 /** What is different at one address. */
 export interface ListenerOptions {
@@ -21,17 +21,9 @@ export function resolveListenerOptions(
   where: string,
   options: unknown,
 ): Readonly<Required<ListenerOptions>> {
-  if (Object.prototype.toString.call(options) !== '[object Object]') {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where} must be an object`);
-  }
-  const { move = true, ...rest } = options as Record<string, unknown>;
-  const [unknown] = Object.keys(rest);
-  if (unknown !== undefined) {
-    const key = JSON.stringify(unknown);
-    throw new GyreError('ERR_GYRE_OPTION_UNKNOWN', `${where}: ${key} is unknown; known is move`);
-  }
-  if (typeof move !== 'boolean') {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', `${where}: move must be a boolean`);
-  }
+  if (!isPlainObject(options)) return mustBe(where, 'an object');
+  refuseUnknown(options, ['move'], (key) => `${where}: ${key}`);
+  const { move = true } = options;
+  if (typeof move !== 'boolean') return mustBe(`${where}: move`, 'a boolean');
   return Object.freeze({ move });
 }

@@ -1,172 +1,39 @@
 /**
- * The only file that loads the native helper. It turns the helper's results,
- * which are numbers or -errno, into values or a {@link GyreError}, and says
- * what to do where there is no helper.
+ * What gyre asks of the native helper: each call turns a result, which is a number or -errno, into a
+ * value or a {@link GyreError}, and says what happens where there is no helper. Those that return
+ * -errno as it is say so.
  *
- * Any thread may import this; each environment gets its own instance of the
- * addon over the same process-wide state.
+ * Any thread may import this. Arguments are checked by their types only: the helper believes them.
  */
-import { existsSync } from 'node:fs';
 import { constants } from 'node:os';
-import path from 'node:path';
-import { getSystemErrorName } from 'node:util';
-import { GyreError } from './errors.js';
-import { advice, candidates, target } from './native-file.js';
+import {
+  addon,
+  checked,
+  hasLinuxParts,
+  helper,
+  type LoopHooks,
+  type NativeQuota,
+  type NativeRounds,
+  type NativeShared,
+  type NativeTimes,
+  type QueueWatch,
+  type SocketName,
+  type Watcher,
+} from './native-addon.js';
 import type { Usage } from './scheduler/run-delay.js';
 
-/** What native/addon.cc exports. A number below zero is -errno. */
-interface Addon {
-  readonly linux: boolean;
-  threadId(): number;
-  currentCpu(): number;
-  getAffinity(tid: number): number[] | number;
-  setAffinity(tid: number, cpus: readonly number[]): number;
-  setThreadName(name: string): number;
-  widenInChildren(cpus: readonly number[]): number;
-  markPinned(pinned: boolean): number;
-  loosen(cpus: readonly number[]): number;
-  tighten(): number;
-  setCpus(peer: number, cpus: readonly number[]): number;
-  usageOf(peer: number, out: Float64Array): number;
-  claimCpu(cpus: readonly number[]): number;
-  openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;
-  openUnix(path: string, backlog: number): number;
-  dropHandshakes(fd: number): number;
-  stopListening(fd: number): number;
-  duplicate(fd: number): number;
-  nextDescriptor(any: number): number;
-  close(fd: number): number;
-  nameOf(fd: number): SocketName | number;
-  openUdp(address: string, port: number, family: number, flags: number, bytes: number): number;
-  udpNameOf(fd: number): SocketName | number;
-  receiveDatagram(
-    fd: number,
-    data: Uint8Array,
-    peer: Uint8Array,
-    words: Int32Array,
-    index: number,
-  ): number;
-  sendDatagram(fd: number, data: Uint8Array, peer: Uint8Array): number;
-  peerNameOf(peer: Uint8Array): SocketName | number;
-  droppedAt(fd: number): number;
-  createPoll(fd: number, onReady: (status: number, events: number) => void): NativePoll | number;
-  pollNow(fd: number): number;
-  cookieOf(fd: number): bigint | number;
-  closeIfSame(fd: number, cookie: bigint): number;
-  queueOf(fd: number): [length: number, limit: number, dropped: number] | number;
-  misalignmentOf(view: Int32Array, alignmentBytes: number): number;
-  adviseHuge(view: Int32Array, hugeBytes: number): number;
-  attachLoop(
-    words: Int32Array,
-    loopsIndex: number,
-    heartbeatIndex: number,
-    onWake: () => void,
-    rounds: NativeRounds | null,
-    times: NativeTimes | null,
-  ): LoopHooks | number;
-  wake(id: number): boolean;
-  installSafepoint(): number;
-  peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;
-  inPoll(peer: number): boolean;
-  stuckNs(peer: number): number;
-  responds(peer: number, timeoutUs: number): boolean;
-  idleNs(peer: number): number;
-  atBoundary(fd: number, boundary: number, fresh: boolean): boolean;
-  counterOf(words: Int32Array, index: number): () => void;
-  listenOn(fd: number, backlog: number): number;
-  acceptOne(fd: number): number;
-  watchQueue(
-    fd: number,
-    accepted: Int32Array,
-    onReady: () => void,
-  ): Omit<QueueWatch, 'accepted'> | number;
-  createWatcher(
-    slots: number,
-    tickUs: number,
-    onStall: () => void,
-    sampleUs: number,
-    onSample: () => void,
-  ): Watcher | number;
-  take(
-    peer: number,
-    worker: number,
-    shared: NativeShared,
-    neverFd: number,
-    max: number,
-    quota: NativeQuota,
-    timeoutUs: number,
-    idleFrom: number,
-    out: Int32Array,
-    stats: Float64Array,
-  ): number;
-  withdraw(peer: number, fd: number, cookie: bigint, timeoutUs: number): number;
-  cpuid(leaf: number, subleaf: number, out: Uint32Array): number;
-}
-
-/** A connection table and where its words are, as native/taking.h's TableLayout lists them. */
-export interface NativeTable {
-  readonly words: Int32Array;
-  readonly layout: Int32Array;
-}
-
-/** What the governor works on; `mail.layout` lists native/mail.h's MailLayout. */
-export interface NativeShared {
-  readonly table: NativeTable;
-  readonly mail: { readonly words: Int32Array; readonly layout: Int32Array };
-}
-
-/** When a loop calls `onRound`, and with what; see native/loop.h's RoundSettings. */
-export interface NativeRounds {
-  readonly table: NativeTable;
-  /** Owner in the table: index of the worker + 1. */
-  readonly owner: number;
-  /** After an iteration that was busy for so long. */
-  readonly busyUs: number;
-  /** If at least so many events wait that could be given away; 0: after every iteration. */
-  readonly eventsMin: number;
-  /** Messages are not followed when more events than that come in 100 ms. */
-  readonly fastEvents: number;
-  /** Of the word that gets how many events wait. */
-  readonly outstandingIndex: number;
-  /** Of the row that says which connections are new. */
-  readonly newcomersIndex: number;
-  /** Of the word that counts messages. */
-  readonly messagesIndex: number;
-  /** Of the word that says whether messages are followed. */
-  readonly armedIndex: number;
-  /**
-   * Gets movable, queued, other, connections, listeners, 1 if the events are short and the loop
-   * is overloaded with them, 0 for `onRound` to set if messages should be followed, and then
-   * descriptors of connections and listeners.
-   */
-  readonly out: Int32Array;
-  readonly onRound: () => void;
-  /** Messages are to be followed, or no longer. */
-  readonly onArm: () => void;
-}
-
-/** Where a loop counts how long its iterations were; see native/loop.h's TimesSettings. */
-export interface NativeTimes {
-  readonly sumIndex: number;
-  readonly countIndex: number;
-  readonly bucketsIndex: number;
-  readonly buckets: number;
-}
-
-/** The thread that notices workers which stand still; see native/watcher.h. */
-export interface Watcher {
-  /** A socket that is never readable, for {@link take}. */
-  readonly neverFd: number;
-  /** Watches `peer` in `slot` from the next tick on; 0: nobody. */
-  set(slot: number, peer: number): void;
-  /** Whether the peer in `slot` stood still at the report. */
-  still(slot: number): boolean;
-  /** Whether besides something waited for it. */
-  stalled(slot: number): boolean;
-  /** Goes on watching, after a report. */
-  continue(): void;
-  stop(): void;
-}
+export {
+  hasHelper,
+  hasLinuxParts,
+  type LoopHooks,
+  missingReason,
+  type NativeQuota,
+  type NativeRounds,
+  type NativeShared,
+  type NativeTable,
+  type QueueWatch,
+  type Watcher,
+} from './native-addon.js';
 
 /** What a loop has ready, estimated without pausing it. */
 export interface Ready {
@@ -180,66 +47,18 @@ export interface Ready {
   readonly mail: number;
 }
 
-/** How connections are counted: words of the scoreboard, see native/taking.h's Quota. */
-export interface NativeQuota {
-  readonly words: Int32Array;
-  /** Index of the word that counts the places taken of all workers together. */
-  readonly places: number;
-  /** No place is taken beyond so many. */
-  readonly placesMax: number;
-  /** Most connections to accept. */
-  readonly acceptMax: number;
-  /** Index of the word that counts the connections taken from this worker. */
-  readonly taken: number;
-}
-
-/**
- * Calls back, in each iteration of the loop in which connections wait in the accept queue of
- * a listening socket, while it is started. It owns the descriptor.
- */
-export interface QueueWatch {
-  /** 0, or -errno: then it is not started. */
-  start(): number;
-  stop(): void;
-  /** As of timers: whether it keeps the loop alive while it is started. */
-  ref(): void;
-  unref(): void;
-  /** Takes a connection: its descriptor, or -errno. */
-  accept(): number;
-  /**
-   * One word: what was accepted last, until its owner is found and writes -1 there. If the thread
-   * ends before, it is closed. No call may lie between: the thread can be terminated at each.
-   */
-  readonly accepted: Int32Array;
-  /** Closes the descriptor, too. Nothing may be called after that. */
-  close(): void;
-}
-
 /** Instead of the old descriptor, of what {@link take} took out of an accept queue or a mailbox. */
 export const FROM_QUEUE = -1;
 export const FROM_MAIL = -2;
 
 /** The accept queue of a listening socket. */
-export interface QueueState {
+interface QueueState {
   /** Connections that wait to be accepted. */
   readonly length: number;
   /** How many may wait; Linux takes one more. */
   readonly limit: number;
   /** Connections ever turned away because there was no room, modulo 2^32. */
   readonly dropped: number;
-}
-
-/** What a descriptor is bound to: `text` is an address, or a path when family is 1. */
-export interface SocketName {
-  readonly family: 1 | 4 | 6;
-  readonly port: number;
-  readonly text: string;
-}
-
-interface NativePoll {
-  start(events: number): number;
-  stop(): void;
-  close(): void;
 }
 
 /** One descriptor, watched by the loop of the thread that made this: see {@link watchReady}. */
@@ -260,13 +79,6 @@ export const HUNG_UP = 4;
 /** Bytes of the address of whoever sent a datagram, as the helper keeps it. */
 export const PEER_BYTES = 28;
 
-/** The helper's handles in one event loop. */
-export interface LoopHooks {
-  /** Pass it to {@link wake} on any thread. */
-  readonly wakeId: number;
-  detach(): void;
-}
-
 /** Bits of {@link openTcp}'s flags; the first two are libuv's own values. */
 export const TCP_IPV6ONLY = 1;
 export const TCP_REUSEPORT = 2;
@@ -275,52 +87,12 @@ export const TCP_PROBE = 4;
 /** Size of `sun_path` in Linux's `sockaddr_un`; only Linux has abstract names. */
 const SUN_PATH_BYTES = 108;
 
-function load(): { addon: Addon | null; reason: string } {
-  // GYRE_NATIVE names another build of the helper (sanitizers, the POSIX-only
-  // build), or is `none` to run without one.
-  const wanted = process.env.GYRE_NATIVE;
-  if (wanted === 'none') return { addon: null, reason: 'GYRE_NATIVE=none' };
-  let failure = '';
-  for (const file of wanted === undefined ? candidates() : [path.resolve(wanted)]) {
-    if (!existsSync(file)) continue;
-    try {
-      return { addon: require(file) as Addon, reason: '' };
-    } catch (error) {
-      failure ||= `the native helper does not load: ${(error as Error).message}`;
-    }
-  }
-  if (wanted !== undefined) return { addon: null, reason: failure || `there is no ${wanted}` };
-  return { addon: null, reason: (failure || `no native helper for ${target()}`) + advice() };
-}
-
-const { addon, reason } = load();
-
-/** Why there is no helper, or an empty string. */
-export const missingReason = reason;
-/** Whether the helper is loaded. */
-export const hasHelper = addon !== null;
-/** Whether it has the Linux parts: affinity, thread ids, SO_REUSEPORT, socket cookies. */
-export const hasLinuxParts = addon?.linux ?? false;
-
-function helper(): Addon {
-  if (addon === null) throw new GyreError('ERR_GYRE_CAPABILITY', missingReason);
-  return addon;
-}
-
-function checked<T>(syscall: string, result: T | number): T {
-  if (typeof result !== 'number' || result >= 0) return result as T;
-  const name = getSystemErrorName(result);
-  throw new GyreError('ERR_GYRE_NATIVE', `${syscall}: ${name}`, { syscall, errno: result });
-}
+// An imported name could be another in each call, for all that TypeScript knows.
+const loaded = addon;
 
 /** Kernel thread id of the calling thread, or null where there is none (gettid(2)). */
 export function threadId(): number | null {
   return hasLinuxParts ? checked('gettid', helper().threadId()) : null;
-}
-
-/** The CPU that the calling thread is on right now (sched_getcpu(3)). */
-export function currentCpu(): number {
-  return checked('getcpu', helper().currentCpu());
 }
 
 /** CPUs that thread `tid` (0: the caller) may run on, ascending (sched_getaffinity(2)). */
@@ -556,9 +328,9 @@ export function closeIfSame(fd: number, cookie: bigint): boolean {
 
 /** Bytes by which a view's memory is past a multiple of `alignmentBytes`; null without helper. */
 export const misalignmentOf =
-  addon === null
+  loaded === null
     ? null
-    : (view: Int32Array, alignmentBytes: number) => addon.misalignmentOf(view, alignmentBytes);
+    : (view: Int32Array, alignmentBytes: number) => loaded.misalignmentOf(view, alignmentBytes);
 
 /**
  * The accept queue of the listening TCP socket `fd`; null of any other, and where the system does
@@ -753,6 +525,6 @@ export function withdraw(peer: number, fd: number, cookie: bigint, timeoutUs: nu
 /** eax, ebx, ecx and edx of CPUID on the CPU that the caller is on; null where there is none. */
 export function cpuid(leaf: number, subleaf: number): [number, number, number, number] | null {
   const registers = new Uint32Array(4);
-  if (addon === null || addon.cpuid(leaf, subleaf, registers) !== 0) return null;
+  if (loaded === null || loaded.cpuid(leaf, subleaf, registers) !== 0) return null;
   return [...registers] as [number, number, number, number];
 }

@@ -17,6 +17,7 @@ import {
   setAffinity,
   widenInChildren,
 } from './native.js';
+import { integerIn, mustBe, optionsOf } from './option-checks.js';
 import { Balancer, POOL_THREADS_MAX, type PoolThread } from './scheduler/balancer.js';
 import { seededRandom } from './scheduler/random.js';
 
@@ -35,23 +36,6 @@ export interface ParetoBalancerOptions {
 const DEFAULT_THREADS = 256;
 const SEED_MAX = 2 ** 32 - 1;
 
-function known(what: string, options: object, names: readonly string[]): void {
-  const other = Object.keys(options).find((name) => !names.includes(name));
-  if (other === undefined) return;
-  throw new GyreError(
-    'ERR_GYRE_OPTION_UNKNOWN',
-    `option ${JSON.stringify(other)} of ${what} is unknown; known are ${names.join(', ')}`,
-  );
-}
-
-function integer(name: string, value: unknown, min: number, max: number): number {
-  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) {
-    return value;
-  }
-  const range = `an integer from ${min} to ${max}`;
-  throw new GyreError('ERR_GYRE_OPTION_INVALID', `option ${name} must be ${range}`);
-}
-
 /**
  * A `loadBalancer` for `new Piscina()`: the Pareto frontier over the tasks that a thread has (fewer
  * is better) and how many tasks ago it last got one (more is better), with a random choice among
@@ -66,13 +50,13 @@ function integer(name: string, value: unknown, min: number, max: number): number
 export function paretoBalancer(
   options: ParetoBalancerOptions = {},
 ): <T extends PoolThread>(task: { readonly isAbortable: boolean }, workers: T[]) => T | null {
-  known('paretoBalancer()', options, ['maxThreads', 'concurrentTasksPerWorker', 'seed']);
+  optionsOf('paretoBalancer()', options, ['maxThreads', 'concurrentTasksPerWorker', 'seed']);
   const { maxThreads = DEFAULT_THREADS, concurrentTasksPerWorker = 1 } = options;
   const { seed = Math.floor(Math.random() * SEED_MAX) } = options;
   const balancer = new Balancer({
-    threads: integer('maxThreads', maxThreads, 1, POOL_THREADS_MAX),
-    usageMax: integer('concurrentTasksPerWorker', concurrentTasksPerWorker, 1, 1_000_000),
-    random: seededRandom(integer('seed', seed, 0, SEED_MAX)),
+    threads: integerIn('maxThreads', maxThreads, 1, POOL_THREADS_MAX),
+    usageMax: integerIn('concurrentTasksPerWorker', concurrentTasksPerWorker, 1, 1_000_000),
+    random: seededRandom(integerIn('seed', seed, 0, SEED_MAX)),
     misalignmentOf,
   });
   return (task, workers) => balancer.choose(task.isAbortable, workers);
@@ -105,14 +89,14 @@ export function pinnedWorker<Handler extends (...args: never[]) => unknown>(
   options: PinOptions = {},
 ): Handler {
   if (typeof handler !== 'function') {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', 'what pinnedWorker() returns is a function');
+    return mustBe('the argument of pinnedWorker()', 'a function, which it returns');
   }
-  known('pinnedWorker()', options, ['cpus']);
+  optionsOf('pinnedWorker()', options, ['cpus']);
   const { cpus } = options;
   if (cpus !== undefined && (!Array.isArray(cpus) || cpus.length === 0)) {
-    throw new GyreError('ERR_GYRE_OPTION_INVALID', 'option cpus must be a list of CPU numbers');
+    return mustBe('option cpus', 'a list of CPU numbers');
   }
-  for (const cpu of cpus ?? []) integer('cpus', cpu, 0, 8191);
+  for (const cpu of cpus ?? []) integerIn('cpus', cpu, 0, 8191);
   if (!isMainThread && !settled) pin(cpus ?? null);
   return handler;
 }

@@ -1,5 +1,6 @@
 /**
- * The messages between main and its workers: types only.
+ * The messages between main and the threads that it starts, and what each of these is given at its
+ * start: workers, the threads of the job pool, the governor. Types only.
  *
  * Two ports connect main with each worker. On the *requests* port the worker
  * asks and waits, blocked, for the one answer: `server.listen()` and

@@ -96,13 +96,8 @@ export function addTopologyCommand(program: Command): void {
       try {
         show(flags);
       } catch (error) {
-        const { code, message } = error as NodeJS.ErrnoException;
-        if (
-          !(error instanceof GyreError) &&
-          (error as NodeJS.ErrnoException).syscall === undefined
-        ) {
-          throw error;
-        }
+        const { code, message, syscall } = error as NodeJS.ErrnoException;
+        if (!(error instanceof GyreError) && syscall === undefined) throw error;
         command.error(`error: ${code}: ${message}`);
       }
     });

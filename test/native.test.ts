@@ -25,7 +25,7 @@ import {
   close,
   closeIfSame,
   cookieOf,
-  currentCpu,
+  createWatcher,
   duplicate,
   hasHelper,
   hasLinuxParts,
@@ -45,6 +45,7 @@ import {
   wake,
   watchQueue,
 } from '../src/native.js';
+import { Injection, reasonAgainst } from './moving/injection.js';
 import { descriptors, ROOT, Running, threads } from './support/app.js';
 
 const { EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL, ENOTSOCK, ESRCH } = constants.errno;
@@ -72,8 +73,13 @@ function thread(t: Test, script: string, workerData: unknown = null): Worker {
 }
 
 /** `script` in a process of its own, which must end well; what it wrote. */
-async function output(t: Test, script: string, env: NodeJS.ProcessEnv = {}): Promise<string> {
-  const child = new Running(t, process.execPath, ['-e', PRELUDE + script], env);
+async function output(
+  t: Test,
+  script: string,
+  env: NodeJS.ProcessEnv = {},
+  prelude = PRELUDE,
+): Promise<string> {
+  const child = new Running(t, process.execPath, ['-e', prelude + script], env);
   t.same(await child.ended(), { code: 0, signal: null }, child.stderr.slice(0, 2_000));
   return child.stdout;
 }
@@ -116,6 +122,12 @@ function cpusOf(text: string): number[] {
     });
 }
 
+/** The CPU that a thread of this process is on, or was on last (proc(5): processor). */
+function cpuOf(tid: number): number {
+  const [, fields = ''] = readFileSync(`/proc/self/task/${tid}/stat`, 'utf8').split(') ');
+  return Number(fields.split(' ')[36]);
+}
+
 /** Numbers from 0 to 1 that are the same for the same seed (mulberry32). */
 function random(seed: number): () => number {
   let state = seed;
@@ -149,11 +161,10 @@ t.test('the affinity of the main thread is read, set and put back', async (t) =>
   const [self] = threads().filter(({ tid }) => tid === process.pid);
   t.same(cpusOf(self?.cpus ?? ''), CPUS, 'as the kernel says');
   t.equal(threadId(), process.pid);
-  t.ok(CPUS.includes(currentCpu()));
   try {
     setAffinity([LAST]);
     t.same(affinity(), [LAST]);
-    t.equal(currentCpu(), LAST, 'and it runs there at once');
+    t.equal(cpuOf(process.pid), LAST, 'and it runs there at once');
     const [pinned] = threads().filter(({ tid }) => tid === process.pid);
     t.equal(pinned?.cpus, String(LAST));
   } finally {
@@ -180,14 +191,14 @@ t.test('a worker thread has its own id, affinity and name', async (t) => {
     `
     native.setThreadName('a name of more than 15 bytes');
     native.setAffinity([workerData]);
-    parentPort.postMessage([native.threadId(), native.affinity(), native.currentCpu()]);
+    parentPort.postMessage([native.threadId(), native.affinity()]);
     parentPort.once('message', () => {});
   `,
     LAST,
   );
-  const [[tid, cpus, cpu]] = await once(worker, 'message');
+  const [[tid, cpus]] = await once(worker, 'message');
   t.not(tid, process.pid);
-  t.same([cpus, cpu], [[LAST], LAST]);
+  t.same([cpus, cpuOf(tid)], [[LAST], LAST]);
   t.same(affinity(tid), [LAST], 'which another thread can read');
   const [there] = threads().filter((each) => each.tid === tid);
   t.match(there, { name: 'a name of more ', cpus: String(LAST) });
@@ -305,12 +316,18 @@ t.test('no descriptor takes the number of a closed stdin, stdout or stderr', asy
     t,
     `
     const { closeSync, writeFileSync } = require('node:fs');
-    closeSync(0);
-    closeSync(2);
-    const tcp = native.openTcp('127.0.0.1', 0, 4, native.TCP_PROBE, 8);
-    const unix = native.openUnix('\\0gyre-stdio-' + process.pid, 8);
-    const taken = [tcp, unix, native.duplicate(tcp), native.duplicate(1)];
-    writeFileSync(1, JSON.stringify(taken));
+    const first = native.openTcp('127.0.0.1', 0, 4, 0, 8);
+    const client = require('node:net').connect(native.nameOf(first).port, '127.0.0.1');
+    client.on('connect', () => {
+      closeSync(0);
+      closeSync(2);
+      const tcp = native.openTcp('127.0.0.1', 0, 4, native.TCP_PROBE, 8);
+      const unix = native.openUnix('\\0gyre-stdio-' + process.pid, 8);
+      const accepted = native.acceptOne(first);
+      const taken = [tcp, unix, accepted, native.duplicate(tcp), native.duplicate(1)];
+      writeFileSync(1, JSON.stringify(taken));
+      client.destroy();
+    });
   `,
   );
   t.ok(
@@ -660,6 +677,25 @@ t.test('a thread is cut off in the middle of the helper, up to 200 times', async
   t.same(after, settled, 'descriptors and threads');
 });
 
+t.test('a thread that alone had the helper leaves a process that lives', async (t) => {
+  // The process has its signal handler for good, and must not lose the code of it.
+  const said = await output(
+    t,
+    `
+    const { Worker } = require('node:worker_threads');
+    const { once } = require('node:events');
+    const script = \`require(${JSON.stringify(NATIVE)}).installSafepoint()\`;
+    once(new Worker(script, { eval: true }), 'exit').then(() => {
+      process.kill(process.pid, 'SIGURG');
+      console.log('alive');
+    });
+  `,
+    {},
+    '', // its main thread must not load it
+  );
+  t.equal(said, 'alive\n');
+});
+
 const ONE = CPUS.length < 2 && 'there is one CPU';
 t.test('children of a pinned thread start on all CPUs', { skip: ONE }, async (t) => {
   const said = await output(
@@ -771,6 +807,59 @@ t.test('a queue is watched while that is wanted, and accepts one when asked', as
   t.equal(listenOn(-1, 4), -EBADF);
 });
 
+/** The descriptors that `create` opens, with what they are. */
+function openedBy(create: () => void): [number, string][] {
+  const before = descriptors();
+  create();
+  return [...descriptors()].filter(([fd]) => !before.has(fd));
+}
+
+t.test('a peer that a watcher is told of while it reports another is watched', async (t) => {
+  const over = word();
+  const burning = word();
+  t.teardown(() => over.fill(1));
+  const script = `
+    const { burning, over } = workerData;
+    parentPort.on('message', () => {
+      Atomics.add(burning, 0, 1);
+      Atomics.notify(burning, 0);
+      while (Atomics.load(over, 0) === 0);
+    });
+  `;
+  const [hung, first] = await peer(t, script, { burning, over });
+  const [late, second] = await peer(t, script, { burning, over });
+  hung.postMessage('burn'); // and nothing waits for it
+  reached(burning, 1);
+  let control = -1;
+  const signalled = () => {
+    const info = readFileSync(`/proc/self/fdinfo/${control}`, 'utf8');
+    return !/^eventfd-count:\s+0$/m.test(info);
+  };
+  const stalled: number[] = [];
+  const told = new Promise<void>((resolve) => {
+    const watch = () => {
+      const watcher = createWatcher(2, 1_000, () => {
+        stalled.push(watcher.stalled(0) ? 0 : 1);
+        if (stalled.length === 1) {
+          watcher.set(1, second);
+          while (signalled()); // until the watcher, which waits for `continue()`, has heard of it
+          late.postMessage('burn');
+          reached(burning, 2);
+          late.postMessage('wait');
+        } else {
+          resolve();
+        }
+        watcher.continue();
+      });
+      t.teardown(() => watcher.stop());
+      watcher.set(0, first);
+    };
+    [control] = openedBy(watch).find(([, what]) => what === 'anon_inode:[eventfd]') ?? [-1];
+  });
+  await told;
+  t.same(stalled, [0, 1]);
+});
+
 t.test('what a thread has had of the CPUs is told as long as it lives', async (t) => {
   const flag = word();
   const script = `
@@ -862,6 +951,31 @@ t.test('a thread without a loop loosens and tightens itself, too', { skip: ONE }
   t.same(JSON.parse(said), [CPUS, [LAST]]);
 });
 
+const UNTRACED = reasonAgainst() ?? false;
+t.test('a watcher that gets no thread is an error of its thread', { skip: UNTRACED }, async (t) => {
+  const worker = thread(
+    t,
+    `
+    parentPort.once('message', () => native.createWatcher(1, 1_000, () => {}));
+    parentPort.postMessage(native.threadId());
+  `,
+  );
+  const [tid] = (await once(worker, 'message')) as [number];
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-'));
+  t.teardown(() => rmSync(folder, { recursive: true }));
+  const sockets = () => [...descriptors().values()].filter((what) => what.startsWith('socket:'));
+  const before = sockets();
+  const faults = ['clone', 'clone3'].map((call) => `${call}:error=EAGAIN`);
+  const injection = await Injection.start(t, [tid], faults, path.join(folder, 'trace'));
+  const ended = new Promise((resolve) => worker.once('exit', resolve));
+  worker.postMessage('create');
+  const [error] = await once(worker, 'error');
+  t.match(error, { code: 'ERR_GYRE_NATIVE', errno: -constants.errno.EAGAIN });
+  await ended;
+  t.ok((await injection.stop()) > 0);
+  t.same(sockets(), before, 'and nothing of it stays open');
+});
+
 t.test('without the helper it says why, and every call is a coded error', async (t) => {
   const dir = t.testdir({ 'broken.node': 'no library' });
   for (const file of ['none', path.join(dir, 'missing.node'), path.join(dir, 'broken.node')]) {
@@ -869,8 +983,8 @@ t.test('without the helper it says why, and every call is a coded error', async 
       t,
       `
       const codes = new Set();
-      const { affinity, duplicate, openTcp, wake, currentCpu, closeIfSame } = native;
-      for (const call of [affinity, duplicate, openTcp, wake, currentCpu, closeIfSame]) {
+      const { affinity, duplicate, openTcp, wake, acceptOne, closeIfSame } = native;
+      for (const call of [affinity, duplicate, openTcp, wake, acceptOne, closeIfSame]) {
         try {
           call();
           codes.add('none');

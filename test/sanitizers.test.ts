@@ -1,12 +1,12 @@
 /**
- * The pause word, the mailboxes and the connection table on real threads with real signals,
- * plain and under the sanitizers: see test/native. `npm run test:sanitizers` does more of it.
+ * The pause word, the mailboxes and the connection table on real threads with real signals, and
+ * what a loop concludes from its own figures, plain and under the sanitizers: see test/native. `npm run test:sanitizers` does more of it.
  */
 import t from 'tap';
 import { absent, build, run, type Sanitizer } from './native/trials.js';
 
 /** A second or two each on two CPUs, and each finds every mistake in mutants.test.ts but one. */
-const STEPS = { pause: 5_000, mailbox: 20_000, table: 500 };
+const STEPS = { iteration: 1_000, pause: 5_000, mailbox: 20_000, table: 500 };
 /** `npm run test:sanitizers` runs longer ones. */
 const SCALE = Number(process.env.GYRE_TRIAL_SCALE ?? 1);
 /** No evidence: no thread of a trial waits longer than a few milliseconds on an idle machine. */

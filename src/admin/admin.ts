@@ -2,7 +2,7 @@
  * Everything that operators look at, as the runtime has it: opened before anything starts, and
  * closed last. Main thread only. Loaded only if it is asked for.
  */
-import type { ResolvedOptions } from '../runtime/options.js';
+import type { ResolvedOptions } from '../runtime/resolved-options.js';
 import { AgentCheck } from './agent-check.js';
 import { Endpoint } from './endpoint.js';
 import type { Observed } from './observed.js';

@@ -10,7 +10,7 @@ import type { ListenAddress } from '../protocol.js';
 import type { EndReason, JobsSnapshot, RuntimeState } from '../runtime/api.js';
 import type { Blamed } from '../runtime/blame.js';
 import type { Capabilities } from '../runtime/capabilities.js';
-import type { MoveCount } from '../runtime/moves.js';
+import type { MoveCount } from '../runtime/move-counts.js';
 import type { SourceInfo } from '../runtime/sources/api.js';
 import type { AcceptingState, WorkerStateName } from '../scheduler/layout.js';
 

@@ -2,7 +2,7 @@
  * Whether anybody may want to know how a runtime is doing. All of src/admin that is loaded if
  * nobody does, but for the options. Main thread only.
  */
-import type { ResolvedOptions } from '../runtime/options.js';
+import type { ResolvedOptions } from '../runtime/resolved-options.js';
 
 /** Where every copy of `@opentelemetry/api` 1.x keeps what was set up. */
 const TELEMETRY = Symbol.for('opentelemetry.js.api.1');

@@ -9,7 +9,7 @@ import type { WorkerStateName } from '../scheduler/layout.js';
 import type { WorkerRow } from '../scheduler/worker-row.js';
 import type { Blamed } from './blame.js';
 import type { Capabilities } from './capabilities.js';
-import type { MoveCount } from './moves.js';
+import type { MoveCount } from './move-counts.js';
 import type { SourceFailure, SourceInfo, Sources } from './sources/api.js';
 
 /** A worker as `runtime.workers` lists it. */

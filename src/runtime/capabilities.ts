@@ -15,34 +15,26 @@ export interface Capability {
   readonly reason?: string;
 }
 
-/** Every capability, and what is lost without it. */
-export const CAPABILITIES = {
-  /** The native helper. Without it: one worker, which opens its own sockets. */
-  native: 'the native helper is loaded',
-  /** Pinning of threads. Without it the operating system places them. */
-  pin: 'workers are pinned to CPUs',
-  /** Noticing that other processes keep a worker from its CPU. Without it a soft pin is hard. */
-  widen: 'soft pins give way to other processes',
-  /** A listening socket per worker. Without it all workers accept from one. */
-  reusePort: 'each worker has its own listening sockets',
-  /** Loop counters in the scoreboard. Without them `loops` stays 0. */
-  counters: 'loop iterations are counted natively',
-  /** Moving live connections between workers. */
-  move: 'connections move between workers',
-} as const;
+export const CAPABILITY_NAMES = Object.freeze([
+  'native',
+  'pin',
+  'widen',
+  'reusePort',
+  'counters',
+  'move',
+] as const);
 
 /**
- * `'native'`: the native helper; without it there is one worker, which opens its own sockets.
- * `'pin'`: workers are bound to CPUs. `'widen'`: soft pins give way to other processes.
- * `'reusePort'`: a listening socket for each worker; without it all accept from one.
- * `'counters'`: iterations of loops are counted. `'move'`: connections move between workers.
+ * - native: the native helper; without it there is one worker, which opens its own sockets
+ * - pin: workers are bound to CPUs; without it the operating system places them
+ * - widen: soft pins give way to other processes; without it a soft pin is hard
+ * - reusePort: a listening socket for each worker; without it all accept from one
+ * - counters: iterations of loops are counted; without it `loops` stays 0
+ * - move: connections move between workers
  */
-export type CapabilityName = keyof typeof CAPABILITIES;
+export type CapabilityName = (typeof CAPABILITY_NAMES)[number];
 /** What this system can do, by name. */
 export type Capabilities = Readonly<Record<CapabilityName, Capability>>;
-export const CAPABILITY_NAMES = Object.freeze(
-  Object.keys(CAPABILITIES),
-) as readonly CapabilityName[];
 
 const YES: Capability = Object.freeze({ available: true });
 const no = (reason: string): Capability => Object.freeze({ available: false, reason });

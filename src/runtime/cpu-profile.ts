@@ -7,7 +7,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Inspected, ThreadInspector } from './inspected.js';
-import { profileTrace, type ThreadProfile, type Trace, type V8Profile } from './trace.js';
+import { profileTrace, type ThreadProfile, type Trace, type V8Profile } from './profile-trace.js';
 
 /** Between two samples, in µs: V8's own default. */
 const INTERVAL_US = 1_000;
@@ -23,7 +23,7 @@ export interface Named {
   readonly tid: number | null;
 }
 
-export interface ProfileRequest {
+interface ProfileRequest {
   readonly seconds: number;
   /** Of the process. */
   readonly name: string;

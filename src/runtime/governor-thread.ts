@@ -8,7 +8,7 @@ import type { FromGovernor, GovernorInit, Repinning, ToGovernor, TracedMove } fr
 /** By path, because main must not import what runs in workers. */
 const GOVERNOR = path.join(__dirname, '..', 'workers', 'governor-bootstrap.js');
 
-export interface GovernorEvents {
+interface GovernorEvents {
   /** Something was put into the mailbox of `worker`, which is gone. */
   left(worker: number): void;
   /** All workers stand still. */

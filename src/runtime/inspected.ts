@@ -16,7 +16,7 @@ export interface Inspected {
   readonly title: string;
 }
 
-export interface InspectorEvents {
+interface InspectorEvents {
   /** A thread has said something that is no answer. */
   heard(thread: Inspected, method: string, params: unknown): void;
   /** A thread has ended. */

@@ -1,24 +1,18 @@
 /**
- * The options `jobs` and `jobPool` of `createRuntime`: what each means, their check, and how many
- * threads on which CPUs they come to. Pure, but for {@link checkJobFiles}.
+ * The options `jobs` and `jobPool` of `createRuntime`: what each means, and their check. Pure.
  */
-import { constants as fsConstants } from 'node:fs';
-import { access } from 'node:fs/promises';
 import { GyreError } from '../errors.js';
 import { isJobUrl, type JobNames, type JobRef, jobAt } from '../job-request.js';
-import { POOL_THREADS_MAX } from '../scheduler/balancer.js';
-import { arrange } from '../scheduler/placement.js';
-import { autoWorkers } from './machine.js';
 import {
+  absolutePath,
   durationMs,
   integerIn,
   invalid,
   isPlainObject,
-  type ResolvedOptions,
-  resolvePath,
-  unknownKeys,
-} from './options.js';
-import type { Machine } from './plan.js';
+  orDefault,
+  refuseUnknown,
+} from '../option-checks.js';
+import { POOL_THREADS_MAX } from '../scheduler/balancer.js';
 
 /** The option `jobPool` of `createRuntime`. */
 export interface JobPoolOptions {
@@ -53,14 +47,13 @@ export const JOB_POOL_DEFAULTS = {
   idleMs: 60_000,
   niceIncrement: 10,
 } as const;
-const KNOWN: ReadonlySet<string> = new Set(Object.keys(JOB_POOL_DEFAULTS));
 
 const QUEUE_MAX = 1_000_000;
 const THREADS_MAX = Math.min(512, POOL_THREADS_MAX);
 const NICE_MAX = 19;
 
 function resolveJob(option: string, file: unknown): JobRef {
-  if (!isJobUrl(file)) return { file: resolvePath(option, file), name: 'default' };
+  if (!isJobUrl(file)) return { file: absolutePath(option, file), name: 'default' };
   try {
     return jobAt(file);
   } catch (cause) {
@@ -84,9 +77,9 @@ export function resolveJobs(value: unknown): JobNames {
 /** @throws GyreError `ERR_GYRE_OPTION_UNKNOWN`, `ERR_GYRE_OPTION_INVALID` */
 export function resolveJobPool(value: unknown): Readonly<Required<JobPoolOptions>> {
   if (!isPlainObject(value)) return invalid('jobPool', 'an object', value);
-  unknownKeys('jobPool option', value, KNOWN);
+  refuseUnknown(value, Object.keys(JOB_POOL_DEFAULTS), (key) => `jobPool option ${key}`);
   const given = (key: keyof typeof JOB_POOL_DEFAULTS) =>
-    (value[key] === undefined ? JOB_POOL_DEFAULTS : value)[key];
+    orDefault(value[key], JOB_POOL_DEFAULTS[key]);
   const threads = given('threads');
   return Object.freeze({
     threads: threads === 'auto' ? threads : integerIn('jobPool.threads', threads, 1, THREADS_MAX),
@@ -94,48 +87,4 @@ export function resolveJobPool(value: unknown): Readonly<Required<JobPoolOptions
     idleMs: durationMs('jobPool.idleMs', given('idleMs'), 0),
     niceIncrement: integerIn('jobPool.niceIncrement', given('niceIncrement'), 0, NICE_MAX),
   });
-}
-
-/** @throws GyreError `ERR_GYRE_JOB_UNKNOWN` */
-export async function checkJobFiles(jobs: JobNames): Promise<void> {
-  for (const [name, { file }] of Object.entries(jobs)) {
-    try {
-      await access(file, fsConstants.R_OK);
-    } catch (cause) {
-      throw new GyreError(
-        'ERR_GYRE_JOB_UNKNOWN',
-        `the file of job ${JSON.stringify(name)} does not exist or cannot be read: ${file}`,
-        { cause },
-      );
-    }
-  }
-}
-
-export interface JobPlan {
-  readonly threads: number;
-  /** CPUs that nobody else is bound to, one for each thread in turn; null: they are not bound. */
-  readonly cpus: readonly number[] | null;
-  readonly niceIncrement: number;
-}
-
-/** @param cpus of the workers that start; null where one is not bound */
-export function planJobs(
-  options: Pick<ResolvedOptions, 'jobPool' | 'placement'>,
-  machine: Omit<Machine, 'capabilities'>,
-  cpus: readonly (number | null)[],
-): JobPlan {
-  const { threads, niceIncrement } = options.jobPool;
-  const { inherited, parallelism, quotaCpus, topology } = machine;
-  const usable = inherited?.length ?? parallelism;
-  const bound = inherited !== null && cpus.every((cpu) => cpu !== null);
-  const taken = new Set(cpus);
-  const free = bound ? inherited.filter((cpu) => !taken.has(cpu)) : [];
-  const left = bound ? free.length : Math.max(0, usable - cpus.length);
-  if (left === 0) {
-    const all = autoWorkers(usable, quotaCpus);
-    return { threads: threads === 'auto' ? all : threads, cpus: null, niceIncrement };
-  }
-  const count = threads === 'auto' ? autoWorkers(left, quotaCpus - cpus.length) : threads;
-  const order = arrange(options.placement, free, topology, usable);
-  return { threads: count, cpus: bound ? order : null, niceIncrement: 0 };
 }

@@ -23,7 +23,7 @@ import {
   type Transferable,
 } from 'node:worker_threads';
 import type { FixedQueue, Piscina } from 'piscina';
-import { GyreError } from '../errors.js';
+import { closedError, GyreError } from '../errors.js';
 import {
   AbortError,
   type JobNames,
@@ -60,7 +60,7 @@ export interface JobsOptions extends JobThreadInit {
 }
 
 /** A worker that asks. */
-export interface Asker {
+interface Asker {
   readonly index: number;
   send(message: JobFailure): void;
 }
@@ -148,7 +148,7 @@ export class Jobs {
 
   /** `runtime.run()`. */
   async run(job: string | URL, value: unknown, options: RunOptions): Promise<unknown> {
-    if (this.#over) throw closed();
+    if (this.#over) throw closedError();
     const { ref, signal, transfer } = resolveRun(this.#options.names, job, options);
     this.#copier ??= new Copier();
     const copy = this.#copier.copy(value, transfer);
@@ -225,8 +225,8 @@ export class Jobs {
   /** Ends every job: those of main reject with ERR_GYRE_CLOSED. */
   stop(): void {
     this.#over = true;
-    for (let job = this.#next(); job !== null; job = this.#next()) this.#fail(job, closed());
-    for (const job of [...this.#running]) this.#cancel(job, closed());
+    for (let job = this.#next(); job !== null; job = this.#next()) this.#fail(job, closedError());
+    for (const job of [...this.#running]) this.#cancel(job, closedError());
   }
 
   /** The same, and resolves when no thread is left. */
@@ -251,7 +251,7 @@ export class Jobs {
     };
     this.#counts.asked++;
     if (this.#over) {
-      this.#fail(job, closed());
+      this.#fail(job, closedError());
       return job;
     }
     this.#pool ??= this.#open();
@@ -410,10 +410,6 @@ function count(histogram: number[], ms: number): void {
   const bucket = ms < 1 ? 0 : 32 - Math.clz32(ms);
   const at = Math.min(bucket, BUCKETS - 1);
   histogram[at] = (histogram[at] as number) + 1;
-}
-
-function closed(): GyreError {
-  return new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
 }
 
 function full(max: number): GyreError {

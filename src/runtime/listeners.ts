@@ -1,6 +1,6 @@
 /**
- * The listening sockets of a runtime, and a ledger of every descriptor that leads
- * to one. Main thread only; everything here is synchronous.
+ * Who listens where: the listening sockets of a runtime, and the workers that accept from
+ * them. Main thread only; everything here is synchronous.
  *
  * Main opens each socket and keeps it open until nobody listens on its address any
  * more. A worker gets a duplicate under a number of its own: the same number in two
@@ -18,33 +18,16 @@
  * "Worker" here is a slot, that is one thread of a worker (src/runtime/slots.ts). A thread that
  * replaces another accepts from the same socket, so a reload opens none and closes none.
  *
- * A grant comes with another duplicate, for the server's handle. Main makes that, too: the ledger tells
- * by number and cookie whether a dead worker's descriptor is still open, and one of the same
- * socket that somebody else has made under its number would be taken for it.
+ * A grant comes with two duplicates, of which one is for the server's handle. Who owns which is in the
+ * ledger (ledger.ts).
  *
  * A socket is opened when a worker asks, not in advance for all workers, so that
  * an address on which only some workers listen has no socket that nobody accepts
  * from. Closing a SO_REUSEPORT socket resets whatever waits in its queue, so none is
  * closed while the address is in use: its remaining workers share it out.
  */
-import { lstatSync, unlinkSync } from 'node:fs';
 import { constants } from 'node:os';
-import { resolve } from 'node:path';
-import {
-  close,
-  closeIfSame,
-  cookieOf,
-  dropHandshakes,
-  duplicate,
-  nameOf,
-  openTcp,
-  openUnix,
-  stopListening,
-  TCP_IPV6ONLY,
-  TCP_PROBE,
-  TCP_REUSEPORT,
-  withdraw,
-} from '../native.js';
+import { close, dropHandshakes, stopListening, TCP_IPV6ONLY } from '../native.js';
 import type {
   ListenAddress,
   ListenRequest,
@@ -53,6 +36,18 @@ import type {
   Refused,
   ToWorker,
 } from '../protocol.js';
+import { Ledger } from './ledger.js';
+import {
+  adopted,
+  type Endpoint,
+  type FirstSocket,
+  openAnother,
+  openAt,
+  openFirst,
+  removeFile,
+  type Socket,
+  type SocketFile,
+} from './listening-socket.js';
 
 const { EADDRINUSE, EINVAL, ECANCELED } = constants.errno;
 
@@ -64,18 +59,6 @@ const NOT_THE_FAMILY: readonly number[] = [
 
 /** How soon a socket that no worker could be given (EMFILE) is offered again. No evidence for more or less. */
 const RETRY_MS = 100;
-
-/**
- * How long a thread that is about to be ended may take to be paused. It may share its CPU with its
- * replacement and with other processes: 8 ms were often too short on a machine with four runnable
- * threads for each CPU.
- */
-const WITHDRAW_TIMEOUT_US = 100_000;
-
-interface Socket {
-  readonly fd: number;
-  readonly cookie: bigint | null;
-}
 
 interface Grant {
   readonly id: number;
@@ -98,26 +81,10 @@ interface Listener {
   readonly spares: Map<number, Grant>;
   /** Whether its connections may move. */
   readonly moves: boolean;
-  /** A socket file to remove at the end, while it is still the one made here. */
   readonly file: SocketFile | null;
 }
 
-interface SocketFile {
-  readonly path: string;
-  readonly dev: number;
-  readonly ino: number;
-}
-
-/** A duplicate that a worker owns. */
-interface Copy {
-  readonly worker: number;
-  readonly grant: number;
-  readonly socket: Socket;
-  /** Whether connections are accepted from it, and not only a handle is over it. */
-  readonly accepts: boolean;
-}
-
-export interface ListenersEvents {
+interface ListenersEvents {
   /** Whether `worker` is a spare. */
   isSpare(worker: number): boolean;
   /** Whose socket `worker` accepts from, too, while both run; null: nobody's. */
@@ -138,10 +105,7 @@ export class Listeners {
   readonly #events: ListenersEvents;
   readonly #listeners = new Map<string, Listener>();
   readonly #grants = new Map<number, Grant>();
-  /** By descriptor number. A number can be in use only once, so neither can a key. */
-  readonly #copies = new Map<number, Copy>();
-  /** Workers that closed a number, as its return shows, and have not said so yet. */
-  readonly #unsaid = new Map<number, number[]>();
+  readonly #ledger = new Ledger();
   #grantLast = 0;
   #listenerLast = 0;
   /** Of every listener that there ever was, by key. */
@@ -167,8 +131,7 @@ export class Listeners {
   /** Descriptors that connections are accepted from now, or could be: main's, and the workers'. */
   descriptors(): { main: number; workers: number } {
     const own = [...this.#listeners.values()].reduce((sum, { sockets }) => sum + sockets.length, 0);
-    const accepting = [...this.#copies.values()].filter(({ accepts }) => accepts);
-    return { main: own, workers: accepting.length };
+    return { main: own, workers: this.#ledger.accepting };
   }
 
   /** Every listening socket that is not a Unix socket, and who alone accepts from it. */
@@ -199,65 +162,34 @@ export class Listeners {
       case 'tcp':
         return this.#openTcp(worker, listen);
       case 'unix':
-        return this.#join(worker, `unix:${listen.path}`, listen, () => this.#createUnix(listen));
+        return this.#join(worker, `unix:${listen.path}`, listen, () =>
+          openAt(listen.path, listen.backlog),
+        );
       case 'fd':
-        return this.#join(worker, `fd:${listen.fd}`, listen, () => this.#createFromFd(listen.fd));
+        return this.#join(worker, `fd:${listen.fd}`, listen, () => adopted(listen.fd));
     }
   }
 
   /** `worker` has closed `fds`; with `grantId`, its server no longer listens. */
   release(worker: number, grantId: number | null, fds: readonly number[]): void {
-    for (const fd of fds) {
-      const unsaid = this.#unsaid.get(fd) ?? [];
-      const late = unsaid.indexOf(worker);
-      if (late >= 0) unsaid.splice(late, 1);
-      else if (this.#copies.get(fd)?.worker === worker) this.#copies.delete(fd);
-      if (unsaid.length === 0) this.#unsaid.delete(fd);
-    }
+    this.#ledger.closed(worker, fds);
     if (grantId === null) return;
     // What is left for this grant is still on its way to the worker, which ignores it as
     // it has given the grant back. Closed by the worker some time later, it would keep
     // the address open after close() has returned there.
-    for (const [fd, copy] of this.#copies) {
-      if (copy.worker !== worker || copy.grant !== grantId) continue;
-      this.#copies.delete(fd);
-      close(fd);
-    }
+    this.#ledger.takeBackFor(worker, grantId);
     const grant = this.#grants.get(grantId);
     if (grant?.worker === worker) this.#revoke(grant, this.#events.awaitsSuccessor());
   }
 
-  /**
-   * The thread of `worker`, which `peer` wakes, does not answer and is about to be ended: it accepts
-   * nothing more, in the moment between, what nobody would answer.
-   */
+  /** {@link Ledger.withdraw} */
   withdraw(worker: number, peer: number): void {
-    for (const [fd, copy] of this.#copies) {
-      const { cookie } = copy.socket;
-      if (copy.worker !== worker || !copy.accepts || cookie === null) continue;
-      if (!withdraw(peer, fd, cookie, WITHDRAW_TIMEOUT_US)) continue;
-      // What is there now is still that worker's to close, or main's after its end.
-      this.#copies.set(fd, { ...copy, socket: { fd, cookie: cookieOf(fd) } });
-    }
+    this.#ledger.withdraw(worker, peer);
   }
 
   /** The thread of `worker` has ended: whatever it still owned is closed or shared out. */
   abandon(worker: number): void {
-    // Its own teardown closed the descriptors that had become handles. What it
-    // never turned into one is still open, and only the socket's cookie can tell.
-    // No number here can lead to the same socket again for somebody else: main alone
-    // makes duplicates, and that would have replaced its entry (#duplicate).
-    for (const [fd, unsaid] of this.#unsaid) {
-      this.#unsaid.set(
-        fd,
-        unsaid.filter((each) => each !== worker),
-      );
-    }
-    for (const [fd, copy] of this.#copies) {
-      if (copy.worker !== worker) continue;
-      this.#copies.delete(fd);
-      if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);
-    }
+    this.#ledger.abandon(worker);
     for (const grant of [...this.#grants.values()]) {
       if (grant.worker === worker) this.#revoke(grant, this.#events.awaitsSuccessor());
     }
@@ -294,6 +226,7 @@ export class Listeners {
   #openTcp(worker: number, listen: Extract<ListenRequest, { kind: 'tcp' }>): OpenReply {
     const { port, flags } = listen;
     const create = (address: string, family: 4 | 6) => {
+      const where = { address, family, port };
       const only = family === 6 ? flags & TCP_IPV6ONLY : 0;
       // The n-th port 0 of each worker is one and the same port.
       for (let nth = 0; ; nth++) {
@@ -303,8 +236,8 @@ export class Listeners {
           worker,
           key,
           { ...listen, address, family },
-          () => this.#createTcp(key, address, family, listen),
-          { address, family, port },
+          () => openFirst(where, listen, this.#balanced),
+          where,
         );
       }
     };
@@ -326,8 +259,8 @@ export class Listeners {
     worker: number,
     key: string,
     listen: ListenRequest,
-    create: () => Listener | number,
-    where: { address: string; family: 4 | 6; port: number } | null = null,
+    create: () => FirstSocket | number,
+    where: Endpoint | null = null,
   ): OpenReply {
     const refuse = (errno: number) =>
       refused(errno, where?.address ?? null, where?.family ?? 4, where?.port ?? 0);
@@ -339,9 +272,9 @@ export class Listeners {
       if (this.#events.isSpare(worker)) return this.#standByAlone(worker, listen, where);
       const created = create();
       if (typeof created === 'number') return refuse(created);
-      listener = created;
-      this.#listeners.set(key, listener);
-      socket = listener.sockets[0];
+      // Without SO_REUSEPORT, or for what is no TCP of ours, all share the one.
+      listener = this.#add(key, created, where === null || !this.#balanced);
+      socket = created.socket;
     } else if (this.#events.isSpare(worker)) {
       return this.#standBy(worker, listener, listen.backlog);
     } else {
@@ -353,13 +286,10 @@ export class Listeners {
     if (typeof socket === 'number') return refuse(socket);
 
     const id = ++this.#grantLast;
-    const fd = this.#duplicate(worker, id, socket);
-    const handleFd = fd < 0 ? fd : this.#duplicate(worker, id, socket, false);
+    const fd = this.#ledger.give(worker, id, socket);
+    const handleFd = fd < 0 ? fd : this.#ledger.give(worker, id, socket, false);
     if (handleFd < 0) {
-      if (fd >= 0) {
-        this.#copies.delete(fd);
-        close(fd);
-      }
+      if (fd >= 0) this.#ledger.takeBack(fd);
       if (listener.grants.size > 0) this.#shareOut(listener);
       else if (!this.#events.awaitsSuccessor()) this.#dispose(listener);
       return refuse(handleFd);
@@ -373,11 +303,7 @@ export class Listeners {
   }
 
   /** Where no worker listens a spare does not either, and is not told. */
-  #standByAlone(
-    worker: number,
-    listen: ListenRequest,
-    where: { address: string; family: 4 | 6; port: number } | null,
-  ): Opened {
+  #standByAlone(worker: number, listen: ListenRequest, where: Endpoint | null): Opened {
     const address: ListenAddress =
       where === null
         ? { family: 'unix', path: listen.kind === 'unix' ? listen.path : '' }
@@ -416,97 +342,30 @@ export class Listeners {
     for (const grant of grants) {
       if (grant.sockets.length < 2) continue;
       const socket = grant.sockets.pop() as Socket;
-      for (const [fd, copy] of this.#copies) {
-        if (copy.worker !== grant.worker || copy.socket !== socket) continue;
+      for (const fd of this.#ledger.of(grant.worker, socket)) {
         this.#events.send(grant.worker, { kind: 'yield', grant: grant.id, fd });
       }
       return socket;
     }
     const { address } = listener;
     if (address.family === 'unix' || listen.kind !== 'tcp') return -EINVAL;
-    const family = address.family === 'IPv6' ? 6 : 4;
-    const only = family === 6 ? listen.flags & TCP_IPV6ONLY : 0;
-    const fd = openTcp(
-      listen.address as string,
-      address.port,
-      family,
-      only | TCP_REUSEPORT,
-      listen.backlog,
-    );
-    if (fd < 0) return fd;
-    const socket = { fd, cookie: cookieOf(fd) };
-    listener.sockets.push(socket);
-    return socket;
+    const { port } = address;
+    const where = { address: listen.address as string, family: listen.family, port };
+    const another = openAnother(where, listen);
+    if (typeof another !== 'number') listener.sockets.push(another);
+    return another;
   }
 
-  #createTcp(
-    key: string,
-    address: string,
-    family: 4 | 6,
-    listen: Extract<ListenRequest, { kind: 'tcp' }>,
-  ): Listener | number {
-    let flags = family === 6 ? listen.flags & TCP_IPV6ONLY : 0;
-    if (this.#balanced) {
-      flags |= TCP_REUSEPORT;
-      // Whoever asks for reusePort means to share the port with other processes.
-      if ((listen.flags & TCP_REUSEPORT) === 0) flags |= TCP_PROBE;
-    }
-    const fd = openTcp(address, listen.port, family, flags, listen.backlog);
-    if (fd < 0) return fd;
-    return this.#newListener(key, fd, addressOf(fd), !this.#balanced);
-  }
-
-  #createUnix(listen: Extract<ListenRequest, { kind: 'unix' }>): Listener | number {
-    const { path } = listen;
-    const fd = openUnix(path, listen.backlog);
-    if (fd < 0) return fd;
-    let file: SocketFile | null = null;
-    if (!path.startsWith('\0')) {
-      const made = lstatSync(path, { throwIfNoEntry: false });
-      if (made !== undefined) file = { path: resolve(path), dev: made.dev, ino: made.ino };
-    }
-    return this.#newListener(`unix:${path}`, fd, { family: 'unix', path }, true, file);
-  }
-
-  #createFromFd(fd: number): Listener | number {
-    let address: ListenAddress;
-    try {
-      address = addressOf(fd);
-    } catch {
-      return -EINVAL; // not open, or no socket: what node says for either
-    }
-    return this.#newListener(`fd:${fd}`, fd, address, true);
-  }
-
-  #newListener(
-    key: string,
-    fd: number,
-    address: ListenAddress,
-    shared: boolean,
-    file: SocketFile | null = null,
-  ): Listener {
-    const socket = { fd, cookie: cookieOf(fd) };
+  #add(key: string, { socket, address, file }: FirstSocket, shared: boolean): Listener {
     const id = this.#ids.get(key) ?? ++this.#listenerLast;
     this.#ids.set(key, id);
-    return {
+    const listener: Listener = {
       ...{ id, key, address, shared, file },
       ...{ sockets: [socket], grants: new Map(), spares: new Map() },
       moves: this.#events.moves(address),
     };
-  }
-
-  #duplicate(worker: number, grant: number, socket: Socket, accepts = true): number {
-    const fd = duplicate(socket.fd);
-    if (fd < 0) return fd;
-    // The kernel gave this number out, so any older entry for it is history: its
-    // worker has closed it and just not said so yet. When it does, it does not mean
-    // the new copy, even if that is its own.
-    const earlier = this.#copies.get(fd);
-    if (earlier !== undefined) {
-      this.#unsaid.set(fd, [...(this.#unsaid.get(fd) ?? []), earlier.worker]);
-    }
-    this.#copies.set(fd, { worker, grant, socket, accepts });
-    return fd;
+    this.#listeners.set(key, listener);
+    return listener;
   }
 
   /** @param keep whether the sockets stay open although nobody is left to accept */
@@ -528,7 +387,7 @@ export class Listeners {
     for (const socket of listener.sockets) {
       if (held.has(socket)) continue;
       const least = grants.reduce((a, b) => (b.sockets.length < a.sockets.length ? b : a));
-      const fd = this.#duplicate(least.worker, least.id, socket);
+      const fd = this.#ledger.give(least.worker, least.id, socket);
       if (fd < 0) {
         this.#retry ??= setTimeout(() => {
           this.#retry = undefined;
@@ -559,22 +418,6 @@ export class Listeners {
 /** Whether its socket may go on being used by whoever it came from. */
 function isFromOutside({ key }: Listener): boolean {
   return key.startsWith('fd:');
-}
-
-/** Removes a socket file if it is still the one that was made here. */
-function removeFile({ path, dev, ino }: SocketFile): void {
-  try {
-    const now = lstatSync(path);
-    if (now.dev === dev && now.ino === ino) unlinkSync(path);
-  } catch {
-    // Gone, or no longer ours to remove; node does not tell anybody either.
-  }
-}
-
-function addressOf(fd: number): ListenAddress {
-  const { family, text, port } = nameOf(fd);
-  if (family === 1) return { family: 'unix', path: text };
-  return { family: family === 6 ? 'IPv6' : 'IPv4', address: text, port };
 }
 
 function opened(

@@ -18,7 +18,9 @@ import type { Limits } from '../scheduler/limits.js';
 import { type Entry, Mailboxes } from '../scheduler/mailbox.js';
 import type { Rings } from '../scheduler/neighbourhood.js';
 import type { Scoreboard } from '../scheduler/scoreboard.js';
+import { Backoff } from './backoff.js';
 import { GovernorThread } from './governor-thread.js';
+import type { ResolvedOptions } from './resolved-options.js';
 
 /**
  * Most entries in one mailbox ring, a power of two. A full one refuses: the giver keeps its
@@ -42,15 +44,13 @@ function ringCapacity(slots: number): number {
 /** Longest that taking everything from a worker may keep main waiting. It takes milliseconds. */
 const EVACUATION_MS = 1_000;
 
-/** A governor that lived for so long did not die of how it starts. No evidence for more or less. */
-const GOVERNOR_LIVED_MS = 1_000;
-const GOVERNOR_BACKOFF_MS = 100;
-const GOVERNOR_BACKOFF_MAX_MS = 60_000;
+/** How soon one that has died is started again. No evidence for more or less. */
+const GOVERNOR_BACKOFF = { livedMs: 1_000, firstMs: 200, maxMs: 60_000 };
 
 /** How soon a connection is offered again when all mailboxes are full, or nobody is there yet. No evidence for more or less. */
 const RETRY_MS = 10;
 
-export interface MovingOptions {
+interface MovingOptions extends Omit<ResolvedOptions['scheduler'], 'move'> {
   readonly name: string;
   /** Of workers and spares: src/runtime/slots.ts. */
   readonly slots: number;
@@ -59,18 +59,13 @@ export interface MovingOptions {
   readonly limits: Limits;
   /** Numbers of descriptors are below this one. */
   readonly descriptorsMax: number;
-  readonly tickMs: number;
-  readonly roundMs: number;
-  readonly batchMax: number;
-  readonly seed: number;
-  readonly chaos: boolean;
-  readonly trace: boolean;
+  /** How long a worker must have stood still before main hears of it. */
   readonly stalledMs: number;
   /** Null where pins do not give way. */
   readonly softPins: SoftPinsInit | null;
 }
 
-export interface MovingEvents {
+interface MovingEvents {
   /** The workers that accept for a listener. */
   workersOf(listener: number): readonly number[];
   /** Whether somebody is about to start who may accept for what nobody else accepts for. */
@@ -96,16 +91,13 @@ export class Moving {
   readonly #table: ConnectionTable;
   readonly #hands: Hands;
   #governor: GovernorThread;
-  /** Governors that have died one after the other, each soon after its start. */
-  #governorsLost = 0;
+  readonly #backoff = new Backoff(GOVERNOR_BACKOFF);
   #restart: NodeJS.Timeout | undefined;
   #started = false;
   /** Workers whose servers are full, by the descriptor of a connection that they sent back. */
   readonly #sentBack = new Map<number, { generation: number; workers: number[] }>();
-
   /** What nobody has room for and is tried again, and what becomes of it when all is over. */
   readonly #kept = new Map<NodeJS.Timeout, () => void>();
-
   /** Who waits for a worker to be empty. */
   readonly #evacuations = new Map<number, { promise: Promise<void>; done(): void }>();
 
@@ -150,11 +142,7 @@ export class Moving {
     this.#clearHands();
     this.#lookAgain(this.#mailboxes.governor);
     if (!this.#started) return; // check() says why nothing moves
-    this.#governorsLost = lived >= GOVERNOR_LIVED_MS ? 0 : this.#governorsLost + 1;
-    const delay =
-      this.#governorsLost === 0
-        ? 0
-        : Math.min(GOVERNOR_BACKOFF_MS * 2 ** this.#governorsLost, GOVERNOR_BACKOFF_MAX_MS);
+    const delay = this.#backoff.after(lived);
     this.#events.died(error, delay);
     this.#restart = setTimeout(() => this.#restartGovernor(), delay);
   }

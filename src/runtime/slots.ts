@@ -8,6 +8,11 @@
  *          max … 2 max-1    their second slots
  *        2 max …            spares
  */
+import { WORKERS_MAX as SLOTS_MAX } from '../scheduler/layout.js';
+
+/** Most workers of a runtime. */
+export const RUNTIME_WORKERS_MAX = SLOTS_MAX / 2;
+
 export class Slots {
   /** Most workers that there may be. */
   readonly workers: number;

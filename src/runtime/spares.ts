@@ -7,6 +7,7 @@
  * src/workers/rounds.ts).
  */
 import type { Scoreboard } from '../scheduler/scoreboard.js';
+import type { Slots } from './slots.js';
 import type { WorkerHandle } from './worker-handle.js';
 
 /** How long a spare that is given nothing stays. No evidence for more or less. */
@@ -15,15 +16,10 @@ const IDLE_MS = 60_000;
 /** Spares in a row that may end by themselves before no more are started. */
 const FAILURES_MAX = 3;
 
-export interface SparesEvents {
-  /** Starts the one that is to have `slot`. @throws GyreError if it cannot */
-  spawn(slot: number): WorkerHandle;
-}
-
 export class Spares {
   readonly #first: number;
   readonly #board: Scoreboard;
-  readonly #events: SparesEvents;
+  readonly #spawn: (slot: number) => WorkerHandle;
   /** By slot; the first one is after those of the workers. */
   readonly #handles: (WorkerHandle | null)[];
   readonly #timers = new Map<WorkerHandle, NodeJS.Timeout>();
@@ -31,11 +27,12 @@ export class Spares {
   #failures = 0;
   #closed = false;
 
-  constructor(first: number, max: number, board: Scoreboard, events: SparesEvents) {
-    this.#first = first;
+  /** @param spawn starts the one that is to have a slot; it throws a GyreError if it cannot */
+  constructor(slots: Slots, board: Scoreboard, spawn: (slot: number) => WorkerHandle) {
+    this.#first = slots.accepting;
     this.#board = board;
-    this.#events = events;
-    this.#handles = new Array(max).fill(null);
+    this.#spawn = spawn;
+    this.#handles = new Array(slots.spares).fill(null);
   }
 
   /** Those that run now. */
@@ -52,7 +49,7 @@ export class Spares {
   start(): boolean {
     const slot = this.#handles.indexOf(null);
     if (slot < 0 || this.#closed || this.#failures >= FAILURES_MAX) return false;
-    const handle = this.#events.spawn(this.#first + slot);
+    const handle = this.#spawn(this.#first + slot);
     this.#handles[slot] = handle;
     handle.on('message', ({ kind }) => {
       if (kind === 'up') this.#watch(handle, this.#board.read(handle.slot).received);

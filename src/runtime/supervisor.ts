@@ -1,15 +1,6 @@
 /**
  * Keeps workers alive: starts them, starts them again, replaces them while they serve, and
- * ends them. Main thread only.
- *
- * A *seat* is a worker as its operator sees it: a number and a CPU. Threads come and go on it.
- *
- *     current   the thread that serves, or is to; dead for a moment after its death
- *     next      its replacement, which does not listen yet
- *     leaving   the thread that was replaced, until its last connection has gone
- *
- * Each seat has two slots of shared memory, so there are never more than two threads on it:
- * while one is leaving, a replacement waits.
+ * ends them. Main thread only. Each worker is a seat (seat.ts), on which threads come and go:
  *
  *     death     current dies ------------------> another current, after a delay if it was quick
  *     replace   next starts, listens; current becomes leaving, next becomes current; leaving gives
@@ -22,31 +13,17 @@
  * A thread that is *lost* was terminated and does not end. It keeps its slot, and as leaving nobody
  * waits for it; the seat goes on with the other slot, but nothing can be replaced there.
  */
-import { GyreError, workerError } from '../errors.js';
-import { stuckMs } from '../native.js';
+import { closedError, GyreError, lostError, workerError } from '../errors.js';
 import type { EndReason } from './api.js';
+import { HANG_SURE_MS, HangWatch, type HangWatchOptions } from './hang-watch.js';
+import { notListening, whenListening } from './readiness.js';
+import { Seat } from './seat.js';
 import type { Slots } from './slots.js';
-import type { WorkerExit, WorkerHandle } from './worker-handle.js';
+import { stuckMsOf, type WorkerExit, type WorkerHandle } from './worker-handle.js';
 
-/** A worker that served for so long did not die of how it starts. No evidence for more or less. */
-const SERVED_MS = 1_000;
-/** Before the second try to start a worker, and the longest before any. */
-const BACKOFF_MS = 100;
-const BACKOFF_MAX_MS = 10_000;
-/** So that workers which died together do not start together. */
-const JITTER = 0.25;
-
-/** How often heartbeats are read where nobody says who stands still: a share of `hangMs`. */
-const HANG_LOOKS = 4;
-const HANG_LOOK_MAX_MS = 1_000;
-/** How long a worker that seems to hang is looked at again: the whole process may have stood still. */
-const HANG_SURE_MS = 100;
-
-export interface SupervisorOptions {
+interface SupervisorOptions extends HangWatchOptions {
   readonly restarts: number;
   readonly restartsWithinMs: number;
-  readonly hangMs: number;
-  readonly startMs: number;
   /** Of every seat that there may be. */
   readonly cpus: readonly (number | null)[];
   readonly slots: Slots;
@@ -54,7 +31,7 @@ export interface SupervisorOptions {
   random(): number;
 }
 
-export interface SupervisorEvents {
+interface SupervisorEvents {
   /** @throws GyreError if it cannot */
   spawn(index: number, slot: number, cpu: number | null): WorkerHandle;
   /**
@@ -77,28 +54,7 @@ export interface SupervisorEvents {
   allEnded(): void;
 }
 
-interface Seat {
-  readonly index: number;
-  readonly cpu: number | null;
-  current: WorkerHandle | null;
-  next: WorkerHandle | null;
-  leaving: WorkerHandle | null;
-  /** Until it is started again. */
-  timer: NodeJS.Timeout | null;
-  /** Deaths in a row, each within SERVED_MS. */
-  quickDeaths: number;
-  servesSince: number | null;
-  /** When its latest thread was started. */
-  startedAt: number;
-  /** Settles when the last replacement has been made. */
-  replacing: Promise<void>;
-  /** Settles when a replacement that starts has taken over, or has failed. */
-  taking: Promise<void>;
-  /** One starts of which that depends: if it fails, and its predecessor has died, another starts. */
-  takes: boolean;
-}
-
-export interface Replacement {
+interface Replacement {
   /** How long what is left on the old thread may live on. */
   readonly drainMs: number;
   /** The thread to be replaced, which does not answer; void if another has its place by then. */
@@ -114,15 +70,12 @@ export class Supervisor {
   /** Seats below this number are to be filled. */
   #count = 0;
   readonly #deaths: number[] = [];
-  readonly #suspects = new Map<WorkerHandle, NodeJS.Timeout>();
-  /** Threads that hang and are being replaced. */
-  readonly #hung = new Set<WorkerHandle>();
-  /** Those of them that are counted as dead. */
+  readonly #hangs: HangWatch;
+  /** Threads that hang, are being replaced, and are counted as dead. */
   readonly #condemned = new WeakSet<WorkerHandle>();
   readonly #terminated = new WeakMap<WorkerHandle, Promise<void>>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
-  #watch: NodeJS.Timeout | undefined;
   /** The runtime has started: from here on deaths are mended. */
   #mends = false;
   #over = false;
@@ -130,11 +83,8 @@ export class Supervisor {
   constructor(options: SupervisorOptions, events: SupervisorEvents) {
     this.#options = options;
     this.#events = events;
-    this.#seats = options.cpus.map((cpu, index) => ({
-      ...{ index, cpu, current: null, next: null, leaving: null, timer: null },
-      ...{ quickDeaths: 0, servesSince: null, startedAt: 0, takes: false },
-      ...{ replacing: Promise.resolve(), taking: Promise.resolve() },
-    }));
+    this.#hangs = new HangWatch(options, (worker, stuck) => this.#replaceHung(worker, stuck));
+    this.#seats = options.cpus.map((cpu, index) => new Seat(index, cpu));
   }
 
   get count(): number {
@@ -148,22 +98,16 @@ export class Supervisor {
 
   /** Every thread that has not ended. */
   get threads(): WorkerHandle[] {
-    return this.#seats
-      .flatMap(({ current, next, leaving }) => [current, next, leaving])
-      .filter((thread) => thread !== null)
-      .filter(({ state }) => state !== 'exited');
+    return this.#seats.flatMap(({ threads }) => threads);
   }
 
   at(slot: number): WorkerHandle | null {
-    const { current, next, leaving } = this.#seats[this.#options.slots.indexOf(slot)] as Seat;
-    return [next, current, leaving].find((thread) => thread?.slot === slot) ?? null;
+    return this.#seatOf(slot).at(slot);
   }
 
   /** The slot of the thread that `slot` is to replace, while both run. */
   replaces(slot: number): number | null {
-    const { current, next, leaving } = this.#seats[this.#options.slots.indexOf(slot)] as Seat;
-    if (next?.slot === slot) return current?.slot ?? null;
-    return current?.slot === slot ? (leaving?.slot ?? null) : null;
+    return this.#seatOf(slot).replaces(slot);
   }
 
   /** Whether somebody is about to start, or does not listen yet. */
@@ -176,19 +120,14 @@ export class Supervisor {
     // Before mend() nobody is started again, but will be.
     const died = ({ current }: Seat) =>
       !this.#mends && current !== null && hasEnded(current) && !current.endIsExpected;
-    return this.#seats.some(
-      (seat) => seat.timer !== null || seat.takes || loads(seat) || died(seat),
-    );
+    return this.#seats.some((seat) => seat.waits || seat.takes || loads(seat) || died(seat));
   }
 
   /** Starts worker `index` for the first time. @throws GyreError */
-  begin(index: number, make?: (seat: number) => WorkerHandle): WorkerHandle {
+  begin(index: number, make?: () => WorkerHandle): WorkerHandle {
     const seat = this.#seats[index] as Seat;
     this.#count = Math.max(this.#count, index + 1);
-    const worker = make?.(index) ?? this.#spawn(seat);
-    seat.current = worker;
-    this.#follow(seat, worker);
-    return worker;
+    return this.#fill(seat, make?.());
   }
 
   /** From here on those that die are started again. */
@@ -202,73 +141,19 @@ export class Supervisor {
 
   /** Looks for workers that hang by itself, where nobody calls {@link stalled}. */
   watchForHangs(): void {
-    const { hangMs } = this.#options;
-    if (hangMs === 0 || this.#over) return;
-    const every = Math.min(hangMs / HANG_LOOKS, HANG_LOOK_MAX_MS);
-    const look = () => {
-      for (const worker of this.workers) if (this.stuckMs(worker) >= every) this.stalled(worker);
-    };
-    this.#watch = setInterval(look, every).unref();
+    this.#hangs.lookAt(() => this.workers);
   }
 
   /** Nothing is started or replaced any more. */
   close(): void {
     this.#over = true;
-    clearInterval(this.#watch);
-    for (const timer of this.#suspects.values()) clearTimeout(timer);
-    this.#suspects.clear();
-    for (const seat of this.#seats) {
-      if (seat.timer !== null) clearTimeout(seat.timer);
-      seat.timer = null;
-    }
-  }
-
-  /** For how long `worker` has not returned to its loop; 0 while it sleeps there. */
-  stuckMs({ state, wakeId }: WorkerHandle): number {
-    if (wakeId === null || state === 'exited') return 0;
-    return stuckMs(wakeId);
+    this.#hangs.close();
+    for (const seat of this.#seats) seat.stopWaiting();
   }
 
   /** `worker` stands still; if it does so for `hangMs`, it is replaced. */
   stalled(worker: WorkerHandle): void {
-    const limit = this.#hangMsOf(worker);
-    if (limit === null || this.#over || hasEnded(worker) || worker.lost) return;
-    if (this.#suspects.has(worker) || this.#hung.has(worker)) return;
-    // Timers cut fractions off, and nobody tells of the same stall a second time.
-    const wait = Math.max(Math.ceil(limit - this.stuckMs(worker)) + 1, 0);
-    const look = () => {
-      this.#suspects.delete(worker);
-      if (!this.#hangs(worker)) return;
-      this.#suspects.set(
-        worker,
-        setTimeout(() => {
-          this.#suspects.delete(worker);
-          if (!this.#hangs(worker)) return;
-          this.#onHang(worker, this.stuckMs(worker));
-        }, HANG_SURE_MS),
-      );
-    };
-    this.#suspects.set(worker, setTimeout(look, wait).unref());
-  }
-
-  /** One that loads its program may take as long as it may to listen. Null: for ever. */
-  #hangMsOf({ state }: WorkerHandle): number | null {
-    const { hangMs, startMs } = this.#options;
-    if (hangMs === 0 || (state === 'starting' && startMs === Number.POSITIVE_INFINITY)) return null;
-    return state === 'starting' ? Math.max(hangMs, startMs) : hangMs;
-  }
-
-  /**
-   * Whether `worker` hangs. If it stands still in something else by now, of which nobody tells
-   * while it is suspected of the first, that is looked at in its turn.
-   */
-  #hangs(worker: WorkerHandle): boolean {
-    const stuck = this.stuckMs(worker);
-    const limit = this.#hangMsOf(worker);
-    if (stuck === 0 || limit === null || this.#over) return false;
-    if (stuck >= limit) return true;
-    this.stalled(worker);
-    return false;
+    this.#hangs.stalled(worker);
   }
 
   /**
@@ -307,12 +192,9 @@ export class Supervisor {
     const started: Promise<void>[] = [];
     try {
       for (const seat of added) {
-        await this.#freed(seat);
+        await seat.freed();
         if (this.#over) throw closedError();
-        const worker = this.#spawn(seat);
-        this.#succeed(seat, worker);
-        this.#follow(seat, worker);
-        const listens = this.#listens(worker, null);
+        const listens = this.#listens(this.#fill(seat), null);
         listens.catch(() => {}); // seen below, unless the next one cannot even start
         started.push(listens);
       }
@@ -337,34 +219,40 @@ export class Supervisor {
     return index < this.#count && !this.#over;
   }
 
+  #seatOf(slot: number): Seat {
+    return this.#seats[this.#options.slots.indexOf(slot)] as Seat;
+  }
+
   #filled(): Seat[] {
     return this.#seats.slice(0, this.#count);
   }
 
   #spawn(seat: Seat): WorkerHandle {
-    const slots = this.#options.slots.of(seat.index);
-    const taken = [seat.current, seat.next, seat.leaving]
-      .filter((thread) => thread !== null && thread.state !== 'exited')
-      .map((thread) => thread?.slot);
-    const free = slots.find((slot) => !taken.includes(slot));
+    const taken = seat.threads.map(({ slot }) => slot);
+    const free = this.#options.slots.of(seat.index).find((slot) => !taken.includes(slot));
     if (free === undefined) throw lostError(seat.index);
     seat.startedAt = performance.now();
     return this.#events.spawn(seat.index, free, seat.cpu);
   }
 
+  /** Puts a thread in the place of whoever was there last, and is no longer. @throws GyreError */
+  #fill(seat: Seat, worker = this.#spawn(seat)): WorkerHandle {
+    seat.succeed(worker);
+    this.#follow(seat, worker);
+    return worker;
+  }
+
   #follow(seat: Seat, worker: WorkerHandle): void {
     worker.on('message', ({ kind }) => {
       if (kind !== 'ready') return;
-      if (seat.current === worker) seat.servesSince = performance.now();
+      seat.serves(worker);
       this.#settle();
     });
     worker.on('exit', (exit) => this.#onExit(seat, worker, exit));
   }
 
   #onExit(seat: Seat, worker: WorkerHandle, exit: WorkerExit): void {
-    const suspect = this.#suspects.get(worker);
-    if (suspect !== undefined) clearTimeout(suspect);
-    this.#suspects.delete(worker);
+    this.#hangs.ended(worker);
     const why = this.#whyEnded(seat, worker);
     if (seat.next === worker) seat.next = null;
     if (seat.leaving === worker) seat.leaving = null;
@@ -372,7 +260,7 @@ export class Supervisor {
     let limit: GyreError | null = null;
     if (seat.current === worker && seat.next !== null && !this.#over) {
       // It had a replacement already, which has the other slot.
-      this.#promote(seat);
+      seat.promote();
       restartInMs = 0;
       if (why === 'died') limit = this.#countDeath(worker, exit);
     } else if (seat.current === worker && this.#mends && this.#isFilled(seat)) {
@@ -400,39 +288,18 @@ export class Supervisor {
     return worker.endIsExpected && !this.#condemned.has(worker) ? 'finished' : 'died';
   }
 
-  /** @returns after how long another thread starts */
+  /** @returns after how long another thread starts, in ms */
   #mendDeath(seat: Seat): number {
-    const served = seat.servesSince === null ? 0 : performance.now() - seat.servesSince;
-    seat.quickDeaths = served >= SERVED_MS ? 0 : seat.quickDeaths + 1;
-    seat.servesSince = null;
-    const delay =
-      seat.quickDeaths === 0
-        ? 0
-        : Math.min(BACKOFF_MS * 2 ** (seat.quickDeaths - 1), BACKOFF_MAX_MS) *
-          (1 + JITTER * (2 * this.#options.random() - 1));
-    if (seat.timer !== null) clearTimeout(seat.timer);
-    seat.timer = setTimeout(() => this.#restart(seat), delay);
-    return Math.round(delay);
+    return seat.startAgain(() => this.#restart(seat), this.#options.random);
   }
 
   #restart(seat: Seat): void {
-    seat.timer = null;
     try {
-      const worker = this.#spawn(seat);
-      this.#succeed(seat, worker);
-      this.#follow(seat, worker);
+      this.#fill(seat);
     } catch (error) {
       this.#mendDeath(seat);
       this.#events.failed(workerError(seat.index, error));
     }
-  }
-
-  /** `worker` has the place of one that has ended, or is lost. */
-  #succeed(seat: Seat, worker: WorkerHandle): void {
-    if (seat.timer !== null) clearTimeout(seat.timer);
-    seat.timer = null;
-    if (seat.current?.lost) seat.leaving = seat.current;
-    seat.current = worker;
   }
 
   /** Null, or the error that says that there were too many deaths. */
@@ -452,27 +319,20 @@ export class Supervisor {
     );
   }
 
-  /** The replacement takes over. */
-  #promote(seat: Seat): void {
-    seat.current = seat.next;
-    seat.next = null;
-    seat.servesSince = seat.current?.state === 'serving' ? performance.now() : null;
-  }
-
   /** Puts another thread in the place of the one that serves. Null: that had died by itself. */
   async #takeOver(seat: Seat, { hangs, begins }: Replacement): Promise<WorkerHandle | null> {
-    await this.#freed(seat);
+    await seat.freed();
     const old = seat.current;
     if (this.#over || old === null) throw closedError();
     if (hangs !== undefined && old !== hangs) return null; // it was replaced while this one waited
     const dead = hasEnded(old) || old.lost;
-    if (dead && seat.timer === null) return null; // nobody starts it again
+    if (dead && !seat.waits) return null; // nobody starts it again
     // A program that has not listened for so long never will; its successor need not either.
     const since = performance.now() - this.#options.startMs;
     const neverListens = !dead && old.state === 'starting' && seat.startedAt < since;
     begins?.();
     const next = this.#spawn(seat);
-    if (dead) this.#succeed(seat, next);
+    if (dead) seat.succeed(next);
     else seat.next = next;
     seat.takes = true;
     this.#follow(seat, next);
@@ -502,8 +362,8 @@ export class Supervisor {
     this.#settle();
     if (seat.next !== next) return null; // the old one has died meanwhile
     seat.leaving = old;
-    this.#promote(seat);
-    seat.quickDeaths = 0;
+    seat.promote();
+    seat.forgive();
     return old;
   }
 
@@ -516,9 +376,7 @@ export class Supervisor {
   #anotherAnswers(seat: Seat): boolean {
     return this.#filled().some(
       ({ index, current }) =>
-        index !== seat.index &&
-        current?.state === 'serving' &&
-        this.stuckMs(current) < HANG_SURE_MS,
+        index !== seat.index && current?.state === 'serving' && stuckMsOf(current) < HANG_SURE_MS,
     );
   }
 
@@ -543,33 +401,18 @@ export class Supervisor {
     clearTimeout(timer);
   }
 
-  /** Resolves when nobody is leaving `seat` who will ever have left, so that a slot is free. */
-  async #freed({ leaving }: Seat): Promise<void> {
-    if (leaving !== null) await leaving.ended();
-  }
-
   /** Resolves when `worker` listens; or when its thread runs, if `old` still does not listen then. */
   #listens(worker: WorkerHandle, old: WorkerHandle | null): Promise<void> {
     const { startMs } = this.#options;
-    return new Promise((resolve, reject) => {
-      const timer = Number.isFinite(startMs)
-        ? setTimeout(() => reject(notListening(worker, startMs)), startMs)
-        : undefined;
-      worker.on('message', ({ kind }) => {
-        if (kind !== 'ready' && !(kind === 'up' && old?.state === 'starting')) return;
-        clearTimeout(timer);
-        resolve();
-      });
-      worker.on('exit', (exit) => {
-        clearTimeout(timer);
-        reject(endedEarly(worker, exit));
-      });
+    return whenListening(worker, {
+      startMs,
+      late: () => notListening(worker, startMs),
+      suffices: (said) => said === 'up' && old?.state === 'starting',
     });
   }
 
   async #empty(seat: Seat, drainMs: number): Promise<void> {
-    if (seat.timer !== null) clearTimeout(seat.timer);
-    seat.timer = null;
+    seat.stopWaiting();
     const worker = seat.current;
     if (worker === null || worker.state === 'exited') return;
     if (drainMs > 0) {
@@ -578,12 +421,6 @@ export class Supervisor {
     }
     worker.stop();
     await worker.ended();
-  }
-
-  async #onHang(worker: WorkerHandle, stuck: number): Promise<void> {
-    this.#hung.add(worker);
-    await this.#replaceHung(worker, stuck);
-    this.#hung.delete(worker);
   }
 
   async #replaceHung(worker: WorkerHandle, stuck: number): Promise<void> {
@@ -615,14 +452,14 @@ export class Supervisor {
       // Nothing can be started. After the thread's end it is tried again and again.
     }
     // Or it was replaced for another reason, and has not ended by that.
-    if (this.#hangs(worker)) await this.#terminate(worker);
+    if (this.#hangs.hangs(worker)) await this.#terminate(worker);
     if (!worker.lost) this.#condemned.delete(worker);
     else if (seat.current !== worker || !this.#isFilled(seat)) return;
     else if (seat.next === null) this.#mendDeath(seat);
     else {
       // As after its death.
       seat.leaving = worker;
-      this.#promote(seat);
+      seat.promote();
     }
   }
 
@@ -641,36 +478,5 @@ function settled(what: Promise<unknown>): Promise<void> {
   return what.then(
     () => {},
     () => {},
-  );
-}
-
-/** Of worker `index` a thread is lost. */
-export function lostError(index: number): GyreError {
-  return new GyreError(
-    'ERR_GYRE_STUCK',
-    `worker ${index} was terminated and does not end: it is in a system call that does not return`,
-    { worker: index },
-  );
-}
-
-export function closedError(): GyreError {
-  return new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
-}
-
-function notListening(worker: WorkerHandle, startMs: number): GyreError {
-  return new GyreError(
-    'ERR_GYRE_WORKER_EXITED',
-    `worker ${worker.index} does not listen on anything after ${startMs} ms`,
-    { worker: worker.index, ...(worker.listenError && { cause: worker.listenError }) },
-  );
-}
-
-/** A worker that ended before it listened, as an error. */
-export function endedEarly(worker: WorkerHandle, exit: WorkerExit): GyreError {
-  if (exit.error !== undefined) return workerError(worker.index, exit.error);
-  return new GyreError(
-    'ERR_GYRE_WORKER_EXITED',
-    `worker ${worker.index} ended with code ${exit.code} before it listened on anything`,
-    { worker: worker.index, ...(worker.listenError && { cause: worker.listenError }) },
   );
 }

@@ -36,7 +36,7 @@ function readStart(file: string): string | null {
 }
 
 /** The tree below `root`. */
-export function sysfsTree(root: string): Tree {
+function sysfsTree(root: string): Tree {
   return {
     read: (file) => readStart(path.join(root, file)),
     list(dir) {

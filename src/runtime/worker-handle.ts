@@ -1,7 +1,8 @@
 /**
- * A worker from main's side, whether it is a thread or runs inline. Types only.
+ * A worker from main's side, whether it is a thread or runs inline. Main thread only.
  */
 import type { Readable } from 'node:stream';
+import { stuckMs } from '../native.js';
 import type { FromWorker, ToWorker } from '../protocol.js';
 import type { WorkerStateName } from '../scheduler/layout.js';
 
@@ -73,4 +74,12 @@ export interface WorkerHandle {
   readonly lost: boolean;
   /** Resolves when it has ended, or is lost. */
   ended(): Promise<void>;
+}
+
+/**
+ * For how long it has not returned to its loop, in ms; 0 while it sleeps there. Seen from outside, so
+ * it is true of one that answers nobody.
+ */
+export function stuckMsOf({ state, wakeId }: Pick<WorkerHandle, 'state' | 'wakeId'>): number {
+  return wakeId === null || state === 'exited' ? 0 : stuckMs(wakeId);
 }

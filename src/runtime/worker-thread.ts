@@ -3,7 +3,6 @@
  * thread only.
  */
 import { EventEmitter } from 'node:events';
-import os from 'node:os';
 import path from 'node:path';
 import type { Readable } from 'node:stream';
 import {
@@ -14,12 +13,9 @@ import {
   Worker,
 } from 'node:worker_threads';
 import { thrown } from '../errors.js';
-import type { JobNames } from '../job-request.js';
 import { affinity, responds, setAffinity, stuckMs } from '../native.js';
 import type {
   FromWorker,
-  MovingInit,
-  OverloadInit,
   Reply,
   Request,
   TerminalShape,
@@ -54,29 +50,15 @@ const RESPONSE_TIMEOUT_US = 5_000;
  */
 const TERMINATE_MS = 5_000;
 
-export interface WorkerPlan {
-  readonly index: number;
-  readonly slot: number;
-  /** Workers that the runtime was started with. */
-  readonly count: number;
-  /** Slots of workers that accept by themselves; a spare's is not below it. */
-  readonly accepting: number;
-  readonly heapRatio: number;
-  readonly timed: boolean;
-  readonly timesRequests: boolean;
-  readonly cpu: number | null;
-  readonly inherited: readonly number[] | null;
-  readonly entry: string;
-  readonly args: readonly string[];
+/** What is the thread's own: its ports, and what they and this process have. */
+type Own = 'threadName' | 'scoreboard' | 'requests' | 'control' | 'answered' | 'stdio';
+
+interface WorkerPlan extends Omit<WorkerInit, Own> {
   readonly env: NodeJS.ProcessEnv;
+  /** Of the runtime. */
   readonly name: string;
   readonly resourceLimits: Readonly<ResourceLimits> | undefined;
-  readonly sharesListeners: boolean;
   readonly scoreboard: Scoreboard;
-  readonly moving: MovingInit | null;
-  readonly overload: OverloadInit;
-  readonly jobs: JobNames;
-  readonly offers: Int32Array<SharedArrayBuffer>;
 }
 
 /**
@@ -135,27 +117,12 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
     const control = new MessageChannel();
     const requests = new MessageChannel();
     const answered = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
+    const { env, name, resourceLimits, scoreboard, ...more } = plan;
     const spare = plan.slot >= plan.accepting;
     const init: WorkerInit = {
-      index: plan.index,
-      slot: plan.slot,
-      count: plan.count,
-      accepting: plan.accepting,
-      heapRatio: plan.heapRatio,
-      timed: plan.timed,
-      timesRequests: plan.timesRequests,
-      cpu: plan.cpu,
-      inherited: plan.inherited,
-      parallelism: os.availableParallelism(),
-      entry: plan.entry,
-      args: plan.args,
-      threadName: `${plan.name}-${spare ? 's' : 'w'}${plan.index}`,
-      scoreboard: plan.scoreboard.words,
-      moving: plan.moving,
-      offers: plan.offers,
-      overload: plan.overload,
-      sharesListeners: plan.sharesListeners,
-      jobs: plan.jobs,
+      ...more,
+      threadName: `${name}-${spare ? 's' : 'w'}${plan.index}`,
+      scoreboard: scoreboard.words,
       control: control.port2,
       requests: requests.port2,
       answered,
@@ -168,9 +135,9 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
         new Worker(BOOTSTRAP, {
           workerData: init,
           transferList: [control.port2, requests.port2],
-          env: plan.env,
-          name: `${plan.name} ${spare ? 'spare' : 'worker'} ${plan.index}`,
-          ...(plan.resourceLimits && { resourceLimits: plan.resourceLimits }),
+          env,
+          name: `${name} ${spare ? 'spare' : 'worker'} ${plan.index}`,
+          ...(resourceLimits && { resourceLimits }),
         }),
     );
     this.threadId = this.#thread.threadId;

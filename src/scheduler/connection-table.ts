@@ -316,7 +316,7 @@ export class ConnectionTable {
   }
 }
 
-/** A table as native/taking.h takes it: its words, and where in them everything is. */
+/** A table as native/connection_table.h takes it: its words, and where in them everything is. */
 export function nativeTable(table: ConnectionTable): { words: Words; layout: Int32Array } {
   const layout = Int32Array.of(
     CONNECTION_WORDS,

@@ -88,7 +88,7 @@ export class Events {
     try {
       this.#send({ kind: 'emit', call, name, payload, handling });
     } catch (error) {
-      uncloneable(name, error);
+      throw uncloneable(name, error);
     }
     const handled = new Promise<Handled>((resolve, reject) => {
       this.#emitted.set(call, (outcome) => {

@@ -1,7 +1,7 @@
 /**
  * The rounds of a worker that can still act: after a long iteration of its loop it gives half
  * of what waits to a neighbour, before it goes on. Worker's thread only; called from
- * native/loop.cc just before the loop looks for events.
+ * native/rounds.cc just before the loop looks for events.
  *
  * When the iteration was long because of many short events, each is served sooner than moved.
  * But a connection brings its later events along. So a worker that has hardly slept for a while
@@ -57,22 +57,22 @@ interface RoundsInit {
   readonly hand: Hand;
 }
 
-/** Words before the descriptors in what native/loop.cc writes. */
+/** Words before the descriptors in what native/rounds.cc writes. */
 const COUNTS = 7;
 /** The one of them by which this file asks that messages are followed. */
 const FOLLOW = 6;
 
 /**
  * Most events that a worker gives away when they are short and it is overloaded with them, in
- * one of native/loop.cc's windows of 100 ms: 80 moves a second, that is about 1% of a CPU on
+ * one of native/iteration.cc's windows of 100 ms: 80 moves a second, that is about 1% of a CPU on
  * either side.
  */
 const SHORT_MAX = 8;
 
-/** See native/loop.cc: following 10,000 messages a second takes half a percent of a CPU. */
+/** See native/iteration.cc: following 10,000 messages a second takes half a percent of a CPU. */
 const FAST_EVENTS = 1_000;
 
-/** For Infinity, which is no int64: in ns it is more than native/loop.cc's kNeverNs. */
+/** For Infinity, which is no int64: in ns it is more than native/rounds.cc's kNeverNs. */
 const NEVER_US = 2 ** 51;
 
 /** Share of its time that a neighbour must have slept to be given such events. */

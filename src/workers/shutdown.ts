@@ -7,7 +7,7 @@
  */
 import { GyreError } from '../errors.js';
 
-/** What `onShutdown()` takes. Called once; what it returns is waited for. */
+/** Called before a worker ends in order. What it returns is waited for. */
 export type ShutdownHandler = () => unknown;
 
 export class Shutdown {

@@ -8,7 +8,7 @@ import http from 'node:http';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import type { Runtime } from '../../src/index.js';
-import type { ProfileNode, Trace } from '../../src/runtime/trace.js';
+import type { ProfileNode, Trace } from '../../src/runtime/profile-trace.js';
 import { KeptAlive } from '../moving/kept-alive.js';
 import { HOST } from '../moving/stalling.js';
 import { app, getFromEach, gyre, portOf, start } from '../support/app.js';

@@ -13,7 +13,7 @@
 
 #include <stdint.h>
 
-#include "taking.h"
+#include "connection_table.h"
 #include "words.h"
 
 namespace gyre {

@@ -13,12 +13,8 @@ import t, { type Test } from 'tap';
 import { createRuntime, GyreError, type RuntimeOptions } from '../../src/index.js';
 import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/native.js';
 import { JOB_POOL_DEFAULTS } from '../../src/runtime/job-options.js';
-import {
-  DEFAULTS,
-  listenerAt,
-  resolveOptions,
-  SCHEDULER_DEFAULTS,
-} from '../../src/runtime/options.js';
+import { DEFAULTS, SCHEDULER_DEFAULTS } from '../../src/runtime/options.js';
+import { listenerAt, resolveOptions } from '../../src/runtime/resolved-options.js';
 import { app, descriptors, get, portOf, ROOT, Running, start, threads } from '../support/app.js';
 
 const CPUS = affinity();

@@ -1,7 +1,8 @@
 import t from 'tap';
 import type { Capabilities } from '../../src/runtime/capabilities.js';
-import { resolveOptions } from '../../src/runtime/options.js';
-import { type Machine, planSpares, planWorkers } from '../../src/runtime/plan.js';
+import { resolveJobPool } from '../../src/runtime/job-options.js';
+import { type Machine, planJobs, planSpares, planWorkers } from '../../src/runtime/plan.js';
+import { resolveOptions } from '../../src/runtime/resolved-options.js';
 import { machine as described, from } from '../support/described.js';
 
 const yes = { available: true };
@@ -125,3 +126,51 @@ t.test(
     t.equal(planSpares(resolveOptions({ entry: 'a.js', workers: 'inline' }), ALL, 1), 0);
   },
 );
+
+const askedJobs = (jobPool = {}) => ({
+  jobPool: resolveJobPool(jobPool),
+  placement: 'divergent' as const,
+});
+
+t.test('jobs get one thread for each CPU that no worker is bound to', async (t) => {
+  t.same(planJobs(askedJobs(), machine(), [2]), { threads: 3, cpus: [0, 1, 3], niceIncrement: 0 });
+  t.same(planJobs(askedJobs(), machine(), [0, 1, 2]), { threads: 1, cpus: [3], niceIncrement: 0 });
+  t.same(planJobs(askedJobs({ threads: 5 }), machine(), [0, 2]), {
+    ...{ threads: 5, cpus: [1, 3], niceIncrement: 0 },
+  });
+});
+
+t.test('where no CPU is left for jobs they are bound to none, and nicer', async (t) => {
+  const all = [0, 1, 2, 3];
+  t.same(planJobs(askedJobs(), machine(), all), { threads: 4, cpus: null, niceIncrement: 10 });
+  t.same(planJobs(askedJobs({ threads: 1, niceIncrement: 19 }), machine(), [...all, 0]), {
+    ...{ threads: 1, cpus: null, niceIncrement: 19 },
+  });
+});
+
+t.test('jobs get no more threads than the quota pays for', async (t) => {
+  t.equal(planJobs(askedJobs(), machine({ quotaCpus: 3 }), [0]).threads, 2);
+  t.equal(planJobs(askedJobs(), machine({ quotaCpus: 1 }), [0]).threads, 1);
+  t.equal(planJobs(askedJobs(), machine({ quotaCpus: 2.5 }), [0, 1, 2, 3]).threads, 2);
+});
+
+t.test('workers that are not bound leave CPUs for jobs by number', async (t) => {
+  t.same(planJobs(askedJobs(), machine(), [null]), { threads: 3, cpus: null, niceIncrement: 0 });
+  const unknown = machine({ inherited: null, parallelism: 2 });
+  t.same(planJobs(askedJobs(), unknown, [null, null]), {
+    threads: 2,
+    cpus: null,
+    niceIncrement: 10,
+  });
+});
+
+t.test('jobs spread over what is left, as workers do', async (t) => {
+  const topology = described('wopr');
+  const inherited = topology.cpus.map(({ id }) => id);
+  const packageOf = (id: number | undefined) => topology.cpus.find((cpu) => cpu.id === id)?.package;
+  const [first] = inherited as [number];
+  const { cpus } = planJobs(askedJobs(), machine({ inherited, topology }), [first]);
+  t.equal(cpus?.length, inherited.length - 1);
+  const packages = new Set([first, ...(cpus ?? []).slice(0, 3)].map(packageOf));
+  t.equal(packages.size, topology.packages.length, 'each on a package of its own');
+});

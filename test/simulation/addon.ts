@@ -23,7 +23,7 @@ const NEWCOMERS = 31;
 const ALONE_MS = 150;
 const COUNTS = 7;
 
-/** An entry of the connection table, as native/taking.cc reads it. */
+/** An entry of the connection table, as native/connection_table.h reads it. */
 class Entry {
   readonly #words: Int32Array;
   readonly #layout: Int32Array;
@@ -458,7 +458,6 @@ export function addonOf(thread: Thread): object {
   return {
     linux: true,
     threadId: () => thread.id + 1000,
-    currentCpu: () => 0,
     getAffinity: () => [0, 1],
     setAffinity: () => 0,
     setThreadName: () => 0,

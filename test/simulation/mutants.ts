@@ -34,6 +34,7 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'an entry whose taker died at work is delivered again although it was adopted',
+    seed: 172_000,
     file: 'runtime/moving',
     from: 'if (tracked && !this.#table.isInTransit(fd, generation)) return;',
     to: '',
@@ -46,13 +47,13 @@ export const MUTANTS: readonly Mutant[] = [
   },
   {
     what: 'what the end of a thread did not close stays open',
-    file: 'runtime/listeners',
+    file: 'runtime/ledger',
     from: 'if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);',
     to: '',
   },
   {
     what: 'a number is closed whatever it refers to by now',
-    file: 'runtime/listeners',
+    file: 'runtime/ledger',
     from: 'if (copy.socket.cookie !== null) closeIfSame(fd, copy.socket.cookie);',
     to: 'close(fd);',
   },
@@ -65,14 +66,14 @@ export const MUTANTS: readonly Mutant[] = [
   {
     what: 'a replacement whose predecessor dies does not take over',
     file: 'runtime/supervisor',
-    from: 'this.#promote(seat);\n      restartInMs = 0;',
+    from: 'seat.promote();\n      restartInMs = 0;',
     to: '',
   },
   {
     what: 'a worker that dies before its turn runs what a reload has not loaded yet',
-    file: 'runtime/runtime',
-    from: 'entry: this.#reloaded.get(index) ?? this.#entry,',
-    to: 'entry: [...this.#reloaded.values()][0] ?? this.#entry,',
+    file: 'runtime/program',
+    from: 'return this.#reloaded.get(index) ?? this.#entry;',
+    to: 'return [...this.#reloaded.values()][0] ?? this.#entry;',
   },
   {
     what: 'main gives back the place of what a dead worker has in its hand',

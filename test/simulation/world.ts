@@ -4,7 +4,8 @@
  */
 import { constants } from 'node:os';
 import type { Runtime } from '../../src/index.js';
-import type { ResolvedOptions, RuntimeOptions } from '../../src/runtime/options.js';
+import type { RuntimeOptions } from '../../src/runtime/options.js';
+import type { ResolvedOptions } from '../../src/runtime/resolved-options.js';
 import { below, type Random, seededRandom } from '../../src/scheduler/random.js';
 import { addonOf, type Loop, type Watcher } from './addon.js';
 import { Connection, type Wish } from './client.js';
@@ -111,7 +112,7 @@ export class World {
     this.running = this.main;
     const { shared } = sources;
     const { resolveOptions } = shared.load<{ resolveOptions(given: object): ResolvedOptions }>(
-      'runtime/options',
+      'runtime/resolved-options',
     );
     this.programs.set('/app-0', { start: 'serves', ports: plan.ports });
     this.options = resolveOptions({
@@ -124,7 +125,7 @@ export class World {
     this.slots.accepting = 2 * plan.maxWorkers;
     const { startRuntime } = shared.load<{
       startRuntime(options: ResolvedOptions, inline: unknown): PromiseLike<Runtime>;
-    }>('runtime/runtime');
+    }>('runtime/launch');
     this.main.post('starts', () => {
       this.invariants.settles('start', startRuntime(this.options, null), (runtime) => {
         this.runtime = runtime as Runtime;

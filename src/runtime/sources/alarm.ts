@@ -5,7 +5,7 @@
  * an earlier deadline: it looks when the first one that it was told is over, whether anybody
  * still cares or not, and asks then for the next one.
  */
-import { TIMER_MS_MAX } from '../../events.js';
+import { TIMER_MS_MAX } from '../../option-checks.js';
 
 export class Alarm {
   readonly #look: () => number;

@@ -25,7 +25,9 @@ import type { FromWorker } from '../../protocol.js';
 import { Receptions } from '../../scheduler/receptions.js';
 import type { WorkerHandle } from '../worker-handle.js';
 import type { DatagramSource, SourceInfo } from './api.js';
-import { type Dispatcher, type Recipient, received, textOf } from './dispatcher.js';
+import type { Dispatcher } from './dispatcher.js';
+import { failedIn, lostWith } from './firing-errors.js';
+import type { Recipient } from './recipients.js';
 import { SourceBase, type SourceContext } from './source.js';
 
 const OWN_KEYS = [
@@ -55,7 +57,7 @@ interface Lent {
   readonly readers: Map<WorkerHandle, 'reads' | 'stops'>;
 }
 
-export interface DatagramContext extends SourceContext {
+interface DatagramContext extends SourceContext {
   readonly dispatcher: Dispatcher;
   readonly slots: { readonly total: number; isSpare(slot: number): boolean };
   /** Number of workers now. */
@@ -201,10 +203,8 @@ export class Datagrams extends SourceBase implements DatagramSource {
       this.#assign();
     }
     if (message.kind === 'datagrams-failed') {
-      const { times, error } = message;
-      const text = `the handler of ${JSON.stringify(this.name)} in worker ${worker.index} failed: ${textOf(error)}`;
-      const details = { worker: worker.index, cause: received(error) };
-      this.report(null, times, new GyreError('ERR_GYRE_EVENT_FAILED', text, details), undefined);
+      const error = failedIn(worker.index, this.name, message.error);
+      this.report(null, message.times, error, undefined);
     }
   }
 
@@ -221,9 +221,7 @@ export class Datagrams extends SourceBase implements DatagramSource {
     this.#abandoned[slot] = (before + times) | 0;
     if (times > 0) {
       this.counts.lost += times;
-      const text = `worker ${worker.index} ended while it handled ${JSON.stringify(this.name)}`;
-      const error = new GyreError('ERR_GYRE_EVENT_LOST', text, { worker: worker.index });
-      this.report(null, times, error, undefined);
+      this.report(null, times, lostWith(worker.index, this.name), undefined);
     }
     this.#assign();
   }

@@ -22,18 +22,19 @@
  * ended between the handler's last instruction and the message: with `retry` such a firing is handled
  * twice, without it is counted as lost.
  */
-import { GyreError } from '../../errors.js';
 import { type Handled, uncloneable } from '../../events.js';
 import { inPoll } from '../../native.js';
 import type { FromWorker, PostedError } from '../../protocol.js';
 import { type Assigned, Assignment } from '../../scheduler/assignment.js';
 import type { Rings } from '../../scheduler/neighbourhood.js';
-import type { Offer, OfferGiver, Offers } from '../../scheduler/offers.js';
+import type { Offer, Offers } from '../../scheduler/offers.js';
 import type { Random } from '../../scheduler/random.js';
 import type { Scoreboard } from '../../scheduler/scoreboard.js';
 import type { Slots } from '../slots.js';
-import type { WorkerHandle } from '../worker-handle.js';
+import { stuckMsOf, type WorkerHandle } from '../worker-handle.js';
 import { Alarm } from './alarm.js';
+import { failedIn, lostWith, neverBegun, timedOutIn, unhandled } from './firing-errors.js';
+import { type Given, type Recipient, Recipients } from './recipients.js';
 import type { Firing, SourceBase } from './source.js';
 
 /**
@@ -50,29 +51,6 @@ const LOOK_MAX_MS = 160;
 /** How often it is asked whether somebody may still come to handle what nobody does, in ms. */
 const HOLD_LOOK_MS = 1_000;
 
-/** A worker's thread that has handlers. */
-export interface Recipient {
-  readonly worker: WorkerHandle;
-  readonly names: Set<string>;
-  readonly giver: OfferGiver;
-  /** By id of the firing. */
-  readonly given: Map<number, Given>;
-}
-
-interface Given {
-  /** Null: it has timed out, and this worker still is at work on it. */
-  firing: Firing | null;
-  readonly source: SourceBase;
-  readonly offer: Offer;
-  /** When it has timed out, in ms of `performance.now()`, as the next two. */
-  readonly deadline: number;
-  /** When to look whether it was begun. */
-  lookAt: number;
-  lookMs: number;
-  /** When to look whether the worker hangs. */
-  hangAt: number;
-}
-
 export interface DispatcherOptions {
   readonly slots: Slots;
   /** Of every worker that there may be, spares last. Asked once, when something first fires. */
@@ -86,7 +64,6 @@ export interface DispatcherOptions {
 export interface DispatcherEvents {
   /** Whether somebody is about to start who may handle what nobody else does. */
   awaitsHandler(): boolean;
-  stuckMs(worker: WorkerHandle): number;
   /** A firing has not been settled by `worker` for `hangMs`. */
   stalled(worker: WorkerHandle): void;
   /** The workers that handle `name` have changed. */
@@ -95,13 +72,10 @@ export interface DispatcherEvents {
   moved(key: string): void;
 }
 
-const NO_ONE: ReadonlySet<Recipient> = new Set();
-
 export class Dispatcher {
   readonly #options: DispatcherOptions;
   readonly #events: DispatcherEvents;
-  readonly #recipients = new Map<WorkerHandle, Recipient>();
-  readonly #byName = new Map<string, Set<Recipient>>();
+  readonly #recipients: Recipients;
   /** Firings that nobody has, by name, the oldest first. */
   readonly #waiting = new Map<string, Firing[]>();
   readonly #alarm = new Alarm(() => this.#look());
@@ -112,6 +86,7 @@ export class Dispatcher {
   constructor(options: DispatcherOptions, events: DispatcherEvents) {
     this.#options = options;
     this.#events = events;
+    this.#recipients = new Recipients(options.offers);
   }
 
   /** How many firings nobody has. */
@@ -125,19 +100,14 @@ export class Dispatcher {
     return this.#assignment;
   }
 
-  /** Threads that handle `name` and may be given something, spares last. */
+  /** {@link Recipients.of} */
   recipientsOf(name: string): Recipient[] {
-    const all = [...(this.#byName.get(name) ?? NO_ONE)].filter(({ worker: { state } }) => {
-      return state === 'serving' || state === 'starting';
-    });
-    const serving = all.filter(({ worker }) => worker.state === 'serving');
-    // One that starts may still wait for something that its handlers need.
-    return serving.length > 0 ? serving : all;
+    return this.#recipients.of(name);
   }
 
   submit(firing: Firing): void {
     if (this.#closed) this.#giveUp(firing);
-    else if (!this.#hasQueue(firing.name) && this.#offer(firing)) return;
+    else if (!this.#waiting.has(firing.name) && this.#offer(firing)) return;
     else this.#wait(firing);
   }
 
@@ -149,7 +119,7 @@ export class Dispatcher {
     const mine = queue.filter(isNew);
     for (const firing of mine) queue.splice(queue.indexOf(firing), 1);
     if (queue.length === 0) this.#waiting.delete(source.name);
-    for (const { giver, given } of this.#recipients.values()) {
+    for (const { giver, given } of this.#recipients.all) {
       for (const [id, { firing, offer }] of given) {
         if (!isNew(firing) || !giver.takeBack(offer)) continue;
         given.delete(id);
@@ -166,7 +136,7 @@ export class Dispatcher {
         this.#onHandles(worker, message.name, message.on);
         break;
       case 'ready':
-        for (const name of this.#recipients.get(worker)?.names ?? []) this.#events.changed(name);
+        for (const name of this.#recipients.at(worker)?.names ?? []) this.#events.changed(name);
         break;
       case 'settled':
         this.#onSettled(worker, message.id, message.error);
@@ -178,10 +148,8 @@ export class Dispatcher {
 
   /** The thread of `worker` has ended, and main has heard all that it said. */
   ended(worker: WorkerHandle): void {
-    const recipient = this.#recipients.get(worker);
+    const recipient = this.#recipients.delete(worker);
     if (recipient === undefined) return;
-    this.#recipients.delete(worker);
-    for (const name of recipient.names) this.#forget(recipient, name);
     const again: Firing[] = [];
     for (const { firing, source, offer } of recipient.given.values()) {
       const begun = recipient.giver.hasBegun(offer);
@@ -197,7 +165,7 @@ export class Dispatcher {
       if (begun && (firing.tries >= firing.handling.tries || this.#closed)) {
         this.#giveUp(firing);
       } else {
-        firing.source.goesOn(firing, begun ? 'retried' : 'takenBack');
+        firing.source.goesOn(begun ? 'retried' : 'takenBack');
         again.push(firing);
       }
     }
@@ -213,7 +181,7 @@ export class Dispatcher {
 
   /** `worker` stands still: what it has not begun is given to others. */
   stalled(worker: WorkerHandle): void {
-    const recipient = this.#recipients.get(worker);
+    const recipient = this.#recipients.at(worker);
     if (recipient === undefined) return;
     for (const given of [...recipient.given.values()]) this.#lookAtUnbegun(recipient, given);
   }
@@ -225,45 +193,29 @@ export class Dispatcher {
       this.#waiting.delete(name);
       for (const firing of queue) this.#giveUp(firing);
     }
-    for (const { worker } of this.#recipients.values()) worker.send({ kind: 'no-more-events' });
+    for (const { worker } of this.#recipients.all) worker.send({ kind: 'no-more-events' });
   }
 
   /** Every thread has ended, or is lost: nobody waits for what such a one has. */
   end(): void {
-    for (const worker of [...this.#recipients.keys()]) this.ended(worker);
+    for (const { worker } of this.#recipients.all) this.ended(worker);
     this.#alarm.close();
   }
 
   #onHandles(worker: WorkerHandle, name: string, on: boolean): void {
-    let recipient = this.#recipients.get(worker);
     if (!on) {
-      if (recipient === undefined || !recipient.names.delete(name)) return;
-      this.#forget(recipient, name);
+      if (!this.#recipients.remove(worker, name)) return;
       this.#judge(name);
     } else {
-      if (recipient === undefined) {
-        const giver = this.#options.offers.giver(worker.slot);
-        recipient = { worker, giver, names: new Set(), given: new Map() };
-        this.#recipients.set(worker, recipient);
-        if (this.#closed) worker.send({ kind: 'no-more-events' });
-      }
-      recipient.names.add(name);
-      const all = this.#byName.get(name);
-      if (all === undefined) this.#byName.set(name, new Set([recipient]));
-      else all.add(recipient);
+      const isNew = this.#recipients.add(worker, name);
+      if (isNew && this.#closed) worker.send({ kind: 'no-more-events' });
       this.#next([name]);
     }
     this.#events.changed(name);
   }
 
-  #forget(recipient: Recipient, name: string): void {
-    const all = this.#byName.get(name);
-    all?.delete(recipient);
-    if (all?.size === 0) this.#byName.delete(name);
-  }
-
   #onSettled(worker: WorkerHandle, id: number, error: PostedError | null): void {
-    const recipient = this.#recipients.get(worker);
+    const recipient = this.#recipients.at(worker);
     const given = recipient?.given.get(id);
     if (recipient === undefined || given === undefined) return;
     recipient.given.delete(id);
@@ -273,7 +225,8 @@ export class Dispatcher {
       firing.tries++;
       const handled: Handled = { worker: worker.index, tries: firing.tries };
       if (error === null) this.#settle(firing, { what: 'handled', handled });
-      else this.#settle(firing, { what: 'failed', error: failed(firing, worker, error) });
+      else
+        this.#settle(firing, { what: 'failed', error: failedIn(worker.index, firing.name, error) });
     } else {
       given.source.late(-1);
     }
@@ -281,7 +234,7 @@ export class Dispatcher {
   }
 
   #onDeclined(worker: WorkerHandle, id: number, { number }: Offer): void {
-    const recipient = this.#recipients.get(worker);
+    const recipient = this.#recipients.at(worker);
     const given = recipient?.given.get(id);
     // Taken back already, and perhaps given to the same worker again.
     if (recipient === undefined || given?.offer.number !== number) return;
@@ -292,15 +245,15 @@ export class Dispatcher {
   #takeBack(recipient: Recipient, { firing, offer }: Given): void {
     if (firing === null || !recipient.giver.takeBack(offer)) return;
     recipient.given.delete(firing.id);
-    firing.source.goesOn(firing, 'takenBack');
+    firing.source.goesOn('takenBack');
     this.submit(firing);
   }
 
   /** Nobody handles it any more: it is lost if somebody ended at it, else cancelled. */
   #giveUp(firing: Firing): void {
-    const { lostBy } = firing;
-    if (lostBy === null) this.#settle(firing, { what: 'cancelled', error: closed(firing) });
-    else this.#settle(firing, { what: 'lost', error: lost(firing, lostBy) });
+    const { lostBy, name, tries } = firing;
+    if (lostBy === null) this.#settle(firing, { what: 'cancelled', error: neverBegun(name) });
+    else this.#settle(firing, { what: 'lost', error: lostWith(lostBy.index, name, tries) });
   }
 
   #settle(firing: Firing, outcome: Parameters<SourceBase['settled']>[1]): void {
@@ -314,10 +267,6 @@ export class Dispatcher {
     const by = waits ? 1 : -1;
     firing.source.waiting += by;
     this.#waits += by;
-  }
-
-  #hasQueue(name: string): boolean {
-    return this.#waiting.has(name);
   }
 
   #wait(firing: Firing): void {
@@ -338,7 +287,7 @@ export class Dispatcher {
     }
     this.#waiting.delete(name);
     for (const firing of queue) {
-      this.#settle(firing, { what: 'unhandled', error: unhandled(firing) });
+      this.#settle(firing, { what: 'unhandled', error: unhandled(name) });
     }
   }
 
@@ -366,7 +315,7 @@ export class Dispatcher {
   }
 
   #standsStill({ worker }: Recipient): boolean {
-    return this.#events.stuckMs(worker) >= STILL_MS;
+    return stuckMsOf(worker) >= STILL_MS;
   }
 
   /** Events that it has outstanding: firings, and what its loop has. */
@@ -403,7 +352,8 @@ export class Dispatcher {
       });
     } catch (error) {
       recipient.giver.free(offer);
-      this.#settle(firing, { what: 'failed', error: notPosted(firing, error) });
+      // It was cloned before, so it can be posted; but for an object of which nobody has thought.
+      this.#settle(firing, { what: 'failed', error: uncloneable(name, error) });
       return true;
     }
     this.#setWaits(firing, false);
@@ -442,7 +392,7 @@ export class Dispatcher {
   #look(): number {
     const now = performance.now();
     let next = Number.POSITIVE_INFINITY;
-    for (const recipient of [...this.#recipients.values()]) {
+    for (const recipient of this.#recipients.all) {
       for (const given of [...recipient.given.values()]) {
         if (given.deadline <= now) this.#timeOut(recipient, given);
         if (given.hangAt <= now) {
@@ -468,68 +418,12 @@ export class Dispatcher {
       source.late(1);
       recipient.worker.send({ kind: 'abandon', id: firing.id });
     }
-    this.#settle(firing, { what: 'timedOut', error: timedOut(firing, recipient.worker) });
+    const { name, handling } = firing;
+    const error = timedOutIn(recipient.worker.index, name, handling.timeoutMs);
+    this.#settle(firing, { what: 'timedOut', error });
   }
 }
 
 function nextLook({ firing, deadline, lookAt, hangAt }: Given): number {
   return firing === null ? hangAt : Math.min(deadline, lookAt, hangAt);
-}
-
-function quoted({ name }: Firing): string {
-  return JSON.stringify(name);
-}
-
-function closed(firing: Firing): GyreError {
-  return new GyreError('ERR_GYRE_CLOSED', `${quoted(firing)} was closed before a worker began it`);
-}
-
-function unhandled(firing: Firing): GyreError {
-  return new GyreError(
-    'ERR_GYRE_EVENT_UNHANDLED',
-    `${quoted(firing)} has fired, and no worker has a handler for it`,
-  );
-}
-
-function lost(firing: Firing, worker: WorkerHandle): GyreError {
-  const tries = firing.tries === 1 ? '' : ` in try ${firing.tries}`;
-  return new GyreError(
-    'ERR_GYRE_EVENT_LOST',
-    `worker ${worker.index} ended while it handled ${quoted(firing)}${tries}`,
-    { worker: worker.index },
-  );
-}
-
-function timedOut(firing: Firing, worker: WorkerHandle): GyreError {
-  return new GyreError(
-    'ERR_GYRE_EVENT_TIMEOUT',
-    `worker ${worker.index} has not handled ${quoted(firing)} within ${firing.handling.timeoutMs} ms`,
-    { worker: worker.index },
-  );
-}
-
-function failed(firing: Firing, worker: WorkerHandle, error: PostedError): GyreError {
-  return new GyreError(
-    'ERR_GYRE_EVENT_FAILED',
-    `the handler of ${quoted(firing)} in worker ${worker.index} failed: ${textOf(error)}`,
-    { worker: worker.index, cause: received(error) },
-  );
-}
-
-/** What was thrown in a worker, with the code that it had there. */
-export function received({ value, code }: PostedError): unknown {
-  return code !== null && value instanceof Error ? Object.assign(value, { code }) : value;
-}
-
-export function textOf({ value }: PostedError): string {
-  return value instanceof Error ? value.message : String(value);
-}
-
-/** It was cloned before, so it can be posted; but for an object of which nobody has thought. */
-function notPosted(firing: Firing, error: unknown): GyreError {
-  try {
-    return uncloneable(firing.name, error);
-  } catch (coded) {
-    return coded as GyreError;
-  }
 }

@@ -4,7 +4,7 @@
  *
  * Those that are not concurrent are handled one after the other, in the order of the calls.
  */
-import { GyreError } from '../../errors.js';
+import { closedError, type GyreError } from '../../errors.js';
 import type { Handling } from '../../events.js';
 import type { SourceInfo } from './api.js';
 import { type Firing, type Outcome, SourceBase, type SourceContext } from './source.js';
@@ -80,7 +80,7 @@ export class EmittedName extends SourceBase {
   protected override free(): void {}
 
   protected override stop(): void {
-    const error = new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
+    const error = closedError();
     for (const { payload, settled } of this.#queue.splice(0)) {
       this.counts.fired++;
       this.counts.cancelled++;

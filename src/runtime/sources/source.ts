@@ -154,7 +154,7 @@ export abstract class SourceBase implements Source {
   }
 
   /** Of a firing whose worker has ended, or which was taken back: it is given to another one. */
-  goesOn(_firing: Firing, why: 'retried' | 'takenBack'): void {
+  goesOn(why: 'retried' | 'takenBack'): void {
     this.counts[why]++;
   }
 

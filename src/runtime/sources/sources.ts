@@ -2,7 +2,7 @@
  * `runtime.sources`: everything that is an event and no connection. It keeps the sources by name
  * and joins them with the {@link Dispatcher}, which has their firings handled. Main thread only.
  */
-import { GyreError } from '../../errors.js';
+import { closedError, GyreError } from '../../errors.js';
 import { emitHandling, eventName, type Handled, uncloneable } from '../../events.js';
 import { hasHelper, missingReason } from '../../native.js';
 import type { Emitted, FromWorker } from '../../protocol.js';
@@ -33,14 +33,13 @@ const EMITTED_MAX = 10_000;
 /** Names of which it is remembered what was emitted under them. The idle ones go first. */
 const EMITTED_NAMES_MAX = 1_000;
 
-export interface SourcesOptions extends DispatcherOptions {
+interface SourcesOptions extends DispatcherOptions {
   readonly reusePort: { readonly available: boolean; readonly reason?: string };
   /** Signals that the runtime handles itself. */
   readonly signals: readonly NodeJS.Signals[];
 }
 
-export interface SourcesEvents
-  extends Pick<DispatcherEvents, 'awaitsHandler' | 'stuckMs' | 'stalled'> {
+interface SourcesEvents extends Pick<DispatcherEvents, 'awaitsHandler' | 'stalled'> {
   /** Number of workers now. */
   workers(): number;
   failed(failure: SourceFailure): void;
@@ -64,7 +63,6 @@ export class RuntimeSources implements Sources {
     this.#events = events;
     this.#dispatcher = new Dispatcher(options, {
       awaitsHandler: () => events.awaitsHandler(),
-      stuckMs: (worker) => events.stuckMs(worker),
       stalled: (worker) => events.stalled(worker),
       changed: (name) => this.#byName.get(name)?.handlersChanged(),
       moved: (key) => this.#onMoved(key),
@@ -122,7 +120,7 @@ export class RuntimeSources implements Sources {
     try {
       copy = structuredClone(payload);
     } catch (error) {
-      uncloneable(name, error);
+      throw uncloneable(name, error);
     }
     const handled = new Promise<Handled>((resolve, reject) => {
       const settled = (outcome: Outcome) => {
@@ -190,7 +188,7 @@ export class RuntimeSources implements Sources {
   }
 
   #open<T extends SourceBase>(make: () => T): T {
-    if (this.#closed) throw closing();
+    if (this.#closed) throw closedError();
     const source = make();
     this.#byName.set(source.name, source);
     this.#byId.set(source.id, source);
@@ -223,7 +221,7 @@ export class RuntimeSources implements Sources {
 
   #emit(name: string, call: Call): void {
     if (this.#closed) {
-      call.settled({ what: 'cancelled', error: closing() });
+      call.settled({ what: 'cancelled', error: closedError() });
       return;
     }
     let under = this.#emitted.get(name);
@@ -248,10 +246,6 @@ export class RuntimeSources implements Sources {
       return;
     }
   }
-}
-
-function closing(): GyreError {
-  return new GyreError('ERR_GYRE_CLOSED', 'the runtime is closing or closed');
 }
 
 function emittedOf(outcome: Outcome): Emitted {

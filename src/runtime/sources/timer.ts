@@ -12,9 +12,9 @@ import {
   resolveHandling,
   sourceMs,
   sourceOptions,
-  TIMER_MS_MAX,
   type TimerFiring,
 } from '../../events.js';
+import { TIMER_MS_MAX } from '../../option-checks.js';
 import type { SourceInfo } from './api.js';
 import { SourceBase, type SourceContext } from './source.js';
 
@@ -30,7 +30,6 @@ export class Timer extends SourceBase {
   readonly #jitterMs: number;
   /** Of the firing before the first, or the time of the only one; in ms since the epoch. */
   readonly #startMs: number;
-  readonly #random: () => number;
   /** Number of the last one that fired or was skipped. */
   #last = 0;
   #skippedSince = 0;
@@ -38,8 +37,7 @@ export class Timer extends SourceBase {
   /** It waits for the next one. */
   #armed = false;
 
-  /** @param random from 0 to less than 1 */
-  constructor(options: unknown, context: SourceContext, random = Math.random) {
+  constructor(options: unknown, context: SourceContext) {
     const where = 'sources.timer()';
     const given = sourceOptions(where, options, ['name', 'everyMs', 'atMs', 'jitterMs']);
     const { everyMs, atMs, jitterMs = 0 } = given;
@@ -67,7 +65,6 @@ export class Timer extends SourceBase {
     this.#everyMs = every;
     this.#jitterMs = jitter;
     this.#startMs = once ? (atMs as number) : monotonicMs();
-    this.#random = random;
     if (once) this.#waitFor(this.#startMs + this.#delay());
     else this.#next();
   }
@@ -84,7 +81,7 @@ export class Timer extends SourceBase {
   }
 
   #delay(): number {
-    return this.#jitterMs * this.#random();
+    return this.#jitterMs * Math.random();
   }
 
   protected override free(): void {

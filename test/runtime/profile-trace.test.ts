@@ -2,7 +2,11 @@
  * Profiles of threads as one trace: each on a track of its own, with its samples as they were.
  */
 import t from 'tap';
-import { profileTrace, type ThreadProfile, type TraceEvent } from '../../src/runtime/trace.js';
+import {
+  profileTrace,
+  type ThreadProfile,
+  type TraceEvent,
+} from '../../src/runtime/profile-trace.js';
 
 const frame = (functionName: string) => ({
   ...{ functionName, scriptId: '1', url: 'file:///a.js', lineNumber: 3, columnNumber: 0 },

@@ -3,7 +3,7 @@
  */
 import t from 'tap';
 import { misalignmentOf } from '../../src/native.js';
-import { movesOf, ringOf } from '../../src/runtime/moves.js';
+import { movesOf, ringOf } from '../../src/runtime/move-counts.js';
 import { Slots } from '../../src/runtime/slots.js';
 import { Scoreboard } from '../../src/scheduler/scoreboard.js';
 
