@@ -6,9 +6,11 @@
  */
 import { rmSync } from 'node:fs';
 import http from 'node:http';
-import { run, VoidRun } from './harness.js';
-import { ADMIN_SOCKET, type SystemName, withServer } from './server.js';
-import { checkWrk, runWrk, wrkVersion } from './wrk.js';
+import { VoidRun } from './failures.js';
+import { run } from './harness.js';
+import { withServer } from './server.js';
+import { ADMIN_SOCKET, type SystemName } from './systems.js';
+import { CLOSED_LOOP_METRICS, checkWrk, measureWrk, wrkVersion } from './wrk.js';
 
 const SCRAPE_MS = 1_000;
 
@@ -29,9 +31,8 @@ function scrape(): Promise<{ status: number; ms: number }> {
   });
 }
 
-/** Scrapes each second while `during` goes on. */
-async function scraped<T>(during: () => Promise<T>): Promise<{ result: T; scrapes: number[] }> {
-  const scrapes: number[] = [];
+/** Scrapes each second while `during` goes on; `scrapes` gets how long each took, in ms. */
+async function scraped<T>(during: () => Promise<T>, scrapes: number[]): Promise<T> {
   let failure: Error | null = null;
   const timer = setInterval(() => {
     scrape().then(
@@ -47,7 +48,7 @@ async function scraped<T>(during: () => Promise<T>): Promise<{ result: T; scrape
   try {
     const result = await during();
     if (failure !== null) throw failure;
-    return { result, scrapes };
+    return result;
   } finally {
     clearInterval(timer);
   }
@@ -59,9 +60,7 @@ run({
   pinning: 'each worker to one CPU; the load generator and the main thread not',
   flags: { rounds: 12, seconds: 4, warmup: 1, connections: 64, workers: 2 },
   metrics: {
-    throughput: { unit: 'requests/s', digits: 0, better: 'more' },
-    cpu: { unit: 'µs of CPU per request', digits: 2, better: 'less' },
-    p99: { unit: 'ms', digits: 2, better: 'less' },
+    ...CLOSED_LOOP_METRICS,
     scrape: { unit: 'ms per scrape, the longest', digits: 1, better: 'less' },
   },
   variants: ['gyre', 'gyre-admin'],
@@ -70,17 +69,11 @@ run({
   })),
   check: checkWrk,
   programs: wrkVersion,
-  measure: (variant, { seconds = 0, warmup = 0, connections = 0, workers = 0 }) =>
-    withServer(variant as SystemName, 'hello', workers, async (server) => {
-      await runWrk(server.port, { connections, seconds: warmup });
-      const before = server.cpuUs();
-      const load = () => runWrk(server.port, { connections, seconds });
-      const { result, scrapes } =
-        variant === 'gyre-admin' ? await scraped(load) : { result: await load(), scrapes: [0] };
-      return {
-        ...{ throughput: result.requestsPerSecond, p99: result.p99Ms },
-        cpu: (server.cpuUs() - before) / result.requests,
-        scrape: Math.max(...scrapes),
-      };
+  measure: (variant, flags) =>
+    withServer(variant as SystemName, 'hello', flags.workers, async (server) => {
+      if (variant === 'gyre') return { ...(await measureWrk(server, flags)), scrape: 0 };
+      const scrapes: number[] = [];
+      const measured = await measureWrk(server, flags, (load) => scraped(load, scrapes));
+      return { ...measured, scrape: Math.max(...scrapes) };
     }),
 });

@@ -25,7 +25,8 @@ import { ROW_BYTES } from '../src/scheduler/layout.js';
 import { allocate } from '../src/scheduler/memory.js';
 import { seededRandom } from '../src/scheduler/random.js';
 import { addUntilStopped, BATCH, measureAdding } from './adding.js';
-import { CannotRun, run } from './harness.js';
+import { CannotRun } from './failures.js';
+import { run } from './harness.js';
 
 const ADDERS = 2;
 const WARMUP_MS = 100;

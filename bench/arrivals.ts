@@ -20,6 +20,29 @@ export interface Load {
   readonly seed: number;
 }
 
+/** The flags of a benchmark in the words of its command line, as {@link Load} has them. */
+export interface LoadFlags extends Pick<Load, 'seconds' | 'connections'> {
+  /** Default: none. */
+  readonly warmup?: number;
+  /** Requests per second. */
+  readonly fast: number;
+  /** What a fast one computes, in ms. Default: nothing. */
+  readonly work?: number;
+  /** Requests per second. Default: none. */
+  readonly slow?: number;
+  /** What a slow one computes, in ms. */
+  readonly ms?: number;
+}
+
+/** The load of a benchmark in `round`, whose number alone makes the seed: all its variants face the same. */
+export function loadOf(flags: LoadFlags, round: number): Load {
+  const { warmup = 0, seconds, connections, fast, work = 0, slow = 0, ms = 0 } = flags;
+  return {
+    ...{ warmup, seconds, connections, seed: round + 1 },
+    ...{ fastPerSecond: fast, fastMs: work, slowPerSecond: slow, slowMs: ms },
+  };
+}
+
 export interface Arrival {
   /** From the start of the load. */
   readonly dueMs: number;

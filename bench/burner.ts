@@ -6,8 +6,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { setAffinity } from '../src/native.js';
-import { CannotRun } from './harness.js';
-import { endsWithUs } from './server.js';
+import { CannotRun } from './failures.js';
+import { endsWithUs } from './groups.js';
 
 /** Burns `cpu` while `use` runs. */
 export async function withBurner<T>(cpu: number, use: () => Promise<T>): Promise<T> {

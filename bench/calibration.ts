@@ -4,7 +4,7 @@
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { CannotRun } from './harness.js';
+import { CannotRun } from './failures.js';
 import type { Command } from './rivals.js';
 import { ROOT } from './root.js';
 

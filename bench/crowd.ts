@@ -8,7 +8,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { Connection, requestFor } from './connection.js';
-import { CannotRun, VoidRun } from './harness.js';
+import { CannotRun, VoidRun } from './failures.js';
 
 /** Opened at a time: below every accept queue here (511). */
 const BATCH = 100;

@@ -22,7 +22,8 @@ import { allocateWords } from '../src/scheduler/memory.js';
 import { Scoreboard } from '../src/scheduler/scoreboard.js';
 import { WorkerWriter } from '../src/scheduler/worker-writer.js';
 import { addUntilStopped, BATCH, measureAdding } from './adding.js';
-import { CannotRun, run } from './harness.js';
+import { CannotRun } from './failures.js';
+import { run } from './harness.js';
 
 const WRITERS = 2;
 /** Words that an accepted connection writes: CONNECTIONS and ACCEPTED, neighbours. */
@@ -40,8 +41,6 @@ const VARIANTS = {
   'rows as laid out': { distanceBytes: null, store: 'row' },
 } as const;
 type VariantName = keyof typeof VARIANTS;
-
-/** States of the one flag word. */
 
 interface Task {
   readonly store: 'plain' | 'atomic' | 'row';
@@ -128,6 +127,6 @@ if (!isMainThread) {
     check() {
       if (os.availableParallelism() < WRITERS) throw new CannotRun('it needs two CPUs');
     },
-    measure: async (variant, { ms = 0 }) => ({ cost: await measureInProcess(variant, ms) }),
+    measure: async (variant, { ms }) => ({ cost: await measureInProcess(variant, ms) }),
   });
 }

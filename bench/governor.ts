@@ -9,25 +9,20 @@
  * process should not wake up at all.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Load } from './arrivals.js';
+import { loadOf } from './arrivals.js';
 import { run } from './harness.js';
 import { runPoisson } from './poisson.js';
-import { type AppName, type Server, type Thread, withServer } from './server.js';
+import { type Server, withServer } from './server.js';
+import type { AppName } from './systems.js';
 import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 /** After the last worker listens: what starts up has done so. No evidence but that it suffices. */
 const SETTLE_MS = 1_000;
 
-const sum = (threads: readonly Thread[], key: 'cpuUs' | 'wakeups') =>
-  threads.reduce((total, thread) => total + thread[key], 0);
-
 async function watched(server: Server, during: () => Promise<unknown>) {
   const look = () => {
-    const governor = server.governor();
-    return {
-      ...{ at: performance.now(), all: sum(server.threads(), 'wakeups') },
-      ...{ cpuUs: sum(governor, 'cpuUs'), wakeups: sum(governor, 'wakeups') },
-    };
+    const all = server.threads().reduce((sum, { wakeups }) => sum + wakeups, 0);
+    return { at: performance.now(), all, ...server.governor() };
   };
   await sleep(SETTLE_MS);
   const before = look();
@@ -62,17 +57,12 @@ run({
   check: checkWrk,
   programs: wrkVersion,
   measure(variant, flags, round) {
-    const { seconds = 0, connections = 0, workers = 0, fast = 0, slow = 0, ms = 0 } = flags;
     const app: AppName = variant === 'stalls' ? 'stall' : 'hello';
-    const load: Load = {
-      ...{ warmup: 0, seconds, connections, seed: round + 1 },
-      ...{ fastPerSecond: fast, fastMs: 0, slowPerSecond: slow, slowMs: ms },
-    };
-    return withServer('gyre', app, workers, (server) =>
+    return withServer('gyre', app, flags.workers, (server) =>
       watched(server, () => {
-        if (variant === 'idle') return sleep(seconds * 1000);
-        if (variant === 'hello') return runWrk(server.port, { connections, seconds });
-        return runPoisson(server.port, load);
+        if (variant === 'idle') return sleep(flags.seconds * 1000);
+        if (variant === 'hello') return runWrk(server.port, flags);
+        return runPoisson(server.port, loadOf(flags, round));
       }),
     );
   },

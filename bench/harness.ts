@@ -1,5 +1,5 @@
 /**
- * What every benchmark here does alike: flags, interleaved rounds, and a report (report.ts).
+ * What every benchmark here does alike: flags (command-line.ts), interleaved rounds, and a report (report.ts).
  *
  * A round measures each variant once, each in a process of its own. Rounds run forwards
  * and backwards in turn (A B, B A, A B, …), so that a machine that slowly gets faster
@@ -7,9 +7,10 @@
  */
 import { accessSync, constants, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { parseCommandLine } from './command-line.js';
+import { CannotRun, runOrSay, VoidRun } from './failures.js';
 import { describeMachine } from './machine.js';
-import { type LeftOut, type Metric, type Report, sayLeftOut, show } from './report.js';
+import { type LeftOut, type Metric, type Report, sayLeftOut, show, stringify } from './report.js';
 import { pairRatios, spreadOf } from './statistics.js';
 
 /** What one run measured, by metric. */
@@ -21,20 +22,6 @@ export interface Curved {
   readonly curve?: readonly number[];
 }
 
-/** A run that says nothing about its variant: its round is discarded and repeated. */
-export class VoidRun extends Error {}
-
-/** A reason to stop that is not a bug: it is shown without a stack. */
-export class CannotRun extends Error {
-  /** Exit code: 1, or 2 where the command line was wrong. */
-  readonly exitCode: 1 | 2;
-
-  constructor(message: string, exitCode: 1 | 2 = 1) {
-    super(message);
-    this.exitCode = exitCode;
-  }
-}
-
 /** Ratio of a metric of one variant to the same metric of another, round by round. */
 export interface Comparison<M extends string> {
   readonly metric: M;
@@ -42,16 +29,16 @@ export interface Comparison<M extends string> {
   readonly to: string;
 }
 
-export interface Benchmark<M extends string> {
+export interface Benchmark<M extends string, F extends string> {
   readonly name: string;
   /** The one question that it answers. */
   readonly question: string;
   /** Which of the threads concerned are bound to CPUs, and how. */
   readonly pinning: string;
   /** Flags, all integers from 1, with their defaults; `rounds` is one of them. */
-  readonly flags: Readonly<Record<string, number>> & { readonly rounds: number };
+  readonly flags: Readonly<Record<F | 'rounds', number>>;
   /** Those flags that may be any number above 0. */
-  readonly fractions?: readonly string[];
+  readonly fractions?: readonly NoInfer<F>[];
   readonly metrics: Readonly<Record<M, Metric>>;
   /** That each run gives a {@link Curved.curve}, of what, with its unit, and at which percentiles. */
   readonly curves?: { readonly of: string; readonly percentiles: readonly number[] };
@@ -70,7 +57,7 @@ export interface Benchmark<M extends string> {
    */
   measure(
     variant: string,
-    flags: Readonly<Record<string, number>>,
+    flags: Readonly<Record<NoInfer<F> | 'rounds', number>>,
     round: number,
   ): Promise<Measured<NoInfer<M>> & Curved>;
 }
@@ -78,8 +65,8 @@ export interface Benchmark<M extends string> {
 /** `--json` with this is the report as JSON on standard output, in place of the text. */
 const STDOUT = '-';
 
-interface Settings {
-  readonly flags: Readonly<Record<string, number>>;
+interface Settings<F extends string> {
+  readonly flags: Readonly<Record<F | 'rounds', number>>;
   /** Where the report is written as JSON: a file, {@link STDOUT}, or null for nowhere. */
   readonly json: string | null;
   /** Arguments that say what is measured. */
@@ -88,37 +75,7 @@ interface Settings {
   readonly only: readonly string[];
 }
 
-/**
- * The command line: `numbers` are flags with their defaults, integers from 1 or, of `fractions`, any
- * number above 0; `texts` are the other flags.
- *
- * @throws CannotRun
- */
-export function parseCommandLine<N extends string>(
-  numbers: Readonly<Record<N, number>>,
-  fractions: readonly string[],
-  texts: readonly string[],
-): { flags: Readonly<Record<N, number>>; given: Readonly<Record<string, string | undefined>> } {
-  const names = [...Object.keys(numbers), ...texts];
-  const options = Object.fromEntries(names.map((name) => [name, { type: 'string' as const }]));
-  let given: Record<string, string | undefined>;
-  try {
-    given = parseArgs({ options }).values as typeof given;
-  } catch (error) {
-    throw new CannotRun((error as Error).message, 2);
-  }
-  const flags = Object.entries<number>(numbers).map(([name, usual]) => {
-    const value = Number(given[name] ?? usual);
-    const fraction = fractions.includes(name);
-    const possible = fraction ? Number.isFinite(value) : Number.isInteger(value);
-    if (possible && value > 0) return [name, value];
-    const expected = fraction ? 'a number above 0' : 'an integer from 1';
-    throw new CannotRun(`--${name} is ${expected}, not '${given[name]}'`, 2);
-  });
-  return { flags: Object.fromEntries(flags), given };
-}
-
-function parseFlags<M extends string>(benchmark: Benchmark<M>): Settings {
+function parseFlags<M extends string, F extends string>(benchmark: Benchmark<M, F>): Settings<F> {
   const texts = ['json', 'only'];
   const { flags, given } = parseCommandLine(benchmark.flags, benchmark.fractions ?? [], texts);
   const only = given.only?.split(',') ?? benchmark.variants;
@@ -191,29 +148,8 @@ async function measureRound<R>(
   return null;
 }
 
-/** A line for each metric of a variant, so that two reports can be compared as text. */
-function stringify(report: Report): string {
-  const parts = Object.entries(report).map(([key, value]) => {
-    const lines = Array.isArray(value) ? value.map((each) => `    ${JSON.stringify(each)}`) : [];
-    const text = lines.length > 0 ? `[\n${lines.join(',\n')}\n  ]` : JSON.stringify(value);
-    return `  ${JSON.stringify(key)}: ${text}`;
-  });
-  return `{\n${parts.join(',\n')}\n}\n`;
-}
-
-/** Does `work`, and says why it cannot. Sets the exit code; rejects on a bug only. */
-export async function runOrSay(name: string, work: () => Promise<void>): Promise<void> {
-  try {
-    await work();
-  } catch (error) {
-    if (!(error instanceof CannotRun)) throw error;
-    process.stderr.write(`${name}: ${error.message}\n`);
-    process.exitCode = error.exitCode;
-  }
-}
-
 /** Runs `benchmark` and says what it found. Sets the exit code; rejects on a bug only. */
-export function run<M extends string>(benchmark: Benchmark<M>): Promise<void> {
+export function run<M extends string, F extends string>(benchmark: Benchmark<M, F>): Promise<void> {
   return runOrSay(benchmark.name, async () => {
     const settings = parseFlags(benchmark);
     const { json } = settings;
@@ -225,12 +161,12 @@ export function run<M extends string>(benchmark: Benchmark<M>): Promise<void> {
   });
 }
 
-async function measureAll<M extends string>(
-  benchmark: Benchmark<M>,
-  { flags, args, only }: Settings,
+async function measureAll<M extends string, F extends string>(
+  benchmark: Benchmark<M, F>,
+  { flags, args, only }: Settings<F>,
 ): Promise<Report> {
   const startedAt = new Date().toISOString();
-  const rounds = flags.rounds as number;
+  const { rounds } = flags;
   const { present, leftOut } = sortOut(benchmark, only);
   const machine = describeMachine(benchmark.programs?.(present));
   const tell = (text: string) => process.stderr.write(`${benchmark.name}: ${text}\n`);
@@ -285,8 +221,8 @@ async function measureAll<M extends string>(
 }
 
 /** @throws CannotRun when none of `variants` can be run. */
-function sortOut<M extends string>(
-  benchmark: Benchmark<M>,
+function sortOut<M extends string, F extends string>(
+  benchmark: Benchmark<M, F>,
   variants: readonly string[],
 ): { present: string[]; leftOut: LeftOut[] } {
   const present: string[] = [];

@@ -8,7 +8,8 @@
  */
 import { checkCrowd, withCrowd } from './crowd.js';
 import { run } from './harness.js';
-import { type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import type { SystemName } from './systems.js';
 import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 run({
@@ -33,7 +34,7 @@ run({
   ),
   check: checkWrk,
   programs: wrkVersion,
-  measure: (variant, { seconds = 0, warmup = 0, crowd = 0, connections = 0, workers = 0 }) => {
+  measure: (variant, { seconds, warmup, crowd, connections, workers }) => {
     checkCrowd(crowd);
     // Its keep-alive connections outlast the benchmark; those of apps/hello.js end after 5 s.
     return withServer(variant as SystemName, 'stall', workers, async (server) => {

@@ -10,7 +10,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { type Load, schedule } from './arrivals.js';
 import { Connection, requestFor } from './connection.js';
-import { CannotRun } from './harness.js';
+import { CannotRun } from './failures.js';
 import { type Percentiles, Recorder } from './latencies.js';
 import { now, startPacer } from './pacer.js';
 

@@ -12,13 +12,13 @@
  * above all V8's young generation, which may grow to 48 MB in a thread as in a process.
  */
 import { run } from './harness.js';
-import { type AppName, type Server, type SystemName, withServer } from './server.js';
+import type { Memory } from './proc.js';
+import { withServer } from './server.js';
 import { slopeOf } from './statistics.js';
+import type { AppName, SystemName } from './systems.js';
 import { checkWrk, runWrk, wrkVersion } from './wrk.js';
 
 const WORKERS = [1, 2, 4] as const;
-
-type Memory = ReturnType<Server['memory']>;
 
 run({
   name: 'memory',
@@ -40,7 +40,7 @@ run({
   ),
   check: checkWrk,
   programs: wrkVersion,
-  async measure(variant, { seconds = 0, connections = 0 }) {
+  async measure(variant, { seconds, connections }) {
     const [system, app] = variant.split(' ') as [SystemName, AppName];
     const idle: Memory[] = [];
     const loaded: Memory[] = [];

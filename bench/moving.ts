@@ -10,10 +10,12 @@
  *
  * The scoreboard counts pauses by powers of two, so a percentile here is the power above it.
  */
-import type { Load } from './arrivals.js';
-import { run, VoidRun } from './harness.js';
+import { type Load, loadOf } from './arrivals.js';
+import { VoidRun } from './failures.js';
+import { run } from './harness.js';
 import { runPoisson } from './poisson.js';
-import { type Server, type SystemName, withServer } from './server.js';
+import { type Server, withServer } from './server.js';
+import type { SystemName } from './systems.js';
 
 const LOADS = {
   chaos: { system: 'hosted-chaos', burns: false },
@@ -28,7 +30,7 @@ async function counts(server: Server) {
   return {
     ...{ received: sum('received'), rescued: sum('rescued') },
     ...{ pauses: sum('pauses'), pauseUs: sum('pauseUs') },
-    ...{ cpuUs: server.cpuUs(), governorUs: governorUs(server) },
+    ...{ cpuUs: server.cpuUs(), governorUs: server.governor().cpuUs },
     pausesByUs: (workers[0]?.pausesByUs ?? []).map((_, bucket) =>
       workers.reduce((total, row) => total + (row.pausesByUs[bucket] ?? 0), 0),
     ),
@@ -44,10 +46,6 @@ function pausePercentile(pausesByUs: readonly number[], share: number): number {
     return seen >= share * all;
   });
   return 2 ** (bucket + 3);
-}
-
-function governorUs(server: Server): number {
-  return server.governor().reduce((sum, { cpuUs }) => sum + cpuUs, 0);
 }
 
 /** What grew in the course of a load. */
@@ -88,12 +86,9 @@ run({
   variants: Object.keys(LOADS),
   comparisons: [],
   async measure(variant, flags, round) {
-    const { seconds = 0, connections = 0, workers = 0, fast = 0, slow = 0, ms = 0 } = flags;
+    const { seconds, workers, slow } = flags;
     const { system, burns } = LOADS[variant as keyof typeof LOADS];
-    const load: Load = {
-      ...{ warmup: 0, seconds, connections, seed: round + 1 },
-      ...{ fastPerSecond: fast, fastMs: 0, slowPerSecond: burns ? slow : 0, slowMs: ms },
-    };
+    const load = loadOf({ ...flags, slow: burns ? slow : 0 }, round);
     const still = await growth('hosted-still', workers, load);
     const moving = await growth(system, workers, load);
     if (moving.received === 0 || moving.pauses === 0) throw new VoidRun('nothing moved');

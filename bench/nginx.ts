@@ -9,8 +9,9 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { CannotRun } from './harness.js';
-import { endsWithUs, freePort, get } from './server.js';
+import { CannotRun } from './failures.js';
+import { endsWithUs } from './groups.js';
+import { freePort, get } from './server.js';
 
 /** How long it may take to pass a request on; it takes some ms. */
 const START_MS = 10_000;

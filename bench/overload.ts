@@ -7,9 +7,11 @@
  * answer in time: the rest is told 503 (`gyre-refuse`), or waits in a short kernel queue
  * (`gyre-wait`). Without, it works its way through requests whose clients have left.
  */
+import { loadOf } from './arrivals.js';
 import { run } from './harness.js';
 import { runImpatient } from './impatient.js';
-import { missingSystem, type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import { missingSystem, type SystemName } from './systems.js';
 
 const LIMITED = ['gyre-refuse', 'gyre-wait'] as const;
 const SERVERS = [...LIMITED, 'gyre', 'cluster-rr'] as const;
@@ -50,14 +52,11 @@ run({
   ),
   missing: (variant) => missingSystem(parse(variant).server),
   measure: (variant, flags, round) => {
-    const { seconds = 0, warmup = 0, workers = 0, ms = 0, patience = 0 } = flags;
+    const { seconds, warmup, workers, ms, patience } = flags;
     const { server, times } = parse(variant);
     const capacity = (workers * 1000) / ms;
-    const load = {
-      ...{ seconds, warmup, connections: 0, seed: round + 1 },
-      ...{ fastPerSecond: times * capacity, fastMs: ms },
-      ...{ slowPerSecond: 0, slowMs: 0 },
-    };
+    const asked = { seconds, warmup, connections: 0, fast: times * capacity, work: ms };
+    const load = loadOf(asked, round);
     return withServer(server, 'stall', workers, async (started) => {
       const usedBefore = started.cpuUs();
       const measured = await runImpatient(started.port, { load, patienceMs: patience });

@@ -9,12 +9,14 @@
  */
 import { affinity } from '../src/native.js';
 import { detectCapabilities } from '../src/runtime/capabilities.js';
-import type { Load } from './arrivals.js';
+import { loadOf } from './arrivals.js';
 import { withBurner } from './burner.js';
-import { CannotRun, run } from './harness.js';
+import { CannotRun } from './failures.js';
+import { run } from './harness.js';
 import { CURVE_PERCENTILES } from './latencies.js';
 import { runPoisson } from './poisson.js';
-import { type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import type { SystemName } from './systems.js';
 
 const PINS = {
   soft: 'hosted',
@@ -59,13 +61,10 @@ run({
     if (affinity().length < 2) throw new CannotRun('there is one CPU, and nowhere to go');
   },
   measure(variant, flags, round) {
-    const { seconds = 0, warmup = 0, connections = 0, workers = 0, fast = 0, ms = 0 } = flags;
-    const load: Load = {
-      ...{ seconds, warmup, connections, seed: round + 1 },
-      ...{ fastPerSecond: fast, fastMs: ms, slowPerSecond: 0, slowMs: 0 },
-    };
+    const { ms: work, ...others } = flags;
+    const load = loadOf({ ...others, work }, round);
     const pin = variant.replace(BURNT, '') as keyof typeof PINS;
-    return withServer(PINS[pin], 'stall', workers, async (server) => {
+    return withServer(PINS[pin], 'stall', flags.workers, async (server) => {
       const [first] = (await server.snapshot()).workers;
       const home = first?.cpu ?? (affinity()[0] as number);
       const loaded = () => runPoisson(server.port, load);

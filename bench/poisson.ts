@@ -13,10 +13,10 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { type Arrival, type Load, schedule, uniform } from './arrivals.js';
 import { type Answered, Connection, requestFor } from './connection.js';
-import { CannotRun, VoidRun } from './harness.js';
+import { CannotRun, VoidRun } from './failures.js';
+import { endsWithUs } from './groups.js';
 import { type Percentiles, Recorder } from './latencies.js';
 import { now, startPacer } from './pacer.js';
-import { endsWithUs } from './server.js';
 
 export interface Outcome {
   readonly fast: Percentiles;

@@ -1,7 +1,7 @@
 /**
  * What a benchmark found, with everything that a reader needs to believe it: machine, commit, flags
- * and every sample. As an object it is what `--json` writes and bench/page draws; as text it is
- * what a benchmark prints. Pure.
+ * and every sample. As JSON it is what `--json` writes and bench/page draws; as text it is what a
+ * benchmark prints. Pure.
  */
 import type { Spread } from './statistics.js';
 
@@ -102,6 +102,16 @@ export function table(rows: readonly (readonly string[])[]): string {
     )
     .map((line) => `  ${line.trimEnd()}\n`)
     .join('');
+}
+
+/** `report` as JSON, in which each metric of a variant has a line, so that two can be compared as text. */
+export function stringify(report: Report): string {
+  const parts = Object.entries(report).map(([key, value]) => {
+    const lines = Array.isArray(value) ? value.map((each) => `    ${JSON.stringify(each)}`) : [];
+    const text = lines.length > 0 ? `[\n${lines.join(',\n')}\n  ]` : JSON.stringify(value);
+    return `  ${JSON.stringify(key)}: ${text}`;
+  });
+  return `{\n${parts.join(',\n')}\n}\n`;
 }
 
 /** `report` as text. */

@@ -6,7 +6,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { CannotRun } from './harness.js';
+import { CannotRun } from './failures.js';
 import { ROOT } from './root.js';
 
 /** How to start a server. */

@@ -1,20 +1,18 @@
 /**
- * Runs every benchmark, one after the other, each as a process: `npm run bench`. With
- * --json-dir their reports are also written there, as NAME.json; --rounds is handed on.
+ * Runs every benchmark that the page shows (page/questions.ts), one after the other, each as a process:
+ * `npm run bench`. With --json-dir their reports are also written there, as NAME.json; --rounds is
+ * handed on.
  */
-import { parseArgs } from 'node:util';
+import { parseCommandLine } from './command-line.js';
+import { runOrSay } from './failures.js';
+import { QUESTIONS } from './page/questions.js';
 import { runSeries } from './series.js';
 
-const BENCHMARKS = [
-  ...['hello', 'memory', 'startup', 'false-sharing', 'arena', 'jobs'],
-  ...['stall', 'upstream', 'moving', 'pinning', 'governor', 'idle', 'admin', 'overload'],
-];
-
-const { values } = parseArgs({
-  options: { 'json-dir': { type: 'string' }, rounds: { type: 'string' } },
+runOrSay('bench', async () => {
+  const { given } = parseCommandLine({}, [], ['json-dir', 'rounds']);
+  const args = given.rounds === undefined ? [] : ['--rounds', given.rounds];
+  runSeries(
+    QUESTIONS.map(({ name }) => ({ name, args })),
+    given['json-dir'] ?? null,
+  );
 });
-const args = values.rounds === undefined ? [] : ['--rounds', values.rounds];
-runSeries(
-  BENCHMARKS.map((name) => ({ name, args })),
-  values['json-dir'] ?? null,
-);

@@ -1,192 +1,38 @@
 /**
  * The servers that are compared, each as a process group of its own: started, asked
- * until it answers, looked at through /proc, and killed.
+ * until it answers, looked at, and killed.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { readdirSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo } from 'node:net';
-import os from 'node:os';
-import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Snapshot } from '../src/runtime/api.js';
-import type { SchedulerOptions } from '../src/runtime/options.js';
 import { turnsPerMs } from './calibration.js';
-import { CannotRun } from './harness.js';
+import { CannotRun } from './failures.js';
+import { endsWithUs, killGroup } from './groups.js';
 import {
-  type Command,
-  goServer,
-  goVersion,
-  missingGo,
-  missingNewerNode,
-  missingWatt,
-  newerNode,
-  newerNodeVersion,
-  watt,
-  wattVersion,
-} from './rivals.js';
+  cpuUsOf,
+  familyOf,
+  listeningSockets,
+  type Memory,
+  memoryOf,
+  type Thread,
+  threadsOf,
+} from './proc.js';
 import { ROOT } from './root.js';
+import { type AppName, SYSTEMS, type System, type SystemName } from './systems.js';
 
-const CLI = path.join(ROOT, 'dist', 'src', 'cli.js');
-const APPS = path.join(ROOT, 'bench', 'apps');
+const sumOver = <T>(all: readonly T[], of: (each: T) => number) =>
+  all.reduce((sum, each) => sum + of(each), 0);
 
 /** How long a server may take to serve. None needs a tenth of it on an idle machine. */
 const START_MS = 30_000;
 /** Between two attempts to connect to a server that does not listen yet. */
 const RETRY_MS = 1;
 
-/** Clock ticks in /proc are of 10 ms on every Linux (USER_HZ). */
-const TICK_US = 10_000;
-
-/** Limit of the variants that have one. No evidence: more than one for each worker, and few. */
-const CONNECTIONS_MAX = 16;
-
 /** Names of the governor's threads, of a runtime whose name is the default. */
 const GOVERNOR: readonly string[] = ['gyre-gov', 'gyre-watch'];
-
-/** One runs at a time; what a killed one leaves is replaced. */
-export const ADMIN_SOCKET = path.join(os.tmpdir(), `gyre-bench-${process.pid}.sock`);
-
-export type AppName = 'hello' | 'express' | 'stall';
-
-/** One way to run an application. */
-interface System {
-  readonly command: (app: AppName, workers: number) => Command;
-  /**
-   * How it is known that all its workers listen. announced: it writes
-   * `{"event":"listening"}` to stderr. sockets: there is one listening socket for each.
-   * answered: it has but one.
-   */
-  readonly ready: 'announced' | 'sockets' | 'answered';
-  /** Why this machine cannot run it, or null. Absent: any can. */
-  readonly missing?: () => string | null;
-  /** Versions of what runs it, where that is not this node. */
-  readonly programs?: () => Readonly<Record<string, string>>;
-  /** It answers {@link Server.snapshot}. */
-  readonly hosted?: boolean;
-}
-
-const pathOf = (app: AppName) => path.join(APPS, `${app}.js`);
-
-const script = (name: string, ...more: string[]): System => ({
-  command: (app, workers) => ({
-    file: process.execPath,
-    args: [path.join(APPS, `${name}.js`), pathOf(app), String(workers), ...more],
-  }),
-  ready: 'announced',
-});
-const gyre = (...flags: string[]): System => ({
-  command: (app, workers) => ({
-    file: process.execPath,
-    args: [CLI, 'run', pathOf(app), '--json', '--workers', `${workers}`, ...flags],
-  }),
-  ready: 'announced',
-});
-const hosted = (scheduler: SchedulerOptions, pin: 'soft' | 'hard' | 'off' = 'soft'): System => ({
-  ...script('host', JSON.stringify({ scheduler, pin, require: ['move'] })),
-  hosted: true,
-});
-
-/**
- * - gyre: as it comes, each worker pinned to a CPU, connections moving
- * - gyre-still: the same with moving off
- * - gyre-unpinned: as it comes, but without pins
- * - gyre-admin: as it comes, with its admin endpoint on ADMIN_SOCKET
- * - gyre-spares-N: as it comes, but with at most N spares
- * - gyre-refuse: with a limit on connections, beyond which they are told 503
- * - gyre-wait: with the same limit, and room for a quarter as many in each worker's accept queue
- * - hosted, hosted-still: gyre and gyre-still through the API, which tells what was moved
- * - hosted-hard, hosted-unpinned: hosted with pins that never give way, or none
- * - hosted-chaos: connections move at random, idle ones too, as fast as they can
- * - cluster-rr: node:cluster whose primary accepts and hands connections out in turn
- * - cluster-none: node:cluster whose workers all accept from one socket
- * - single: plain node, one process, one thread
- * - threads: plain worker threads, each with an SO_REUSEPORT socket
- * - transfer: node's own transfer of a new connection to the thread that has fewest
- * - watt: Platformatic Watt, as many workers
- * - go: a net/http server in Go, with as many processors as workers
- */
-export const SYSTEMS = {
-  gyre: gyre(),
-  'gyre-still': gyre('--no-move'),
-  'gyre-unpinned': gyre('--pin', 'off'),
-  'gyre-admin': gyre('--admin', `unix:${ADMIN_SOCKET}`),
-  'gyre-spares-0': gyre('--spares', '0'),
-  'gyre-spares-1': gyre('--spares', '1'),
-  'gyre-spares-2': gyre('--spares', '2'),
-  'gyre-spares-8': gyre('--spares', '8'),
-  'gyre-refuse': gyre('--max-connections', `${CONNECTIONS_MAX}`, '--overload', 'refuse'),
-  'gyre-wait': script(
-    'host',
-    JSON.stringify({ maxConnections: CONNECTIONS_MAX, backlog: CONNECTIONS_MAX / 4 }),
-  ),
-  hosted: hosted({ move: true }),
-  'hosted-still': hosted({ move: false }),
-  'hosted-hard': hosted({ move: true }, 'hard'),
-  'hosted-unpinned': hosted({ move: true }, 'off'),
-  'hosted-chaos': hosted({ move: true, chaos: true }),
-  'cluster-rr': script('cluster', 'rr'),
-  'cluster-none': script('cluster', 'none'),
-  single: {
-    command: (app) => ({ file: process.execPath, args: [pathOf(app)] }),
-    ready: 'answered',
-  },
-  threads: script('threads'),
-  transfer: {
-    command: (app, workers) => ({ ...script('transfer').command(app, workers), file: newerNode() }),
-    ready: 'announced',
-    missing: missingNewerNode,
-    programs: () => ({ 'Node of transfer': newerNodeVersion() }),
-  },
-  watt: {
-    ...{ command: watt, ready: 'sockets', missing: missingWatt },
-    programs: () => ({ Watt: wattVersion(), 'Node of watt': newerNodeVersion() }),
-  },
-  go: {
-    ...{ command: goServer, ready: 'answered', missing: missingGo },
-    programs: () => ({ Go: goVersion() }),
-  },
-} as const satisfies Record<string, System>;
-
-export type SystemName = keyof typeof SYSTEMS;
-
-/** Why this machine cannot run a system, or null. */
-export function missingSystem(name: SystemName): string | null {
-  const { missing }: System = SYSTEMS[name];
-  return missing?.() ?? null;
-}
-
-/** Versions of what runs these systems besides this node. */
-export function programsOf(names: readonly SystemName[]): Record<string, string> {
-  const found = names.map((name) => {
-    const { programs }: System = SYSTEMS[name];
-    return programs?.() ?? {};
-  });
-  return Object.assign({}, ...found);
-}
-
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const child of running) killGroup(child);
-});
-for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const) {
-  process.once(signal, () => process.exit(128 + os.constants.signals[signal])); // as a shell says it
-}
-
-/** Ends `child`, which leads a process group of its own, when this process ends. */
-export function endsWithUs(child: ChildProcess): void {
-  running.add(child);
-  child.once('exit', () => running.delete(child));
-}
-
-function killGroup({ pid }: ChildProcess): void {
-  try {
-    if (pid !== undefined) process.kill(-pid, 'SIGKILL');
-  } catch {
-    // all of it has ended
-  }
-}
 
 /** A port that nobody listens on now. */
 export async function freePort(): Promise<number> {
@@ -212,27 +58,6 @@ export function get(port: number): Promise<{ status: number; body: string }> {
     });
     request.on('error', reject);
   });
-}
-
-/** Listening TCP sockets of this port (proc(5): net/tcp; state 0A is LISTEN). */
-function listeningSockets(port: number): number {
-  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
-  const rows = ['tcp', 'tcp6'].flatMap((file) =>
-    readFileSync(`/proc/net/${file}`, 'utf8').split('\n').slice(1),
-  );
-  return rows.filter((row) => {
-    const [, local, , state] = row.trim().split(/\s+/);
-    return state === '0A' && local?.endsWith(`:${wanted}`);
-  }).length;
-}
-
-/** A thread as /proc shows it (proc(5): comm, schedstat, status). */
-export interface Thread {
-  /** Cut at 15 bytes. */
-  readonly name: string;
-  readonly cpuUs: number;
-  /** Times it slept and was woken. */
-  readonly wakeups: number;
 }
 
 export class Server {
@@ -266,7 +91,7 @@ export class Server {
       stdio: ['ignore', 'ignore', 'pipe', ...(hosted ? (['ipc'] as const) : [])],
       detached: true, // a process group of its own, which ends as one
     });
-    running.add(child);
+    endsWithUs(child);
     let stderr = '';
     const announced = new Promise<number>((resolve, reject) => {
       child.stderr?.setEncoding('utf8').on('data', (text: string) => {
@@ -317,59 +142,32 @@ export class Server {
     }
   }
 
-  /** Its processes now. */
-  pids(): number[] {
-    const found = [this.#child.pid as number];
-    for (const pid of found) {
-      for (const tid of readdirSync(`/proc/${pid}/task`)) {
-        const children = readFileSync(`/proc/${pid}/task/${tid}/children`, 'utf8');
-        found.push(...children.split(' ').filter(Boolean).map(Number));
-      }
-    }
-    return found;
-  }
-
-  /** CPU time that its processes have used, in whole ticks (proc(5): stat, 14 and 15). */
+  /** CPU time that its processes have used, in whole ticks. */
   cpuUs(): number {
-    return this.pids().reduce((sum, pid) => {
-      const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-      const afterName = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return sum + (Number(afterName[11]) + Number(afterName[12])) * TICK_US;
-    }, 0);
+    return sumOver(this.#pids(), cpuUsOf);
   }
 
-  /**
-   * Memory of all its processes (proc(5): smaps_rollup). `rssMb` counts a page once for
-   * each process that has it mapped, `pssMb` shares it out among them.
-   */
-  memory(): { rssMb: number; pssMb: number } {
-    let rssKb = 0;
-    let pssKb = 0;
-    for (const pid of this.pids()) {
-      const rollup = readFileSync(`/proc/${pid}/smaps_rollup`, 'utf8');
-      rssKb += Number(/^Rss:\s*(\d+)/m.exec(rollup)?.[1]);
-      pssKb += Number(/^Pss:\s*(\d+)/m.exec(rollup)?.[1]);
-    }
-    return { rssMb: rssKb / 1024, pssMb: pssKb / 1024 };
+  /** Memory of all its processes: `rssMb` counts a page once for each that has it mapped, `pssMb` shares it out. */
+  memory(): Memory {
+    const held = this.#pids().map(memoryOf);
+    return {
+      rssMb: sumOver(held, ({ rssMb }) => rssMb),
+      pssMb: sumOver(held, ({ pssMb }) => pssMb),
+    };
   }
 
-  /** What each of the server's first process's threads has done since it began. */
+  /** What each of the threads of the server's first process has done since it began. */
   threads(): Thread[] {
-    const tasks = `/proc/${this.#child.pid}/task`;
-    return readdirSync(tasks).map((tid) => {
-      const read = (file: string) => readFileSync(`${tasks}/${tid}/${file}`, 'utf8');
-      const switches = /^voluntary_ctxt_switches:\s*(\d+)/m.exec(read('status'))?.[1];
-      return {
-        name: read('comm').trim(),
-        cpuUs: Number(read('schedstat').split(' ')[0]) / 1000,
-        wakeups: Number(switches),
-      };
-    });
+    return threadsOf(this.#pid);
   }
 
-  /** The threads of a gyre's governor: the one that decides, and the one that watches. */
-  governor(): Thread[] {
-    return this.threads().filter(({ name }) => GOVERNOR.includes(name));
+  /** What the threads of a gyre's governor have done together: the one that decides, and the one that watches. */
+  governor(): { cpuUs: number; wakeups: number } {
+    const own = this.threads().filter(({ name }) => GOVERNOR.includes(name));
+    return {
+      cpuUs: sumOver(own, ({ cpuUs }) => cpuUs),
+      wakeups: sumOver(own, ({ wakeups }) => wakeups),
+    };
   }
 
   /** The scoreboard of a hosted gyre. */
@@ -380,11 +178,18 @@ export class Server {
     return snapshot as Snapshot;
   }
 
+  get #pid(): number {
+    return this.#child.pid as number;
+  }
+
+  #pids(): number[] {
+    return familyOf(this.#pid);
+  }
+
   async stop(): Promise<void> {
     const ended = this.#child.exitCode === null ? once(this.#child, 'exit') : null;
     killGroup(this.#child);
     await ended;
-    running.delete(this.#child);
   }
 }
 

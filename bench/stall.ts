@@ -7,11 +7,13 @@
  * many processors as there are workers, simulated with the same arrivals, which no server that
  * does not interrupt a request can beat.
  */
-import { type Load, oneQueue } from './arrivals.js';
-import { CannotRun, run } from './harness.js';
+import { type Load, loadOf, oneQueue } from './arrivals.js';
+import { CannotRun } from './failures.js';
+import { run } from './harness.js';
 import { CURVE_PERCENTILES, type Percentiles } from './latencies.js';
 import { runPoisson } from './poisson.js';
-import { missingSystem, programsOf, type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import { missingSystem, programsOf, type SystemName } from './systems.js';
 
 /** What is no server: the simulation. */
 const LIMIT = 'limit';
@@ -68,13 +70,8 @@ run({
   programs: (variants) =>
     programsOf(variants.filter((variant) => variant !== LIMIT) as readonly SystemName[]),
   measure: async (variant, flags, round) => {
-    const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
-    const { fast = 0, slow = 0, ms = 0 } = flags;
-    const load: Load = {
-      ...{ seconds, warmup, connections, seed: round + 1 },
-      ...{ fastPerSecond: fast, fastMs: 0, slowPerSecond: slow, slowMs: ms },
-    };
-    const measured = await latencies(variant, load, workers);
+    const { seconds, workers } = flags;
+    const measured = await latencies(variant, loadOf(flags, round), workers);
     if (measured.slow.count === 0) {
       throw new CannotRun(`no slow request came in ${seconds} s: --seconds has to be more`, 2);
     }

@@ -5,7 +5,8 @@
  * connection every millisecond; and to the moment when all its workers listen.
  */
 import { run } from './harness.js';
-import { type AppName, type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import type { AppName, SystemName } from './systems.js';
 
 const APPS: readonly AppName[] = ['hello', 'express'];
 const SYSTEMS: readonly SystemName[] = ['gyre', 'cluster-rr', 'single'];
@@ -27,7 +28,7 @@ run({
       })),
     ),
   ),
-  measure(variant, { workers = 0 }) {
+  measure(variant, { workers }) {
     const [system, app] = variant.split(' ') as [SystemName, AppName];
     return withServer(system, app, workers, ({ firstAnswerMs, allListenMs }) => ({
       ...{ first: firstAnswerMs, all: allListenMs },

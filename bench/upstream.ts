@@ -9,12 +9,13 @@
  * more of. Stalls: beside them a few burn CPU, as in the stall benchmark. Latency counts
  * from the moment a request was due.
  */
-import type { Load } from './arrivals.js';
+import { loadOf } from './arrivals.js';
 import { run } from './harness.js';
 import { CURVE_PERCENTILES } from './latencies.js';
 import { checkNginx, nginxVersion, withNginx } from './nginx.js';
 import { runPoisson } from './poisson.js';
-import { type SystemName, withServer } from './server.js';
+import { withServer } from './server.js';
+import type { SystemName } from './systems.js';
 
 const SYSTEM_NAMES: readonly SystemName[] = ['gyre', 'gyre-still', 'cluster-rr', 'cluster-none'];
 const LOADS = ['even', 'stalls'] as const;
@@ -49,14 +50,9 @@ run({
   check: checkNginx,
   programs: nginxVersion,
   measure: (variant, flags, round) => {
-    const { seconds = 0, warmup = 0, connections = 0, workers = 0 } = flags;
-    const { fast = 0, work = 0, slow = 0, ms = 0 } = flags;
+    const { connections, workers, slow } = flags;
     const [system, kind] = variant.split(' ') as [SystemName, (typeof LOADS)[number]];
-    const load: Load = {
-      ...{ seconds, warmup, connections, seed: round + 1 },
-      ...{ fastPerSecond: fast, fastMs: work },
-      ...{ slowPerSecond: kind === 'stalls' ? slow : 0, slowMs: ms },
-    };
+    const load = loadOf({ ...flags, slow: kind === 'stalls' ? slow : 0 }, round);
     return withServer(system, 'stall', workers, (server) =>
       withNginx(server.port, connections, async (port) => {
         const { fast: waited, late, cpuPercent } = await runPoisson(port, load);

@@ -3,9 +3,9 @@
 function done(summary, latency, _)
   local errors = summary.errors
   io.write(string.format(
-    '{"requests":%d,"durationUs":%d,"p50Us":%d,"p99Us":%d,' ..
+    '{"requests":%d,"durationUs":%d,"p99Us":%d,' ..
     '"errors":{"connect":%d,"read":%d,"write":%d,"status":%d,"timeout":%d}}\n',
     summary.requests, summary.duration,
-    latency:percentile(50), latency:percentile(99),
+    latency:percentile(99),
     errors.connect, errors.read, errors.write, errors.status, errors.timeout))
 end

@@ -5,8 +5,11 @@
 import { execFile, spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { promisify } from 'node:util';
-import { CannotRun, VoidRun } from './harness.js';
+import { CannotRun, VoidRun } from './failures.js';
+import type { Measured } from './harness.js';
+import type { Metric } from './report.js';
 import { ROOT } from './root.js';
+import type { Server } from './server.js';
 
 /** After how long a request has failed. Wrk's 2 s is a slow answer on a crowded machine. */
 const TIMEOUT_S = 10;
@@ -22,7 +25,6 @@ export interface Load {
 export interface LoadResult {
   readonly requests: number;
   readonly requestsPerSecond: number;
-  readonly p50Ms: number;
   readonly p99Ms: number;
 }
 
@@ -30,7 +32,6 @@ export interface LoadResult {
 interface Output {
   readonly requests: number;
   readonly durationUs: number;
-  readonly p50Us: number;
   readonly p99Us: number;
   readonly errors: Readonly<Record<'connect' | 'read' | 'write' | 'status' | 'timeout', number>>;
 }
@@ -49,6 +50,30 @@ export function wrkVersion(): { wrk: string } {
   return { wrk: /^wrk (\S+)/.exec(stdout)?.[1] ?? 'unknown' };
 }
 
+/** What loads of {@link measureWrk} are measured by. */
+export const CLOSED_LOOP_METRICS = {
+  throughput: { unit: 'requests/s', digits: 0, better: 'more' },
+  cpu: { unit: 'µs of CPU per request', digits: 2, better: 'less' },
+  p99: { unit: 'ms', digits: 2, better: 'less' },
+} as const satisfies Record<string, Metric>;
+
+/**
+ * Loads `server` after a warm-up.
+ *
+ * @param during what goes on besides the load that counts: it calls what it is given, and returns its result
+ */
+export async function measureWrk(
+  server: Server,
+  { warmup, ...load }: Load & { readonly warmup: number },
+  during: (loaded: () => Promise<LoadResult>) => Promise<LoadResult> = (loaded) => loaded(),
+): Promise<Measured<keyof typeof CLOSED_LOOP_METRICS>> {
+  await runWrk(server.port, { ...load, seconds: warmup });
+  const before = server.cpuUs();
+  const { requests, requestsPerSecond, p99Ms } = await during(() => runWrk(server.port, load));
+  const cpu = (server.cpuUs() - before) / requests;
+  return { throughput: requestsPerSecond, cpu, p99: p99Ms };
+}
+
 /** @throws VoidRun if any request failed. */
 export async function runWrk(port: number, { connections, seconds }: Load): Promise<LoadResult> {
   const { stdout } = await promisify(execFile)('wrk', [
@@ -59,14 +84,13 @@ export async function runWrk(port: number, { connections, seconds }: Load): Prom
   ]);
   const json = stdout.split('\n').find((line) => line.startsWith('{'));
   if (json === undefined) throw new CannotRun(`wrk said:\n${stdout}`);
-  const { requests, durationUs, p50Us, p99Us, errors } = JSON.parse(json) as Output;
+  const { requests, durationUs, p99Us, errors } = JSON.parse(json) as Output;
   if (requests === 0 || Object.values(errors).some((count) => count > 0)) {
     throw new VoidRun(`${requests} requests, errors ${JSON.stringify(errors)}`);
   }
   return {
     requests,
     requestsPerSecond: (requests * 1e6) / durationUs,
-    p50Ms: p50Us / 1e3,
     p99Ms: p99Us / 1e3,
   };
 }

@@ -2,8 +2,10 @@
 // what is in flight be answered, and tells keep-alive clients to go. On a reload they stay connected.
 // What is left to a program is what it keeps in memory: here, log lines that wait to be written.
 //
-//     npx gyre run examples/graceful.js --drain-ms 20000
-//     curl 'localhost:3000/?ms=5000' &  kill -TERM PID        (or -HUP, which reloads)
+//     node dist/src/cli.js run examples/graceful.js --drain-ms 20000 </dev/null &
+//     curl 'localhost:3000/?ms=5000' & sleep 1; kill -TERM %1        (or -HUP, which reloads)
+//
+// Not by npx, which does not pass signals on. With a terminal as its input, SIGHUP means that the terminal is gone.
 //
 // 'exit' handlers are synchronous. What a program must wait for at its end (a pool of connections to a
 // database) it does in onShutdown() of gyre/worker, which is called in a reload, too. Or it listens for

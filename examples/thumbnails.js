@@ -1,7 +1,7 @@
 // Work that burns CPU goes to the job pool, so that no connection waits behind it.
 //
 //     npx gyre run examples/thumbnails.js
-//     curl localhost:3000/render?size=400
+//     curl -o mandelbrot.pgm 'localhost:3000/render?size=400'
 const http = require('node:http');
 const path = require('node:path');
 const { pathToFileURL } = require('node:url');

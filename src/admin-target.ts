@@ -8,6 +8,8 @@ import { type AdminAddress, adminAddress } from './admin/options.js';
 
 const DEFAULT_ADDRESS = '127.0.0.1:9464';
 const EXIT_NO_ANSWER = 1;
+const NOBODY_HINT =
+  '\n(a server has an endpoint if it was started with --admin ADDRESS, or the option admin)';
 
 /** GYRE_ADMIN_TOKEN, which nobody finds in the environment after that: workers inherit it. */
 export function takeToken(): string | undefined {
@@ -40,7 +42,10 @@ export async function asking(
     await ask({ address, token: takeToken() ?? null });
   } catch (error) {
     if (!(error instanceof NoAnswer)) throw error;
-    process.stderr.write(`gyre: ${error.message}\n`);
+    const { code, syscall } = (error.cause ?? {}) as NodeJS.ErrnoException;
+    const nobody = syscall === 'connect' && (code === 'ECONNREFUSED' || code === 'ENOENT');
+    const hint = nobody ? NOBODY_HINT : '';
+    process.stderr.write(`gyre: ${error.message}${hint}\n`);
     process.exitCode = EXIT_NO_ANSWER;
   }
 }

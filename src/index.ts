@@ -100,7 +100,7 @@ export function createRuntime(options: RuntimeOptions): Promise<Runtime> {
 /**
  * This machine as far as this process may use it: CPUs, cores, caches, memory nodes, and its
  * scheduling groups. Blocks while it reads, some milliseconds or, with hundreds of CPUs, tens of
- * them. docs/topology.md describes the fields.
+ * them. {@link Topology} says what each field is.
  *
  * @param root a copy of another machine's `/sys`, all of whose CPUs count as usable
  * @throws GyreError `ERR_GYRE_OPTION_INVALID` if `root` is no path, `ERR_GYRE_TOPOLOGY` if it

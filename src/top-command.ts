@@ -35,10 +35,15 @@ export function addTopCommand(program: Command): void {
   withTarget(program.command('top'))
     .description('show what the workers of a running server do')
     .option('--once', 'one picture of one interval, as text')
-    .option('--json', 'the same as an object (docs/operating.md)')
+    .option('--json', 'the same as an object')
     .addOption(
       new Option('--interval <seconds>', 'how often it asks').argParser(parseInterval).default(1),
     )
-    .addHelpText('after', `\n${TOKEN_HELP} q ends.`)
+    .addHelpText(
+      'after',
+      `
+In the object of --json shares are from 0 to 1, durations in seconds, and rates per second;
+null is what is not known. ${TOKEN_HELP} q ends.`,
+    )
     .action(top);
 }

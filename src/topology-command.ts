@@ -76,7 +76,7 @@ export function addTopologyCommand(program: Command): void {
   program
     .command('topology')
     .description('show the machine, and where workers go')
-    .option('--json', 'write an object instead (docs/topology.md)')
+    .option('--json', 'write an object instead')
     .option('--svg <file>', 'draw a floor plan into FILE; - is stdout')
     .addOption(
       new Option('--cpu <n>', 'list or highlight the neighbourhood of this CPU').argParser(
@@ -90,6 +90,13 @@ export function addTopologyCommand(program: Command): void {
         .default('auto'),
     )
     .addOption(placementOption())
+    .addHelpText(
+      'after',
+      `
+The object of --json is that of the API's topology(), of the type Topology, and besides:
+version, which is 1; placement; and workers, each with index, cpu, and rings (workers,
+nearest first).`,
+    )
     .action((flags: Flags, command: Command) => {
       if (flags.svg === '-' && flags.json)
         command.error('error: --json and --svg - both write to stdout');

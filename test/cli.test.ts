@@ -1,24 +1,20 @@
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { copyFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { affinity } from '../src/native.js';
-import { app, CLI, get, gyre, Running, threads } from './support/app.js';
+import { app, CLI, get } from './support/app.js';
+import { folder } from './support/folder.js';
+import { threads } from './support/proc.js';
+import { gyre, Running } from './support/running.js';
 
 const CPUS = affinity();
 const SERVER = app('http.js');
 /** The line that says where it serves, with its parts. */
 const SERVING = /gyre: (\d+) workers?, (on CPUs ([\d, ]+)|not pinned), listening on (\S+):(\d+)/;
-
-function temporary(t: Test): string {
-  const directory = mkdtempSync(path.join(tmpdir(), 'gyre-cli-'));
-  t.teardown(() => rmSync(directory, { recursive: true }));
-  return directory;
-}
 
 t.test('--help and --version say what they should on stdout and exit with 0', async (t) => {
   const help = gyre(t, ['--help']);
@@ -30,6 +26,14 @@ t.test('--help and --version say what they should on stdout and exit with 0', as
   const version = gyre(t, ['--version']);
   t.same(await version.ended(), { code: 0, signal: null });
   t.match(version.stdout, /^\d+\.\d+\.\d+\n$/);
+});
+
+t.test('no help sends its reader to a page that is not in the package', async (t) => {
+  const helpOf = (...command: string[]) =>
+    spawnSync(process.execPath, [CLI, ...command, '--help'], { encoding: 'utf8' }).stdout;
+  const commands = [...helpOf().matchAll(/^ {2}([a-z]+) .*$/gm)].map(([, name = '']) => name);
+  t.match(commands, ['run', 'topology', 'top']);
+  for (const command of commands) t.notMatch(helpOf(command), /\b(?:docs|examples|src)\//, command);
 });
 
 t.test('a wrong command line exits with 2 and starts nothing', async (t) => {
@@ -200,7 +204,7 @@ t.test('when workers end one after another, the first code that is not 0 counts'
 });
 
 t.test('SIGHUP reloads, and so does a changed file with --watch', async (t) => {
-  const program = temporary(t);
+  const program = folder(t);
   copyFileSync(app('survivor.js'), path.join(program, 'app.js'));
   const watched = gyre(t, ['run', path.join(program, 'app.js'), '--workers', '2', '--watch']);
   const port = Number((await watched.says(SERVING))[5]);

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import t from 'tap';
-import { app, get, getFromEach, gyre, ROOT, Running, threads } from './support/app.js';
+import { app, get, getFromEach, ROOT } from './support/app.js';
+import { threads } from './support/proc.js';
+import { gyre, Running } from './support/running.js';
 
 const SERVER = app('http.js');
 const PORT = /listening on \S+:(\d+)/;

@@ -16,11 +16,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import type { Runtime } from '../src/index.js';
-import { app, descriptors, get, ROOT, start, threads } from './support/app.js';
+import { app, get, HOST, portOf, ROOT, start } from './support/app.js';
+import { descriptors, threads } from './support/proc.js';
 
 const CA = readFileSync(path.join(ROOT, 'test', 'fixtures', 'tls', 'localhost.crt'));
 const BODY = randomBytes(1024 * 1024);
-const HOST = '127.0.0.1';
 
 /** The bounded wait for what has no event. The caller checks what came of it. */
 async function eventually(holds: () => boolean): Promise<void> {
@@ -32,13 +32,6 @@ function possessions(): string {
   const tids = threads().map(({ tid, name }) => `thread ${tid} ${name}`);
   const fds = [...descriptors()].map(([fd, target]) => `fd ${fd} ${target}`);
   return [...tids, ...fds].sort().join('\n');
-}
-
-/** Fastify listens on `localhost`, which may be two addresses with one port. */
-function portOf(runtime: Runtime): number {
-  const ports = new Set(runtime.addresses.map((each) => ('port' in each ? each.port : 0)));
-  if (ports.size !== 1) throw new Error(`not one port: ${[...ports]}`);
-  return [...ports][0] as number;
 }
 
 /** `ask` names the thread that answered; asks, bounded, until each worker has. */

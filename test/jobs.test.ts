@@ -9,8 +9,9 @@ import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Runtime, RuntimeOptions } from '../src/index.js';
 import { affinity, hasLinuxParts } from '../src/native.js';
-import { app, get, portOf, ROOT, start, threads } from './support/app.js';
+import { app, get, portOf, ROOT, start } from './support/app.js';
 import { Gate } from './support/gate.js';
+import { threads } from './support/proc.js';
 
 /** No thread has its main module by then, so what is loaded is by what is under test. */
 const loadsPiscina = () =>

@@ -4,13 +4,14 @@
  * Needs `spin` and a C compiler, and is skipped without. spin assumes sequential
  * consistency: what the hardware may reorder is for the sanitizer builds to show.
  */
-import { execFile, execFileSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import t from 'tap';
 import { ROOT } from './support/app.js';
+import { skipWithout } from './support/programs.js';
 
 const run = promisify(execFile);
 
@@ -63,22 +64,7 @@ async function each<T>(items: readonly T[], work: (item: T) => Promise<void>): P
   await Promise.all(Array.from({ length: os.availableParallelism() }, next));
 }
 
-function missing(): string | null {
-  for (const [command, option] of [
-    ['spin', '-V'],
-    ['cc', '--version'],
-  ] as const) {
-    try {
-      execFileSync(command, [option], { stdio: 'ignore' });
-    } catch {
-      return command;
-    }
-  }
-  return null;
-}
-
-const absent = missing();
-const skip = absent !== null && `${absent} is not installed, so the models are not checked`;
+const skip = skipWithout('spin') || skipWithout('cc', 'gcc');
 for (const [model, claim] of Object.entries(MODELS)) {
   t.test(claim, { skip }, async (t) => {
     const { errors, states, violated, complete } = await verify(model, null);

@@ -4,15 +4,7 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  existsSync,
-  mkdtempSync,
-  openSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
 import os, { constants } from 'node:os';
 import path from 'node:path';
@@ -46,7 +38,10 @@ import {
   watchQueue,
 } from '../src/native.js';
 import { Injection, reasonAgainst } from './moving/injection.js';
-import { descriptors, ROOT, Running, threads } from './support/app.js';
+import { ROOT } from './support/app.js';
+import { folder } from './support/folder.js';
+import { cpusOf, descriptors, threads } from './support/proc.js';
+import { Running } from './support/running.js';
 
 const { EACCES, EADDRINUSE, EADDRNOTAVAIL, EBADF, EINVAL, ENOTSOCK, ESRCH } = constants.errno;
 const O_NONBLOCK = 0o4000;
@@ -109,17 +104,6 @@ async function connects(options: net.NetConnectOpts): Promise<string> {
   } finally {
     socket.destroy();
   }
-}
-
-/** CPUs as the kernel prints them (0-2,5), as a list. */
-function cpusOf(text: string): number[] {
-  return text
-    .trim()
-    .split(',')
-    .flatMap((range) => {
-      const [first = 0, last = first] = range.split('-').map(Number);
-      return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-    });
 }
 
 /** The CPU that a thread of this process is on, or was on last (proc(5): processor). */
@@ -273,8 +257,7 @@ t.test('an address that cannot be is a negative errno, and no descriptor', async
 });
 
 t.test('a Unix socket, by path and abstract, with node’s errors', async (t) => {
-  const dir = mkdtempSync(path.join(os.tmpdir(), 'gyre-')); // short enough for an address
-  t.teardown(() => rmSync(dir, { recursive: true }));
+  const dir = folder(t);
   writeFileSync(path.join(dir, 'file'), '');
   const at = path.join(dir, 's');
   const fd = opened(t, openUnix(at, 8));
@@ -961,12 +944,10 @@ t.test('a watcher that gets no thread is an error of its thread', { skip: UNTRAC
   `,
   );
   const [tid] = (await once(worker, 'message')) as [number];
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
   const sockets = () => [...descriptors().values()].filter((what) => what.startsWith('socket:'));
   const before = sockets();
   const faults = ['clone', 'clone3'].map((call) => `${call}:error=EAGAIN`);
-  const injection = await Injection.start(t, [tid], faults, path.join(folder, 'trace'));
+  const injection = await Injection.start(t, [tid], faults, path.join(folder(t), 'trace'));
   const ended = new Promise((resolve) => worker.once('exit', resolve));
   worker.postMessage('create');
   const [error] = await once(worker, 'error');

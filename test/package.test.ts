@@ -18,8 +18,9 @@ import t, { type Test } from 'tap';
 import { affinity } from '../src/native.js';
 import { target } from '../src/native-file.js';
 import { autoWorkers, cpuQuota } from '../src/runtime/machine.js';
-import { getFromEach, ROOT, Running } from './support/app.js';
+import { getFromEach, ROOT } from './support/app.js';
 import { command, filesBelow, install, installed, pack, sizes } from './support/packed.js';
+import { Running } from './support/running.js';
 
 /** The supported lines; .ci/run installs those that are not this one. */
 const LINES = [20, 22, 24, 26];

@@ -6,8 +6,10 @@ import { Piscina } from 'piscina';
 import t, { type Test } from 'tap';
 import { affinity, hasLinuxParts } from '../src/native.js';
 import { paretoBalancer, pinnedWorker } from '../src/piscina.js';
-import { app, ROOT, Running, start, threads } from './support/app.js';
+import { app, ROOT, start } from './support/app.js';
 import { Gate } from './support/gate.js';
+import { threads } from './support/proc.js';
+import { Running } from './support/running.js';
 
 const FUNCTIONS = path.join(ROOT, 'test', 'fixtures', 'jobs', 'functions.js');
 const PINNED = path.join(ROOT, 'test', 'fixtures', 'pools', 'pinned.js');

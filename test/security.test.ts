@@ -8,8 +8,8 @@ import net from 'node:net';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import type { Runtime } from '../src/index.js';
-import { folder } from './moving/stalling.js';
 import { app, get, portOf, ROOT, start } from './support/app.js';
+import { folder } from './support/folder.js';
 
 const GUARDED = app('guarded.js');
 

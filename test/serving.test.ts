@@ -1,7 +1,8 @@
 import { readFileSync } from 'node:fs';
 import t from 'tap';
 import { affinity } from '../src/native.js';
-import { app, get, getFromEach, portOf, start, threads } from './support/app.js';
+import { app, get, getFromEach, portOf, start } from './support/app.js';
+import { threads } from './support/proc.js';
 
 const CPUS = affinity();
 

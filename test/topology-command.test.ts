@@ -7,8 +7,9 @@ import { topology } from '../src/index.js';
 import { affinity, cpuid } from '../src/native.js';
 import type { Topology } from '../src/scheduler/topology.js';
 import { MACHINES, type MachineName, writeTree } from './fixtures/topology/machines.js';
-import { CLI, gyre, ROOT } from './support/app.js';
+import { CLI, ROOT } from './support/app.js';
 import { machine } from './support/described.js';
+import { gyre } from './support/running.js';
 
 /** A fixture's sysfs on the disk. One for each test. */
 function tree(t: Test, name: MachineName): string {

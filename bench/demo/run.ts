@@ -10,9 +10,12 @@ import os from 'node:os';
 import { detectCapabilities } from '../../src/runtime/capabilities.js';
 import { SecondScreen, screenOf } from '../../src/terminal.js';
 import type { Load } from '../arrivals.js';
-import { CannotRun, interleave, parseCommandLine, runOrSay } from '../harness.js';
+import { parseCommandLine } from '../command-line.js';
+import { CannotRun, runOrSay } from '../failures.js';
+import { interleave } from '../harness.js';
 import { runPoisson } from '../poisson.js';
-import { type SystemName, withServer } from '../server.js';
+import { withServer } from '../server.js';
+import type { SystemName } from '../systems.js';
 import {
   conclusion,
   heading,

@@ -2,7 +2,9 @@
  * The questions of the page: what is shown of each benchmark, and what is said about it. Figures come from
  * the results alone, so no text here has one that was measured.
  */
-import type { Colour } from './svg.js';
+import type { Report } from '../report.js';
+import { shown } from './figures.js';
+import { RR } from './variants.js';
 
 /** A comparison that the summary lists: a metric of one variant as a ratio to that of another. */
 export interface Claim {
@@ -11,6 +13,14 @@ export interface Claim {
   readonly to: string;
   /** What is compared, for a reader who has not seen the question. */
   readonly text: string;
+}
+
+/** A chart of whole distributions. */
+export interface CurvesOf {
+  readonly title: string;
+  readonly variants: readonly string[];
+  /** What was asked of the servers, in a line. */
+  load(flags: Report['flags']): string;
 }
 
 export interface Question {
@@ -22,64 +32,24 @@ export interface Question {
   readonly chart: readonly string[];
   readonly table: readonly string[];
   readonly ratios: readonly string[];
-  /** Variants of the chart of whole distributions; absent: there is none. */
-  readonly curves?: readonly string[];
+  /** Absent: there is none. */
+  readonly curves?: CurvesOf;
   readonly claims: readonly Claim[];
 }
 
-/** Names of systems, for people. */
-const LABELS: Readonly<Record<string, string>> = {
-  gyre: 'gyre',
-  'gyre-still': 'gyre, nothing moves',
-  'gyre-unpinned': 'gyre, no pins',
-  'gyre-admin': 'gyre, admin endpoint',
-  'gyre-refuse': 'gyre, refuses',
-  'gyre-wait': 'gyre, lets wait',
-  'gyre-spares-0': 'gyre, no spares',
-  'gyre-spares-1': 'gyre, 1 spare',
-  'gyre-spares-2': 'gyre, 2 spares',
-  'gyre-spares-8': 'gyre, 8 spares',
-  'cluster-rr': 'node:cluster, round robin',
-  'cluster-none': 'node:cluster, shared socket',
-  threads: 'worker threads, hashed ports',
-  transfer: "Node's transfer of sockets",
-  watt: 'Platformatic Watt',
-  go: 'Go net/http',
-  single: 'one process',
-  limit: 'one queue (simulated)',
-};
-
-/** Rivals that stand beside each other differ; gyre has one colour wherever it moves connections. */
-const COLOURS: Readonly<Record<string, Colour>> = {
-  ...{ gyre: 'a', soft: 'a', 'gyre-admin': 'a', 'gyre-unpinned': 'a' },
-  ...{ 'gyre-spares-0': 'a', 'gyre-spares-1': 'a', 'gyre-spares-2': 'a', 'gyre-spares-8': 'a' },
-  ...{ 'cluster-rr': 'b', 'cluster-none': 'b', hard: 'b', piscina: 'b' },
-  ...{ transfer: 'c', off: 'c', 'gyre-refuse': 'c' },
-  ...{ watt: 'd', 'gyre-wait': 'd' },
-  ...{ go: 'e' },
-};
-
-/** What is compared with servers without being one. */
-export const isSimulated = (variant: string) => variant === 'limit';
-
-/** A variant is a system, or a system and what is asked of it: `gyre hello`, `gyre@2`. */
-function partsOf(variant: string): [system: string, rest: string] {
-  const at = variant.search(/[ @]|-burnt/);
-  return at === -1 ? [variant, ''] : [variant.slice(0, at), variant.slice(at)];
+/** Of the flags of `stall`. */
+export function stallLoad({
+  fast = 0,
+  slow = 0,
+  ms = 0,
+  connections = 0,
+  workers = 0,
+}: Report['flags']): string {
+  return (
+    `${shown(fast, 0)} fast requests/s beside ${slow}/s that compute for ${ms} ms, ` +
+    `${connections} connections, ${workers} workers`
+  );
 }
-
-export function labelOf(variant: string): string {
-  const [system, rest] = partsOf(variant);
-  const label = LABELS[system];
-  if (rest.startsWith('@')) return `${label ?? system}, ${rest.slice(1)} × capacity`;
-  if (rest === '-burnt') return `${label ?? system}, CPU burnt`;
-  if (label === undefined) return variant;
-  return rest === '' ? label : `${label},${rest}`;
-}
-
-export const colourOf = (variant: string): Colour => COLOURS[partsOf(variant)[0]] ?? 'f';
-
-export const RR = 'cluster-rr';
 
 export const QUESTIONS: readonly Question[] = [
   {
@@ -95,7 +65,11 @@ export const QUESTIONS: readonly Question[] = [
     chart: ['p95', 'p99'],
     table: ['p50', 'p95', 'p99', 'p999', 'slow50', 'slow95', 'late'],
     ratios: ['p50', 'p95', 'p99', 'p999'],
-    curves: ['gyre', RR, 'transfer', 'watt', 'go', 'limit'],
+    curves: {
+      title: 'How long the fast requests took',
+      variants: ['gyre', RR, 'transfer', 'watt', 'go', 'limit'],
+      load: stallLoad,
+    },
     claims: [
       { metric: 'p95', of: 'gyre', to: RR, text: 'p95 of fast requests beside slow ones' },
       { metric: 'p99', of: 'gyre', to: RR, text: 'p99 of fast requests beside slow ones' },
@@ -127,12 +101,20 @@ export const QUESTIONS: readonly Question[] = [
     name: 'upstream',
     text:
       'nginx stands in front, with a few long-lived connections to the server. Even: every request computes for the same ' +
-      'short time, so the workers differ by the number of connections only. Stalls: a few compute for long besides.',
+      'short time, so the workers differ by the number of connections only. Stalls: a few compute for long besides; the ' +
+      'chart is of these, and the figures are of the others.',
     chart: ['p95', 'p99'],
-    table: ['p50', 'p95', 'p99', 'p999'],
+    table: ['p50', 'p95', 'p99', 'p999', 'late'],
     ratios: ['p50', 'p95', 'p99'],
+    curves: {
+      title: 'How long the short requests took through nginx, beside some that stall a worker',
+      variants: ['gyre stalls', 'gyre-still stalls', `${RR} stalls`],
+      load: ({ fast = 0, work = 0, slow = 0, ms = 0, connections = 0, workers = 0 }) =>
+        `${shown(fast, 0)} requests/s that compute for ${work} ms beside ${slow}/s for ${ms} ms, ` +
+        `${connections} connections from nginx, ${workers} workers`,
+    },
     claims: (['even', 'stalls'] as const).flatMap((load) =>
-      (['p50', 'p95'] as const).map((metric) => ({
+      (['p50', 'p95', 'p99'] as const).map((metric) => ({
         ...{ metric, of: `gyre ${load}`, to: `${RR} ${load}` },
         text: `${metric} behind nginx, ${load === 'even' ? 'all requests alike' : 'some slow'}`,
       })),
@@ -142,10 +124,17 @@ export const QUESTIONS: readonly Question[] = [
     name: 'pinning',
     text:
       'Another process burns the CPU of one worker. A soft pin gives way, a hard one does not, and without a pin the ' +
-      'kernel decides. The first three are what that costs when nobody burns.',
+      'kernel decides. The first three are what that costs when nobody burns. How often a soft pin gave way, and was ' +
+      'taken back, is beside the latencies.',
     chart: ['p95', 'p99'],
-    table: ['p50', 'p95', 'p99', 'p999'],
-    ratios: ['p50', 'p95', 'p99'],
+    table: ['p50', 'p95', 'p99', 'p999', 'widened', 'narrowed', 'late'],
+    ratios: ['p50', 'p95', 'p99', 'p999'],
+    curves: {
+      title: "How long requests took while another process burnt a worker's CPU",
+      variants: ['soft-burnt', 'hard-burnt', 'off-burnt'],
+      load: ({ fast = 0, ms = 0, connections = 0, workers = 0 }) =>
+        `${shown(fast, 0)} requests/s that compute for ${ms} ms, ${connections} connections, ${workers} workers`,
+    },
     claims: [
       { metric: 'p99', of: 'soft-burnt', to: 'hard-burnt', text: 'p99 while the CPU is burnt' },
       { metric: 'p99', of: 'soft-burnt', to: 'off-burnt', text: 'p99 while the CPU is burnt' },
@@ -183,42 +172,65 @@ export const QUESTIONS: readonly Question[] = [
   },
   {
     name: 'startup',
-    text: 'From the start of the first process. The program is loaded once for each worker, in a thread as in a process.',
+    text:
+      'From the start of the first process; a new connection asks every millisecond. The program is loaded once for each ' +
+      'worker, in a thread as in a process. One process is plain node with one thread, so it has less to start.',
     chart: ['first', 'all'],
     table: ['first', 'all'],
     ratios: ['first', 'all'],
-    claims: ['hello', 'express'].map((app) => ({
-      ...{ metric: 'first', of: `gyre ${app}`, to: `${RR} ${app}` },
-      text: 'time until the first answer',
-    })),
+    claims: ['hello', 'express'].flatMap((app) => [
+      {
+        ...{ metric: 'first', of: `gyre ${app}`, to: `${RR} ${app}` },
+        text: 'time until the first answer',
+      },
+      {
+        ...{ metric: 'all', of: `gyre ${app}`, to: `${RR} ${app}` },
+        text: 'time until all workers listen',
+      },
+      {
+        ...{ metric: 'first', of: `gyre ${app}`, to: `single ${app}` },
+        text: 'time until the first answer',
+      },
+    ]),
   },
   {
     name: 'idle',
     text:
       'The same server is loaded alone, and with many idle connections. Memory is that of its processes; what the kernel ' +
-      'keeps for a connection is not in it.',
-    chart: ['throughput', 'memory'],
+      'keeps for a connection is not in it. Nobody is slow, so nothing has to move: the difference to gyre with moving off ' +
+      'is what keeping track of the idle ones costs.',
+    chart: ['throughput', 'p99', 'memory'],
     table: ['alone', 'throughput', 'kept', 'p99Alone', 'p99', 'memory'],
-    ratios: ['throughput', 'kept', 'memory'],
+    ratios: ['throughput', 'kept', 'p99', 'memory'],
     claims: [
       { metric: 'memory', of: 'gyre', to: RR, text: 'memory of an idle connection' },
       { metric: 'throughput', of: 'gyre', to: RR, text: 'throughput beside idle connections' },
+      { metric: 'p99', of: 'gyre', to: RR, text: 'p99 beside idle connections' },
+      {
+        ...{ metric: 'throughput', of: 'gyre', to: 'gyre-still' },
+        text: 'throughput beside idle connections',
+      },
     ],
   },
   {
     name: 'moving',
     text:
       'Chaos moves connections at random, as fast as it can; stalls are those of the first question. The cost of a move ' +
-      'is what the whole server used more of the CPUs than one in which nothing moves. Pauses are counted by powers of two.',
-    chart: ['cost', 'pause'],
+      'is what the whole server used more of the CPUs than one in which nothing moves; under stalls few connections move ' +
+      'and the slow requests use most of the CPUs, so there it is a rough figure. A pause is how long a worker stands ' +
+      'still so that others can take from it. Pauses are counted by powers of two, so a percentile is the power above it.',
+    chart: ['cost', 'governor', 'pause'],
     table: ['moves', 'perPause', 'pause', 'pauseP50', 'pauseP99', 'governor', 'cost'],
     ratios: [],
     claims: [],
   },
   {
     name: 'governor',
-    text: 'The two threads that move connections for workers which stand still. Idle means that nothing is sent.',
-    chart: ['cpu'],
+    text:
+      'The governor is two threads: one decides what moves on behalf of workers that stand still, and one watches them. ' +
+      'Idle: nothing is sent. Hello: as many requests as the workers can answer. Stalls: those of the first question. A ' +
+      'wake-up is a sleep that ended; an idle process should have none.',
+    chart: ['cpu', 'wakeups'],
     table: ['cpu', 'wakeups', 'others'],
     ratios: [],
     claims: [],
@@ -248,7 +260,10 @@ export const QUESTIONS: readonly Question[] = [
   },
   {
     name: 'false-sharing',
-    text: 'Two threads add to words of their own, which are so many bytes apart; the rows are those of the scoreboard.',
+    text:
+      'Two threads add to words of their own, which are so many bytes apart; two neighbouring cache lines, which a ' +
+      'processor may fetch together, are 64 apart. The rows are those of the scoreboard, written by its own code: where ' +
+      'they are laid out, and packed side by side.',
     chart: ['cost'],
     table: ['cost'],
     ratios: ['cost'],
@@ -257,6 +272,8 @@ export const QUESTIONS: readonly Question[] = [
         ...{ metric: 'cost', of: 'rows as laid out', to: 'rows packed' },
         text: 'an addition in a row of the scoreboard',
       },
+      { metric: 'cost', of: 'atomic 128', to: 'atomic 4', text: 'an addition in two threads' },
+      { metric: 'cost', of: 'atomic 128', to: 'atomic 64', text: 'an addition in two threads' },
     ],
   },
   {

@@ -6,10 +6,11 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
-import { CannotRun, runOrSay } from '../harness.js';
+import { CannotRun, runOrSay } from '../failures.js';
 import type { Report } from '../report.js';
 import { ROOT } from '../root.js';
-import { FOLDER, filesOf, isKnown, type Reports } from './page.js';
+import { FOLDER, filesOf, isKnown } from './page.js';
+import type { Reports } from './reading.js';
 
 /** @throws CannotRun when something there is no result. */
 function readResults(folder: string): Reports {

@@ -1,11 +1,11 @@
 // Socket activation: systemd opens the port and hands it over as descriptor 3, so it is open while the service
 // restarts, the server needs no right to port 80, and it is started when somebody first asks.
 //
-//     systemd-socket-activate -l 3000 -E PATH node_modules/.bin/gyre run examples/systemd/server.js
+//     systemd-socket-activate -l 3000 -E PATH node dist/src/cli.js run examples/systemd/server.js
 //     curl localhost:3000/
 //
-// Without npx: that would start another process, for which the descriptor is not. In a checkout of gyre the
-// command is node dist/src/cli.js.
+// In a project of yours it is node_modules/.bin/gyre run, as in app.service, and not npx: that would start
+// another process, for which the descriptor is not.
 //
 // app.socket and app.service beside this file are the units. All workers accept from that one socket, as
 // systemd has opened one: connections go to whoever is first, and not by the kernel's hash.

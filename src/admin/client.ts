@@ -72,7 +72,8 @@ async function answered<T>(
   } catch (error) {
     if (error instanceof NoAnswer) throw error;
     const { message } = error as Error;
-    throw new NoAnswer(limit.aborted ? `no answer within ${limitMs} ms` : message);
+    const why = limit.aborted ? `no answer within ${limitMs} ms` : message;
+    throw new NoAnswer(why, { cause: error });
   }
 }
 

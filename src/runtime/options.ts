@@ -179,8 +179,8 @@ export interface RuntimeOptions {
   /** How connections move between workers. Default: see each. */
   scheduler?: SchedulerOptions;
   /**
-   * Where operators look: metrics, probes, a snapshot, events, and `POST /reload`, over HTTP on
-   * the main thread; docs/operating.md describes it. A text is short for `{ listen: TEXT }`.
+   * Where operators look: a live page, metrics, probes, a snapshot, events, and `POST /reload`, over
+   * HTTP on the main thread. A text is short for `{ listen: TEXT }`.
    * Default: off.
    */
   admin?: string | AdminOptions;

@@ -7,7 +7,7 @@
  */
 import { GyreError } from '../errors.js';
 
-/** Called before a worker ends in order. What it returns is waited for. */
+/** What `onShutdown()` takes. Called once; what it returns is waited for. */
 export type ShutdownHandler = () => unknown;
 
 export class Shutdown {

@@ -2,7 +2,6 @@
  * The agent check, as a HAProxy sees it: load shifts away from a process that is busy, and one that
  * drains gets none.
  */
-import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import net from 'node:net';
@@ -10,14 +9,13 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { AdminAddresses, ListenAddress } from '../../src/index.js';
-import { app, get, ROOT, Running, start } from '../support/app.js';
-import { folder } from './asking.js';
+import { app, get, ROOT, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { freePort } from '../support/ports.js';
+import { skipWithout, whereIs } from '../support/programs.js';
+import { Running } from '../support/running.js';
 
 const EMBEDDER = path.join(ROOT, 'dist', 'test', 'support', 'embedder.js');
-const missing =
-  spawnSync('haproxy', ['-v']).status === 0
-    ? false
-    : 'haproxy is not installed: apt-get install haproxy';
 
 /** What whoever connects to `port` is told. */
 async function told(port: number): Promise<string> {
@@ -117,18 +115,11 @@ class Server {
   }
 }
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
+const skip = skipWithout('haproxy');
 
-t.test('a HAProxy shifts load between two, and drains one', { skip: missing }, async (t) => {
+t.test('a HAProxy shifts load between two, and drains one', { skip }, async (t) => {
   const [one, two] = await Promise.all([new Server(t).ready(), new Server(t).ready()]);
-  const port = await freePort();
+  const port = freePort();
   const directory = folder(t);
   const stats = path.join(directory, 'stats');
   const config = path.join(directory, 'haproxy.cfg');
@@ -154,7 +145,7 @@ backend app
     ${line('two', two)}
 `,
   );
-  const haproxy = new Running(t, 'haproxy', ['-db', '-f', config]);
+  const haproxy = new Running(t, whereIs('haproxy') ?? 'haproxy', ['-db', '-f', config]);
   /** Status and weight of a server. */
   const server = async (name: string) => {
     const socket = net.connect(stats);

@@ -2,23 +2,12 @@
  * Asking an admin endpoint: whole requests, raw bytes, and its event stream.
  */
 import { once } from 'node:events';
-import { mkdtempSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
-import os from 'node:os';
-import path from 'node:path';
-import type { Test } from 'tap';
 import type { ListenAddress, Runtime, Status, WorkerStatus } from '../../src/index.js';
-import type { Answer } from '../support/app.js';
+import { type Answer, send } from '../support/app.js';
 
 export type Where = { socketPath: string } | { host: string; port: number };
-
-/** A directory with a short name, since sockets have few bytes for theirs. */
-export function folder(t: Test): string {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'gyre-admin-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
 
 export function whereOf(address: ListenAddress | null): Where {
   if (address === null) throw new Error('it listens nowhere');
@@ -35,20 +24,8 @@ export interface Asked {
 
 /** One request, on a connection of its own unless an agent is given. */
 export function ask(where: Where, target: string, asked: Asked = {}): Promise<Answer> {
-  const { method = 'GET', headers = {}, body, agent = false } = asked;
-  return new Promise((resolve, reject) => {
-    const request = http.request({ ...where, path: target, method, headers, agent }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (chunk: string) => {
-        text += chunk;
-      });
-      response.on('error', reject).on('end', () => {
-        resolve({ status: response.statusCode ?? 0, headers: response.headers, body: text });
-      });
-    });
-    request.on('error', reject);
-    request.end(body);
-  });
+  const { body, ...how } = asked;
+  return send({ ...where, path: target, ...how }, body);
 }
 
 /** What comes back for `bytes`, until the endpoint hangs up. */

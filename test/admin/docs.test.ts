@@ -8,13 +8,13 @@ import t from 'tap';
 import { EVENT_NAMES } from '../../src/admin/events.js';
 import { METRICS } from '../../src/admin/metrics.js';
 import { app, CLI, get, portOf, ROOT, start } from '../support/app.js';
+import { skipWithout } from '../support/programs.js';
 import { ask, statusOf, whereOf } from './asking.js';
 
 const DOCS = path.join(ROOT, 'docs');
 const OPERATING = readFileSync(path.join(DOCS, 'operating.md'), 'utf8');
 const ALERTS = path.join(DOCS, 'alerts.yml');
-const promtool = spawnSync('promtool', ['--version']).status === 0;
-const skip = promtool ? false : 'promtool is not installed: apt-get install prometheus';
+const skip = skipWithout('promtool', 'prometheus');
 
 /** The cells of each table under a heading, without its head. */
 function tablesUnder(heading: string): string[][][] {

@@ -8,8 +8,12 @@ import net from 'node:net';
 import path from 'node:path';
 import t from 'tap';
 import { createRuntime, type GyreError, type RuntimeOptions } from '../../src/index.js';
-import { app, descriptors, get, portOf, Running, start } from '../support/app.js';
-import { ask, EventStream, folder, sendRaw, statusOf, whereOf } from './asking.js';
+import { app, get, portOf, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { descriptors } from '../support/proc.js';
+import { Running } from '../support/running.js';
+import { versioned } from '../support/versioned.js';
+import { ask, EventStream, sendRaw, statusOf, whereOf } from './asking.js';
 
 const SERVER = app('http.js');
 const TOKEN = 'a-token-of-the-test';
@@ -296,10 +300,9 @@ t.test('where it cannot listen nothing starts', async (t) => {
 });
 
 t.test('reload by request, and what is refused meanwhile', async (t) => {
-  const program = path.join(folder(t), 'program');
-  writeFileSync(program, '1');
+  const { env, write } = versioned(t);
   const runtime = await start(t, app('survivor.js'), {
-    ...{ workers: 1, admin: LOCAL, drainMs: 5_000, env: { PROGRAM: program } },
+    ...{ workers: 1, admin: LOCAL, drainMs: 5_000, env },
   });
   const where = whereOf(runtime.admin.endpoint);
   const port = portOf(runtime);
@@ -313,7 +316,7 @@ t.test('reload by request, and what is refused meanwhile', async (t) => {
   t.ok(JSON.parse(done?.body ?? '').reloadedInSeconds > 0);
   t.equal((await waiting).status, 200, 'what was in flight was answered');
 
-  writeFileSync(program, 'broken');
+  write('broken');
   const broken = await reload();
   t.same([broken.status, codeIn(broken.body)], [500, 'ERR_GYRE_RELOAD']);
   t.match(broken.body, /broken on purpose/);

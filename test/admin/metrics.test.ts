@@ -12,24 +12,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import type { Runtime, RuntimeOptions } from '../../src/index.js';
-import {
-  type Answer,
-  app,
-  get,
-  getFromEach,
-  portOf,
-  ROOT,
-  Running,
-  start,
-} from '../support/app.js';
-import { ask, folder, statusOf, statusWhen, sumOf, valuesIn, whereOf } from './asking.js';
+import { type Answer, app, get, getFromEach, portOf, ROOT, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { skipWithout } from '../support/programs.js';
+import { Running } from '../support/running.js';
+import { ask, statusOf, statusWhen, sumOf, valuesIn, whereOf } from './asking.js';
 
 const JOBS = path.join(ROOT, 'test', 'fixtures', 'jobs', 'functions.js');
 const OPEN_METRICS = 'application/openmetrics-text; version=1.0.0';
-const promtool = spawnSync('promtool', ['--version']).status === 0;
-const noTool = promtool ? false : 'promtool is not installed: apt-get install prometheus';
-const prometheus = spawnSync('prometheus', ['--version']).status === 0;
-const noServer = prometheus ? false : 'prometheus is not installed: apt-get install prometheus';
 
 function startCounted(t: Test, options: Partial<RuntimeOptions> = {}): Promise<Runtime> {
   const admin = { listen: '127.0.0.1:0', requestTimes: true };
@@ -61,7 +51,7 @@ async function askEach(runtime: Runtime, count: number): Promise<number> {
   return asked;
 }
 
-t.test('promtool accepts it', { skip: noTool }, async (t) => {
+t.test('promtool accepts it', { skip: skipWithout('promtool', 'prometheus') }, async (t) => {
   const runtime = await startCounted(t, {
     admin: { listen: '127.0.0.1:0', applicationMetrics: false }, // prom-client's are not all as they should be
   });
@@ -74,7 +64,7 @@ t.test('promtool accepts it', { skip: noTool }, async (t) => {
   t.not(spawnSync('promtool', ['check', 'metrics'], { input: bad }).status, 0);
 });
 
-t.test('a Prometheus scrapes it, with a token', { skip: noServer }, async (t) => {
+t.test('a Prometheus scrapes it, with a token', { skip: skipWithout('prometheus') }, async (t) => {
   const token = 'a-token-of-the-test';
   const runtime = await startCounted(t, { admin: { listen: '127.0.0.1:0', token } });
   const asked = await askEach(runtime, 2);

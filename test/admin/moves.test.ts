@@ -4,23 +4,12 @@
  */
 import t, { type Test } from 'tap';
 import type { Runtime, WorkerMove } from '../../src/index.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST } from '../moving/stalling.js';
-import { app, gyre, portOf, start } from '../support/app.js';
+import { app, portOf, start } from '../support/app.js';
+import { gyre } from '../support/running.js';
 import { ask, EventStream, statusOf, sumOf, valuesIn, whereOf } from './asking.js';
+import { stallUntil } from './blamed.js';
 
 t.setTimeout(60_000);
-
-/** Until `done`, bounded: one of 16 connections keeps its worker busy, and those behind it move. */
-async function stall(t: Test, port: number, done: () => boolean): Promise<void> {
-  const connections = Array.from({ length: 16 }, () => new KeptAlive({ host: HOST, port }));
-  t.teardown(() => {
-    for (const connection of connections) connection.close();
-  });
-  for (let round = 0; !done() && round < 200; round++) {
-    await Promise.all(connections.map((each, i) => each.ask(i === 0 ? '/slow' : '/')));
-  }
-}
 
 function blamed(t: Test, trace: boolean): Promise<Runtime> {
   const options = { workers: 2, spares: 0, admin: '127.0.0.1:0', scheduler: { trace } };
@@ -33,7 +22,7 @@ t.test('each move is explained, and its connections are counted where they went'
   const stream = await EventStream.open(where);
   const moves: WorkerMove[] = [];
   runtime.on('move', (move) => moves.push(move));
-  await stall(t, portOf(runtime), () => moves.some(({ reason }) => reason === 'rescue'));
+  await stallUntil(t, portOf(runtime), () => moves.some(({ reason }) => reason === 'rescue'));
   const rescue = moves.find(({ reason }) => reason === 'rescue');
   t.match(rescue, { ring: 1, candidates: 1, best: 1, pauseUs: Number });
   t.ok(rescue !== undefined && rescue.pauseUs > 0 && rescue.from !== rescue.to);
@@ -60,7 +49,7 @@ t.test('each move is explained, and its connections are counted where they went'
 t.test('without trace nobody hears of them', async (t) => {
   const runtime = await blamed(t, false);
   runtime.on('move', () => t.fail('it was not asked for'));
-  await stall(t, portOf(runtime), () => runtime.snapshot().moves.length > 0);
+  await stallUntil(t, portOf(runtime), () => runtime.snapshot().moves.length > 0);
   t.ok(runtime.snapshot().moves.length > 0);
 });
 
@@ -68,7 +57,7 @@ t.test('gyre run --trace-moves says it in a line each', async (t) => {
   const args = ['run', app('blamed.js'), '--workers', '2', '--trace-moves'];
   const command = gyre(t, args, { PORT: '0' });
   const [, port = ''] = await command.says(/listening on \S*:(\d+)/);
-  await stall(t, Number(port), () => command.stderr.includes('taken from worker'));
+  await stallUntil(t, Number(port), () => command.stderr.includes('taken from worker'));
   t.match(
     command.stderr,
     /taken from worker \d \d+ of \d+ events, standing still, to worker \d: ring 1, 0 outstanding there, last given \d+ rounds ago, 1 best of 1 fit, paused for \d+ µs/,

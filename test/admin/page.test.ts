@@ -2,34 +2,30 @@
  * The live page in Chromium: it draws the machine and its workers, tells of a stall that was made on
  * purpose, survives a reload of the runtime, in light and in dark, and by keyboard.
  */
-import { spawnSync } from 'node:child_process';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import t, { type Test } from 'tap';
 import type { RuntimeOptions } from '../../src/index.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST } from '../moving/stalling.js';
 import { app, portOf, start } from '../support/app.js';
+import { skipWithout, whereIs } from '../support/programs.js';
 import { ask, whereOf } from './asking.js';
+import { stallUntil } from './blamed.js';
 
 t.setTimeout(90_000);
 t.jobs = 3; // they mostly wait for the next second
 
 /** Debian's, or another. */
 const CHROMIUM = process.env.GYRE_CHROMIUM ?? 'chromium';
-const executablePath = spawnSync('sh', ['-c', 'command -v "$0"', CHROMIUM], {
-  encoding: 'utf8',
-}).stdout.trim();
-const missing =
-  executablePath === '' ? 'chromium is not installed: apt-get install chromium' : false;
+const missing = skipWithout(CHROMIUM, 'chromium');
 
 /** Where a picture of the page is to be left, for the README; usually nowhere. */
 const PICTURES = process.env.GYRE_PICTURES;
 
 let browser: Browser;
 t.before(async () => {
-  if (missing) return;
+  const executablePath = whereIs(CHROMIUM);
+  if (executablePath === null) return;
   // Without a sandbox, which root, as CI has it, cannot have. It sees this page only.
   browser = await chromium.launch({ executablePath, args: ['--no-sandbox'] });
 });
@@ -68,18 +64,6 @@ async function serve(t: Test, options: Partial<RuntimeOptions> = {}) {
   return { runtime, url: `http://127.0.0.1:${port}/` };
 }
 
-/** Slow requests among fast ones until `done`. */
-async function stall(t: Test, port: number, done: () => Promise<boolean>): Promise<void> {
-  const connections = Array.from({ length: 16 }, () => new KeptAlive({ host: HOST, port }));
-  t.teardown(() => {
-    for (const connection of connections) connection.close();
-  });
-  for (let round = 0; round < 200 && !(await done()); round++) {
-    await Promise.all(connections.map((each, i) => each.ask(i === 0 ? '/slow' : '/')));
-  }
-  for (const connection of connections) connection.close();
-}
-
 t.test(
   'it shows the machine, follows a stall, and survives a reload',
   { skip: missing },
@@ -108,7 +92,7 @@ t.test(
       const logged = [/stood still in computeSlowly/, /rescued from worker \d/];
       return drawn && told && logged.every((each) => each.test(text));
     };
-    await stall(t, portOf(runtime), has);
+    await stallUntil(t, portOf(runtime), has);
     t.ok(drawn, 'moves are arrows');
     t.ok(told, 'and words');
     t.ok(await has(), (await log.textContent()) ?? '');

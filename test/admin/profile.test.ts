@@ -9,10 +9,11 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import type { Runtime } from '../../src/index.js';
 import type { ProfileNode, Trace } from '../../src/runtime/profile-trace.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST } from '../moving/stalling.js';
-import { app, getFromEach, gyre, portOf, start } from '../support/app.js';
-import { ask, EventStream, folder, statusOf, whereOf } from './asking.js';
+import { KeptAlive, keepAlive } from '../moving/kept-alive.js';
+import { app, getFromEach, HOST, portOf, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { gyre } from '../support/running.js';
+import { ask, EventStream, statusOf, whereOf } from './asking.js';
 
 t.setTimeout(60_000);
 
@@ -31,8 +32,7 @@ async function load(t: Test, runtime: Runtime): Promise<void> {
   let more = true;
   const served = new Map<string, KeptAlive>();
   for (let tries = 0; served.size < 2 && tries < 100; tries++) {
-    const connection = new KeptAlive({ host: HOST, port });
-    t.teardown(() => connection.close());
+    const connection = keepAlive(t, { host: HOST, port });
     const { body } = await connection.ask('/');
     served.set(String(body)[0] ?? '', connection);
   }

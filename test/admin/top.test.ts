@@ -1,21 +1,21 @@
 /**
  * `gyre top`: as an object, as text, and in a terminal.
  */
-import { spawnSync } from 'node:child_process';
 import http from 'node:http';
 import type net from 'node:net';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { frameOf } from '../../src/admin/frame.js';
 import type { Rates } from '../../src/admin/rates.js';
-import { app, CLI, get, gyre, portOf, Running, start } from '../support/app.js';
+import { app, CLI, get, portOf, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
-import { folder } from './asking.js';
+import { skipWithout } from '../support/programs.js';
+import { gyre, Running } from '../support/running.js';
 
 const ESC = '\x1b';
 
-const noTerminal =
-  spawnSync('script', ['--version']).status === 0 ? false : 'there is no script(1), of util-linux';
+const noTerminal = skipWithout('script', 'util-linux');
 
 /** Keeps asking until told. */
 function load(port: number) {
@@ -80,8 +80,8 @@ t.test('where there is no answer it says why', async (t) => {
   const { port: locked } = runtime.admin.endpoint as { port: number };
   const free = freePort();
   const cases: [args: string[], code: number, says: RegExp, env?: NodeJS.ProcessEnv][] = [
-    [[`${free}`], 1, /ECONNREFUSED/],
-    [[`unix:${path.join(folder(t), 'none')}`], 1, /ENOENT/],
+    [[`${free}`], 1, /ECONNREFUSED.*\n.*--admin/],
+    [[`unix:${path.join(folder(t), 'none')}`], 1, /ENOENT.*\n.*--admin/],
     [[`${other}`], 1, /no admin endpoint of gyre/],
     [[`${locked}`], 1, /GYRE_ADMIN_TOKEN/],
     [[`${locked}`], 1, /GYRE_ADMIN_TOKEN/, { GYRE_ADMIN_TOKEN: 'another-of-that-length' }],

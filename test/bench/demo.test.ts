@@ -13,7 +13,9 @@ import {
   type Setting,
   type Sides,
 } from '../../bench/demo/picture.js';
-import { ROOT, Running } from '../support/app.js';
+import { ROOT } from '../support/app.js';
+import { skipWithout } from '../support/programs.js';
+import { Running } from '../support/running.js';
 
 const DEMO = path.join(ROOT, 'dist', 'bench', 'demo', 'run.js');
 const ESC = '\x1b';
@@ -66,8 +68,7 @@ t.test('a short one ends by itself, with both distributions', async (t) => {
   t.match(run.stderr, /^demo: gyre, round 1 of 1$/m);
 });
 
-const noTerminal =
-  spawnSync('script', ['--version']).status === 0 ? false : 'there is no script(1), of util-linux';
+const noTerminal = skipWithout('script', 'util-linux');
 
 t.test('Ctrl-C in a terminal leaves it as it was', { skip: noTerminal }, async (t) => {
   // What test runners and build servers set, so that nobody prints colours.

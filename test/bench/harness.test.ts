@@ -3,7 +3,8 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import fc from 'fast-check';
 import t from 'tap';
-import { CannotRun, interleave, VoidRun } from '../../bench/harness.js';
+import { CannotRun, VoidRun } from '../../bench/failures.js';
+import { interleave } from '../../bench/harness.js';
 import type { Report } from '../../bench/report.js';
 import { pairRatios, slopeOf, spreadOf } from '../../bench/statistics.js';
 import { ROOT } from '../support/app.js';
@@ -131,6 +132,11 @@ t.test('a flag that no benchmark has, or a bad value, starts nothing', async (t)
     t.equal(stdout, '');
   }
   t.equal(bench('stall', ['--slow', '0', '--only', 'limit']).status, 2);
+  for (const series of ['run', 'sweep']) {
+    const { status, stderr } = bench(series, ['--round', '3']);
+    t.equal(status, 2, series);
+    t.match(stderr, /^\w+: Unknown option '--round'/, 'and no stack');
+  }
 });
 
 t.test('a variant that cannot run here is left out by name, and the others run', async (t) => {

@@ -5,7 +5,7 @@ import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
 import t, { type Test } from 'tap';
 import { type Load, oneQueue, schedule } from '../../bench/arrivals.js';
-import { VoidRun } from '../../bench/harness.js';
+import { VoidRun } from '../../bench/failures.js';
 import { CURVE_PERCENTILES, Recorder } from '../../bench/latencies.js';
 import { now, startPacer } from '../../bench/pacer.js';
 import { runPoisson } from '../../bench/poisson.js';

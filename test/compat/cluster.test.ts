@@ -4,20 +4,20 @@
  * with plain node in test/workers/listening.test.ts.
  */
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import http from 'node:http';
 import net, { type AddressInfo, type Socket } from 'node:net';
-import os from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
-import { backlogs, get, getFromEach } from '../support/app.js';
+import { get, getFromEach, HOST } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
+import { backlogs } from '../support/proc.js';
 import { type Obedient, underCluster, underGyre, type World } from './worlds.js';
 
 type Failed = { readonly code: string; readonly port?: number };
 type Listened = AddressInfo & Failed;
 
-const HOST = '127.0.0.1';
 /** Requests that show who answers: by chance one of two is left out by one in 2^19. */
 const ENOUGH = 20;
 
@@ -133,9 +133,7 @@ async function listens(t: Test, workers: readonly Obedient[]): Promise<void> {
   });
 
   t.test('a Unix path is that of all, and its file goes with the last', async (t) => {
-    const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-')); // tap's are too long for a socket
-    t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-    const socketPath = path.join(folder, 's');
+    const socketPath = path.join(folder(t), 's');
     t.same(await listenAll(workers, 's', { path: socketPath }), [socketPath, socketPath]);
     await bothAnswer(t, { socketPath }, workers);
     await a.tell('close', 's');

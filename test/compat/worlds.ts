@@ -10,7 +10,8 @@ import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
 import type { Test } from 'tap';
-import { app, ROOT, Running, start } from '../support/app.js';
+import { app, ROOT, start } from '../support/app.js';
+import { Running } from '../support/running.js';
 
 const PROGRAM = app('obeys.js');
 const ARGS = ['--one', 'two'];

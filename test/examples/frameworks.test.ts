@@ -8,8 +8,9 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import t, { type Test } from 'tap';
-import { getFromEach, ROOT } from '../support/app.js';
-import { example, HOST, keepAlive, Served } from './served.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { getFromEach, HOST, ROOT } from '../support/app.js';
+import { example, Served } from './served.js';
 
 /** Enough to have each connection moved more than once, on the average. */
 const MOVES = 40;

@@ -2,7 +2,8 @@
 import dgram from 'node:dgram';
 import path from 'node:path';
 import t from 'tap';
-import { get, portOf, ROOT, Running, start } from '../support/app.js';
+import { get, portOf, ROOT, start } from '../support/app.js';
+import { Running } from '../support/running.js';
 
 const example = (name: string) => path.join(ROOT, 'examples', name);
 const env = { PORT: '0' };

@@ -10,9 +10,13 @@ import path from 'node:path';
 import { text } from 'node:stream/consumers';
 import t from 'tap';
 import { parseAllDocuments } from 'yaml';
-import { CLI, get, gyre, Running } from '../support/app.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { CLI, get, HOST } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
-import { example, folder, HOST, keepAlive, Served } from './served.js';
+import { skipWithout } from '../support/programs.js';
+import { gyre, Running } from '../support/running.js';
+import { example, Served } from './served.js';
 
 t.test('graceful.js: reload and shutdown lose no answer and no line', async (t) => {
   const log = path.join(folder(t), 'access.log');
@@ -43,9 +47,7 @@ t.test('graceful.js: reload and shutdown lose no answer and no line', async (t) 
   t.same(lines.sort(), asked.sort(), 'each line was written, once');
 });
 
-const withoutSystemd =
-  spawnSync('systemd-socket-activate', ['--version']).status !== 0 &&
-  'systemd-socket-activate is not installed: apt-get install systemd';
+const withoutSystemd = skipWithout('systemd-socket-activate', 'systemd');
 
 t.test(
   'systemd/server.js: on a socket that systemd opened',

@@ -1,5 +1,5 @@
 /** The examples of what is not a request and its answer over HTTP/1: each with its own kind of client. */
-import { execFile, execFileSync, spawnSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
@@ -12,16 +12,15 @@ import { promisify } from 'node:util';
 import { io, type Socket } from 'socket.io-client';
 import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
-import { get, Running } from '../support/app.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { get, HOST, send } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
-import { example, folder, HOST, keepAlive, Served, until } from './served.js';
+import { skipWithout, whereIs } from '../support/programs.js';
+import { Running } from '../support/running.js';
+import { example, Served, until } from './served.js';
 
-async function post(to: http.RequestOptions, body: string) {
-  const request = http.request({ ...to, method: 'POST', agent: false });
-  request.end(body);
-  const [response] = (await once(request, 'response')) as [http.IncomingMessage];
-  return { status: response.statusCode, body: await text(response) };
-}
+const post = (to: http.RequestOptions, body: string) => send({ ...to, method: 'POST' }, body);
 
 t.test('ws.js: a chat, whichever workers its members are connected to', async (t) => {
   const served = await Served.start(t, example('ws.js'));
@@ -123,9 +122,7 @@ function certificate(t: Test): { key: string; cert: string } {
   return { key: key as string, cert: cert as string };
 }
 
-const withoutOpenssl = spawnSync('openssl', ['version']).status !== 0 && 'openssl is not installed';
-
-t.test('http2.js: HTTPS and HTTP/2', { skip: withoutOpenssl }, async (t) => {
+t.test('http2.js: HTTPS and HTTP/2', { skip: skipWithout('openssl') }, async (t) => {
   const { key, cert } = certificate(t);
   const env = { TLS_KEY: key, TLS_CERT: cert };
   const served = await Served.start(t, example('http2.js'), { env });
@@ -221,8 +218,6 @@ t.test('socket.io/websocket.js: rooms across workers, and no polling', async (t)
   await gone;
 });
 
-const withoutHaproxy = spawnSync('haproxy', ['-v']).status !== 0 && 'haproxy is not installed';
-
 t.test('socket.io/polling.js: a session belongs to one worker', async (t) => {
   const port = freePort();
   const served = await Served.start(t, example('socket.io', 'polling.js'), {
@@ -243,7 +238,7 @@ t.test('socket.io/polling.js: a session belongs to one worker', async (t) => {
 
   await t.test(
     'haproxy.cfg makes clients stay with theirs',
-    { skip: withoutHaproxy },
+    { skip: skipWithout('haproxy') },
     async (t) => {
       const front = freePort();
       const config = readFileSync(example('socket.io', 'haproxy.cfg'), 'utf8')
@@ -252,7 +247,7 @@ t.test('socket.io/polling.js: a session belongs to one worker', async (t) => {
         .replace(':3002', `:${port + 1}`);
       const file = path.join(folder(t), 'haproxy.cfg');
       writeFileSync(file, config);
-      new Running(t, 'haproxy', ['-db', '-f', file]);
+      new Running(t, whereIs('haproxy') ?? 'haproxy', ['-db', '-f', file]);
       await until('haproxy listens', async () => {
         const probe = net.connect(front, HOST);
         const listens = await once(probe, 'connect').then(
@@ -331,10 +326,6 @@ function command(...words: (string | Buffer)[]): Buffer {
 /** Far more than were ever needed. */
 const ROUNDS_MAX = 2_000;
 
-const withoutRedis =
-  spawnSync('redis-benchmark', ['--version']).status !== 0 &&
-  'redis-benchmark is not installed: apt-get install redis-tools';
-
 t.test("redis/server.js: all workers' keys, over connections that move", async (t) => {
   const served = await Served.start(t, example('redis', 'server.js'));
   const { port } = served;
@@ -369,7 +360,8 @@ t.test("redis/server.js: all workers' keys, over connections that move", async (
     await once(client.socket, 'close');
   });
 
-  await t.test('redis-benchmark', { skip: withoutRedis }, async (t) => {
+  const skip = skipWithout('redis-benchmark', 'redis-tools');
+  await t.test('redis-benchmark', { skip }, async (t) => {
     const args = ['-h', HOST, '-p', String(port), '-c', '32', '-n', '5000', '--csv'];
     const benchmark = promisify(execFile);
     const { stdout, stderr } = await benchmark('redis-benchmark', [

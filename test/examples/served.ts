@@ -1,26 +1,16 @@
 /**
  * An example as its reader runs it: `gyre run` as a process, with two workers, which says each move.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import type { ListenAddress, Status } from '../../src/index.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { get, gyre, ROOT, type Running } from '../support/app.js';
-
-export const HOST = '127.0.0.1';
+import { get, HOST, portOf, ROOT } from '../support/app.js';
+import { gyre, type Running } from '../support/running.js';
 
 /** The path of an example. */
 export function example(...names: string[]): string {
   return path.join(ROOT, 'examples', ...names);
-}
-
-export function folder(t: Test): string {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'gyre-examples-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
 }
 
 /** The bounded wait for what has no event here. */
@@ -29,11 +19,6 @@ export async function until(what: string, holds: () => boolean | Promise<boolean
     if (tries === 3_000) throw new Error(`it never came to be: ${what}`);
     await sleep(10);
   }
-}
-
-function portOf(address: ListenAddress | null | undefined): number {
-  if (!address || address.family === 'unix') throw new Error('it has no port');
-  return address.port;
 }
 
 export interface ServedOptions {
@@ -81,11 +66,12 @@ export class Served {
   }
 
   get port(): number {
-    return portOf(this.#facts.addresses[0]);
+    return portOf(this.#facts);
   }
 
   get adminPort(): number {
-    return portOf(this.#facts.admin.endpoint);
+    const { endpoint } = this.#facts.admin;
+    return portOf({ addresses: endpoint === null ? [] : [endpoint] });
   }
 
   /** Connections that went from one worker to another so far. */
@@ -124,11 +110,4 @@ export class Served {
     if (told.event === 'move') this.#moved += told.moved ?? 0;
     if (told.event === 'error') this.#said += `${line}\n`;
   }
-}
-
-/** A keep-alive connection that ends with its test. */
-export function keepAlive(t: Test, to: ConstructorParameters<typeof KeptAlive>[0]): KeptAlive {
-  const connection = new KeptAlive(to);
-  t.teardown(() => connection.close());
-  return connection;
 }

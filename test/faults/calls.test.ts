@@ -8,12 +8,12 @@ import path from 'node:path';
 import t from 'tap';
 import { Host } from '../moving/host.js';
 import { Injection, reasonAgainst, threadOf } from '../moving/injection.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { comesBackTo, footprintOf } from './footprint.js';
 import { scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 
@@ -83,8 +83,7 @@ const skip = reasonAgainst() ?? false;
 t.test('a system call that fails costs nobody more than time', { skip }, async (t) => {
   const host = await Host.start(t, { entry: app('verify.js'), workers: 2, spares: 0 });
   const to = { host: HOST, port: portOf(await host.facts()) };
-  const first = await Steady.start({ to, seed, connections: 16, perSecond: PER_SECOND });
-  await first.stop();
+  await warmUp(to, seed);
   for (const { name, threads, injects } of FAULTS) {
     await t.test(name, async (t) => {
       const before = await footprintOf(host);

@@ -8,14 +8,13 @@ import t, { type Test } from 'tap';
 import { Recorder } from '../../bench/latencies.js';
 import { seededRandom } from '../../src/scheduler/random.js';
 import { type Facts, Host, type HostEvent } from '../moving/host.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { testSeed } from '../support/seed.js';
 import { arriving, askOnce, makeExchange, Talk } from './exchange.js';
 import { comesBackTo, footprintOf } from './footprint.js';
 import { Ledger } from './ledger.js';
 import { SCALED, scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 const random = seededRandom(seed);
@@ -76,9 +75,7 @@ async function stage(t: Test, workers: number, hangMs: number, move = true): Pro
   );
   const facts = await host.facts();
   const to = { host: HOST, port: portOf(facts) };
-  // Everything that is opened once is open then.
-  const first = await Steady.start({ to, seed, connections: 16, perSecond: 500 });
-  await first.stop();
+  await warmUp(to, seed);
   return { host, facts, ledger, to };
 }
 

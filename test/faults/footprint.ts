@@ -3,9 +3,9 @@
  * before its fault and after it, both times with no connection open, and everything that was
  * there for a moment must have gone.
  */
-import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
 import { type Facts, type Host, total } from '../moving/host.js';
+import { memoryMbOf } from '../support/proc.js';
 
 /**
  * What the heap of a process may grow by within a test without being a leak, in MB: V8 collects
@@ -18,12 +18,6 @@ export interface Footprint {
   readonly descriptors: readonly string[];
   readonly threads: readonly string[];
   readonly memoryMb: number;
-}
-
-/** Anonymous memory of process `pid` that is in RAM, in MB: heaps and stacks, no files. */
-export function memoryMbOf(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^RssAnon:\s+(\d+) kB/m.exec(status)?.[1]) / 1024;
 }
 
 function kinds({ descriptors }: Facts): string[] {

@@ -3,27 +3,19 @@
  * alive and shared by all clients, and nothing that fails is tried again. In a folder of its own, in
  * the foreground, and ended by its pid.
  */
-import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
+import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
-import { folder } from '../moving/stalling.js';
+import { folder } from '../support/folder.js';
+import { freePort } from '../support/ports.js';
+import { whereIs } from '../support/programs.js';
 
 /** How long it may take to listen; it takes some 10 ms. */
 const START_MS = 20_000;
-
-/** On the PATH, or where Debian has it: that is not on every user's PATH. */
-const HAPROXY = ['haproxy', '/usr/sbin/haproxy'].find(
-  (file) => spawnSync(file, ['-v']).error === undefined,
-);
-
-/** Why this system has none, or null. */
-export function reasonAgainstHaproxy(): string | null {
-  return HAPROXY === undefined ? 'haproxy is not installed' : null;
-}
 
 /** What it has counted of the server; see "show stat" in its management guide. */
 export interface ServerCounts {
@@ -59,15 +51,6 @@ backend back
 `;
 }
 
-async function freePort(): Promise<number> {
-  const server = net.createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const { port } = server.address() as net.AddressInfo;
-  server.close();
-  await once(server, 'close');
-  return port;
-}
-
 export class Haproxy {
   readonly port: number;
   readonly #admin: string;
@@ -82,11 +65,11 @@ export class Haproxy {
   /** Resolves when it listens; it ends with its test. */
   static async start(t: Test, upstream: number): Promise<Haproxy> {
     const directory = folder(t);
-    const port = await freePort();
+    const port = freePort();
     const admin = path.join(directory, 'admin');
     const file = path.join(directory, 'haproxy.cfg');
     writeFileSync(file, configuration(port, upstream, admin));
-    const child = spawn(HAPROXY ?? 'haproxy', ['-db', '-f', file], {
+    const child = spawn(whereIs('haproxy') ?? 'haproxy', ['-db', '-f', file], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     const ended = once(child, 'close');

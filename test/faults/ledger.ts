@@ -6,7 +6,7 @@
 import { closeSync, ftruncateSync, openSync, readSync } from 'node:fs';
 import path from 'node:path';
 import type { Test } from 'tap';
-import { folder } from '../moving/stalling.js';
+import { folder } from '../support/folder.js';
 
 const PORTS = 65_536;
 const WORD_BYTES = Int32Array.BYTES_PER_ELEMENT;

@@ -5,9 +5,8 @@
 import t, { type Test } from 'tap';
 import { seededRandom } from '../../src/scheduler/random.js';
 import { Host } from '../moving/host.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { testSeed } from '../support/seed.js';
 import { arriving, askOnce, makeExchange, Talk } from './exchange.js';
 
 const seed = testSeed();

@@ -3,18 +3,17 @@
  * closed, and each ends on the new program; from clients, and from a balancer that keeps its own
  * connections to the server.
  */
-import { writeFileSync } from 'node:fs';
-import path from 'node:path';
 import t, { type Test } from 'tap';
 import { Recorder } from '../../bench/latencies.js';
 import { Host } from '../moving/host.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { skipWithout } from '../support/programs.js';
+import { testSeed } from '../support/seed.js';
+import { versioned } from '../support/versioned.js';
 import { comesBackTo, footprintOf } from './footprint.js';
-import { Haproxy, reasonAgainstHaproxy } from './haproxy.js';
+import { Haproxy } from './haproxy.js';
 import { SCALED, scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 
@@ -31,19 +30,14 @@ t.comment(`seed ${seed}`);
 t.setTimeout(timeLimit(1_800_000));
 
 async function stage(t: Test) {
-  const program = path.join(folder(t), 'program');
-  const write = (version: number) => writeFileSync(program, String(version));
-  write(1);
+  const { env, write } = versioned(t);
   const host = await Host.start(
     t,
     { entry: app('verify.js'), workers: 2, spares: 0, drainMs: DRAIN_MS },
-    { env: { PROGRAM: program } },
+    { env },
   );
   const port = portOf(await host.facts());
-  const first = await Steady.start({
-    ...{ to: { host: HOST, port }, seed, connections: 16, perSecond: 500 },
-  });
-  await first.stop();
+  await warmUp({ host: HOST, port }, seed);
   return { host, port, write, before: await footprintOf(host) };
 }
 
@@ -91,7 +85,7 @@ t.test(`${RELOADS} reloads`, async (t) => {
   await host.close(t);
 });
 
-const skip = reasonAgainstHaproxy() ?? false;
+const skip = skipWithout('haproxy');
 
 t.test(`${RELOADS} reloads behind haproxy`, { skip }, async (t) => {
   const { host, port, write, before } = await stage(t);

@@ -5,9 +5,10 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
-import { folder, HOST } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app, gyre } from '../support/app.js';
+import { app, HOST } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { gyre } from '../support/running.js';
+import { testSeed } from '../support/seed.js';
 import { SCALED, scaled, timeLimit } from './scale.js';
 import { Newcomers, Steady } from './steady.js';
 

@@ -5,17 +5,18 @@
  * bounded, and afterwards everything is as it was. What V8 and malloc keep for the next time is no leak: at full
  * size the slow clients come twice, and the second time must not add to it.
  */
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import net from 'node:net';
 import t, { type Test } from 'tap';
 import { Host } from '../moving/host.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
-import { comesBackTo, footprintOf, GROWTH_MB, memoryMbOf } from './footprint.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { memoryMbOf } from '../support/proc.js';
+import { skipWithout } from '../support/programs.js';
+import { testSeed } from '../support/seed.js';
+import { comesBackTo, footprintOf, GROWTH_MB } from './footprint.js';
 import { scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 
@@ -42,9 +43,7 @@ t.setTimeout(timeLimit(900_000));
 async function stage(t: Test) {
   const host = await Host.start(t, { entry: app('verify.js'), workers: 2, spares: 0 });
   const to = { host: HOST, port: portOf(await host.facts()) };
-  // Everything that is opened once is open then.
-  const first = await Steady.start({ to, seed, connections: LANES, perSecond: PER_SECOND });
-  await first.stop();
+  await warmUp(to, seed);
   return { host, to, before: await footprintOf(host) };
 }
 
@@ -95,8 +94,7 @@ const MODES: readonly { readonly name: string; readonly args: readonly string[] 
   { name: 'slow reads', args: ['-X', '-w', '64', '-y', '256', '-n', '1', '-z', '32', '-k', '2'] },
 ];
 
-const skip =
-  spawnSync('slowhttptest', ['-h']).error === undefined ? false : 'slowhttptest is not installed';
+const skip = skipWithout('slowhttptest');
 
 for (const { name, args } of MODES) {
   t.test(`${SLOW} clients with ${name} for ${SECONDS} s`, { skip }, async (t) => {

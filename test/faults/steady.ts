@@ -194,6 +194,12 @@ export class Steady {
   }
 }
 
+/** Everything that a server opens once is open when this resolves. */
+export async function warmUp(to: TcpNetConnectOpts, seed: number): Promise<void> {
+  const first = await Steady.start({ to, seed, connections: 16, perSecond: 0 });
+  await first.stop();
+}
+
 /** New connections, one request on each, so many at a time, until they are stopped. */
 export class Newcomers {
   readonly #options: Pick<SteadyOptions, 'to' | 'seed' | 'ledger' | 'delayMs'>;

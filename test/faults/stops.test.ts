@@ -11,14 +11,14 @@ import t, { type Test } from 'tap';
 import { seededRandom } from '../../src/scheduler/random.js';
 import { Host, type HostEvent } from '../moving/host.js';
 import { Injection, reasonAgainst, threadOf } from '../moving/injection.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
-import { testSeed } from '../moving/traffic.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { Talk } from './exchange.js';
 import { comesBackTo, footprintOf } from './footprint.js';
 import { Ledger } from './ledger.js';
 import { SCALED, scaled, timeLimit } from './scale.js';
-import { Newcomers, Steady } from './steady.js';
+import { Newcomers, Steady, warmUp } from './steady.js';
 
 const seed = testSeed();
 
@@ -48,9 +48,7 @@ async function stage(t: Test, hangMs: number) {
     { env: ledger.env },
   );
   const to = { host: HOST, port: portOf(await host.facts()) };
-  // Everything that is opened once is open then.
-  const first = await Steady.start({ to, seed, connections: 16, perSecond: PER_SECOND });
-  await first.stop();
+  await warmUp(to, seed);
   const before = await footprintOf(host);
   const load = await Steady.start({
     ...{ to, seed, connections: LANES, perSecond: PER_SECOND, delayMs: 5, ledger },

@@ -12,7 +12,8 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import t from 'tap';
 import { Injection, reasonAgainst } from '../moving/injection.js';
-import { folder, HOST } from '../moving/stalling.js';
+import { HOST } from '../support/app.js';
+import { folder } from '../support/folder.js';
 
 const PROGRAM = path.join(__dirname, 'terminated.js');
 /** Much longer than it takes to terminate a thread. */

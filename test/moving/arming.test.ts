@@ -5,10 +5,9 @@
 import net from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
 import { type Facts, Host } from './host.js';
-import { KeptAlive } from './kept-alive.js';
-import { HOST, portOf } from './stalling.js';
+import { keepAlive } from './kept-alive.js';
 
 const REQUEST = 'GET / HTTP/1.1\r\nHost: localhost\r\n\r\n';
 const CONNECTIONS = 32;
@@ -53,8 +52,7 @@ function messages({ snapshot }: Facts): number {
 t.test('fast messages are not followed, unless the worker was stuck lately', async (t) => {
   const host = await Host.start(t, { entry: app('mortal.js'), workers: 1, spares: 0 });
   const facts = await host.facts();
-  const slow = new KeptAlive({ host: HOST, port: portOf(facts) });
-  t.teardown(() => slow.close());
+  const slow = keepAlive(t, { host: HOST, port: portOf(facts) });
   await slow.ask();
   t.ok(armed(await host.facts()), 'slow ones are');
   t.equal(messages(await host.facts()), 1);

@@ -7,8 +7,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
 import t from 'tap';
 import { app } from '../support/app.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
-import { Traffic, testSeed } from './traffic.js';
+import { Traffic } from './traffic.js';
 
 const MOVES = Number(process.env.GYRE_STRESS_MOVES || 100_000);
 

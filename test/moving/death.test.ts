@@ -3,15 +3,15 @@
  * from them. What was in flight on one that dies is lost with it, and nothing else.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import t from 'tap';
 import { app } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
 import { KeptAlive } from './kept-alive.js';
-import { Traffic, type TrafficOptions, testSeed } from './traffic.js';
+import { Traffic, type TrafficOptions } from './traffic.js';
 
 const WORKERS = 3;
 const LANES = 24;
@@ -82,9 +82,7 @@ t.test('a worker that dies loses what was in flight on it, and nothing else', as
 t.test('what a worker that dies was given and has not begun is served by others', async (t) => {
   for (const die of ['exit', 'throw']) {
     await t.test(`by ${die}`, async (t) => {
-      const folder = mkdtempSync(path.join(tmpdir(), 'gyre-death-'));
-      t.teardown(() => rmSync(folder, { recursive: true }));
-      const pipe = path.join(folder, 'pipe');
+      const pipe = path.join(folder(t), 'pipe');
       execFileSync('mkfifo', [pipe]);
       const scheduler = { chaos: true, seed };
       const host = await Host.start(t, {

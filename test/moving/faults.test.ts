@@ -3,15 +3,15 @@
  * while byte-exact traffic runs and connections are moved at random. A move that fails
  * leaves the connection where it was, so nobody but the counters may notice.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { isDeepStrictEqual } from 'node:util';
 import t, { type Test } from 'tap';
 import { app } from '../support/app.js';
-import { type Facts, Host, type HostOptions, total } from './host.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
+import { type Facts, Host, type HostOptions, limitFor, total } from './host.js';
 import { Injection, reasonAgainst, threadOf } from './injection.js';
-import { Traffic, type TrafficOptions, testSeed } from './traffic.js';
+import { Traffic, type TrafficOptions } from './traffic.js';
 
 const seed = testSeed();
 const GOVERNOR = /-gov$/;
@@ -32,14 +32,6 @@ function traffic({ addresses }: Facts, options: Partial<TrafficOptions>): Traffi
 
 function idle(facts: Facts): boolean {
   return total(facts, 'connections') === 0;
-}
-
-/** The limit with which a process like this has `free` descriptors left. */
-function limitFor({ numbers }: Facts, free: number): number {
-  const open = new Set(numbers);
-  let limit = 0;
-  for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
-  return limit;
 }
 
 interface Fault {
@@ -135,8 +127,7 @@ const MOVES = 300;
 const skip = reasonAgainst() ?? false;
 
 t.test('a failed system call costs one move and nothing else', { skip }, async (t) => {
-  const folder = mkdtempSync(path.join(tmpdir(), 'gyre-faults-'));
-  t.teardown(() => rmSync(folder, { recursive: true }));
+  const directory = folder(t);
   const host = await start(t);
   const first = await host.facts();
   t.match(first.move, { available: true });
@@ -152,7 +143,7 @@ t.test('a failed system call costs one move and nothing else', { skip }, async (
       const moves = (facts: Facts) => total(facts, 'received');
       const count = (facts: Facts) => (counted === null ? 0 : total(facts, counted));
       const calm = await host.factsWhen((facts) => moves(facts) >= moves(first) + MOVES);
-      const file = path.join(folder, 'trace');
+      const file = path.join(directory, 'trace');
       const injection = await Injection.start(t, [threadOf(host.pid, thread)], injects, file);
       const begun = await host.facts();
       const after = await host.factsWhen(

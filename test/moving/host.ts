@@ -1,27 +1,23 @@
 /**
  * A runtime in a process of its own, so that neither the load that a test makes nor its
  * descriptors get mixed up with the runtime's, and so that it can run under `strace` or
- * a limit. The same file is both ends: {@link Host} is the test's.
+ * a limit. This is the test's end; hosted.ts is that process.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { access } from 'node:fs/promises';
+import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import workerThreads from 'node:worker_threads';
 import type { Test } from 'tap';
-import {
-  createRuntime,
-  type ListenAddress,
-  type Runtime,
-  type RuntimeOptions,
-  type RuntimeState,
-  type Snapshot,
-  type WorkerInfo,
+import type {
+  ListenAddress,
+  RuntimeOptions,
+  RuntimeState,
+  Snapshot,
+  WorkerInfo,
 } from '../../src/index.js';
-import { descriptors, threads } from '../support/app.js';
 
-type Question =
+export type Question =
   | { readonly ask: 'facts' }
   | { readonly ask: 'close'; readonly drainMs: number | null }
   | { readonly ask: 'reload'; readonly drainMs: number }
@@ -99,6 +95,14 @@ export function total({ snapshot }: Facts, count: Count): number {
   return [...snapshot.workers, ...snapshot.spares].reduce((sum, row) => sum + row[count], 0);
 }
 
+/** The limit on descriptors with which a process like this has `free` of them left. */
+export function limitFor({ numbers }: Facts, free: number): number {
+  const open = new Set(numbers);
+  let limit = 0;
+  for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
+  return limit;
+}
+
 export class Host {
   stderr = '';
   /** What the runtime has told of since it started, as soon as it does. */
@@ -138,7 +142,8 @@ export class Host {
   /** Resolves when every worker of it listens. */
   static async start(t: Test, runtime: RuntimeOptions, options: HostOptions = {}): Promise<Host> {
     const { under = [], env = {}, flags = [] } = options;
-    const program = [process.execPath, ...flags, __filename, JSON.stringify(runtime)];
+    const hosted = path.join(__dirname, 'hosted.js');
+    const program = [process.execPath, ...flags, hosted, JSON.stringify(runtime)];
     const command = [...under, ...program];
     const child = spawn(command[0] as string, command.slice(1), {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
@@ -267,92 +272,3 @@ export class Host {
     });
   }
 }
-
-/** The other end. */
-async function serve(options: RuntimeOptions): Promise<void> {
-  const errors: string[] = [];
-  let leaving = false;
-  const events: HostEvent[] = [];
-  const tell = (id: number, runtime: Runtime | null, refused: string | null = null) => {
-    const open = descriptors();
-    const facts: Facts = {
-      pid: process.pid,
-      addresses: runtime?.addresses ?? [],
-      workers: runtime?.workers ?? [],
-      spares: runtime?.spares ?? [],
-      snapshot: runtime?.snapshot() ?? {
-        ...{ takenAtMs: 0, workers: [], spares: [], moves: [], blamed: [], sources: [] },
-        jobs: null as never,
-      },
-      descriptors: [...open.values()].sort(),
-      numbers: [...open.keys()],
-      threads: threads()
-        .map(({ name }) => name)
-        .sort(),
-      move: runtime?.capabilities.move ?? { available: false },
-      ...{ errors, events, refused },
-      ...{ state: runtime?.state ?? 'closed', ready: runtime?.ready ?? false },
-    };
-    process.send?.({ id, facts });
-  };
-  await warmUp();
-  tell(0, null);
-  const runtime = await createRuntime(options);
-  runtime.on('error', ({ message }) => errors.push(message));
-  follow(runtime, events);
-  process.on('message', async ({ id, question }: { id: number; question: Question }) => {
-    if (question.ask === 'leave') {
-      leaving = true;
-      process.disconnect();
-      return;
-    }
-    let refused: string | null = null;
-    try {
-      if (question.ask === 'close') {
-        const { drainMs } = question;
-        await runtime.close(drainMs === null ? {} : { drainMs });
-      }
-      if (question.ask === 'reload') await runtime.reload({ drainMs: question.drainMs });
-      if (question.ask === 'resize') await runtime.resize(question.workers);
-    } catch (error) {
-      const { code, message } = error as NodeJS.ErrnoException;
-      refused = `${code}: ${message}`;
-    }
-    tell(id, runtime, refused);
-  });
-  // Whoever started it has died: nobody else would end it, or whatever its workers do.
-  process.on('disconnect', () => {
-    if (!leaving) process.kill(process.pid, 'SIGKILL');
-  });
-  tell(1, runtime);
-}
-
-function follow(runtime: Runtime, events: HostEvent[]): void {
-  const tell = (
-    name: HostEvent['name'],
-    worker: WorkerInfo | null,
-    more: Partial<HostEvent> = {},
-  ) => {
-    const { index = null, threadId = null } = worker ?? {};
-    const at = performance.timeOrigin + performance.now();
-    const event = { at, name, worker: index, threadId, ...more };
-    events.push(event);
-    process.send?.({ event });
-  };
-  runtime.on('worker', (worker) => tell('worker', worker));
-  runtime.on('listening', (_, worker) => tell('listening', worker));
-  runtime.on('exit', ({ worker, restartInMs }) => tell('exit', worker, { restartInMs }));
-  runtime.on('hang', ({ worker, stack }) => tell('hang', worker, { stack }));
-  runtime.on('recycle', ({ worker }) => tell('recycle', worker));
-  runtime.on('reload', () => tell('reload', null));
-}
-
-/** What a process has for good after its first file access and its first worker thread. */
-async function warmUp(): Promise<void> {
-  process.stdout.write('');
-  process.stderr.write('');
-  await access('.');
-  await once(new workerThreads.Worker('', { eval: true }), 'exit');
-}
-
-if (require.main === module) serve(JSON.parse(process.argv[2] as string));

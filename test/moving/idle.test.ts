@@ -2,12 +2,12 @@
  * An idle process: nobody has anything to do, so nobody wakes up. Counted by the kernel:
  * a thread that slept and was woken has made one more voluntary context switch.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t from 'tap';
-import { app, threads } from '../support/app.js';
+import { app } from '../support/app.js';
+import { type KernelThread, threads } from '../support/proc.js';
 import { Host, total } from './host.js';
-import { KeptAlive } from './kept-alive.js';
+import { keepAlive } from './kept-alive.js';
 
 /** How long nothing shall happen, in ms. Not a wait for anything: the measurement. */
 const IDLE_MS = 10_000;
@@ -27,21 +27,15 @@ interface Woken {
   readonly times: number;
 }
 
-/** How often each thread of process `pid` has been woken so far, by its id. */
-function woken(pid: number): Map<number, Woken> {
-  return new Map(
-    threads(pid).map(({ tid, name }) => {
-      const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
-      const times = Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1]);
-      return [tid, { name, times }];
-    }),
-  );
+/** The threads of process `pid`, by their ids. */
+function woken(pid: number): Map<number, KernelThread> {
+  return new Map(threads(pid).map((thread) => [thread.tid, thread]));
 }
 
 /** Who was woken from `before` to `after`, and how often. */
-function between(before: Map<number, Woken>, after: Map<number, Woken>): Woken[] {
-  return [...after].flatMap(([tid, { name, times }]) => {
-    const more = times - (before.get(tid)?.times ?? 0);
+function between(before: Map<number, KernelThread>, after: Map<number, KernelThread>): Woken[] {
+  return [...after].flatMap(([tid, { name, wakeups }]) => {
+    const more = wakeups - (before.get(tid)?.wakeups ?? 0);
     return more > 0 ? [{ name, times: more }] : [];
   });
 }
@@ -58,8 +52,7 @@ t.test('no thread wakes up while there is nothing to do', async (t) => {
   t.match(move, { available: true });
   // Idle is not empty: connections that are kept alive, and were busy once.
   const to = { host: '127.0.0.1', port: (addresses[0] as { port: number }).port };
-  const connections = Array.from({ length: CONNECTIONS }, () => new KeptAlive(to));
-  t.teardown(() => connections.map((connection) => connection.close()));
+  const connections = Array.from({ length: CONNECTIONS }, () => keepAlive(t, to));
   for (let round = 0; round < 20; round++) {
     await Promise.all(connections.map((connection) => connection.ask()));
   }

@@ -7,7 +7,7 @@ import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import type { Test } from 'tap';
-import { threads } from '../support/app.js';
+import { threads } from '../support/proc.js';
 
 /** Why this system has no such thing, or null. */
 export function reasonAgainst(): string | null {

@@ -8,6 +8,7 @@ import https from 'node:https';
 import net from 'node:net';
 import { buffer } from 'node:stream/consumers';
 import tls from 'node:tls';
+import type { Test } from 'tap';
 
 export interface Answer {
   readonly status: number;
@@ -58,4 +59,11 @@ export class KeptAlive {
     this.socket.destroy();
     this.#agent.destroy();
   }
+}
+
+/** One that ends with its test. */
+export function keepAlive(t: Test, to: ConstructorParameters<typeof KeptAlive>[0]): KeptAlive {
+  const connection = new KeptAlive(to);
+  t.teardown(() => connection.close());
+  return connection;
 }

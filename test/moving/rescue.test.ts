@@ -15,20 +15,13 @@ import t, { type Test } from 'tap';
 import { WebSocket } from 'ws';
 import { below, seededRandom } from '../../src/scheduler/random.js';
 import { Waiting } from '../../src/workers/waiting.js';
-import { app, ROOT } from '../support/app.js';
+import { app, HOST, portOf, ROOT } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
-import { KeptAlive } from './kept-alive.js';
-import {
-  connect,
-  connectToEach,
-  countsAgree,
-  folder,
-  HOST,
-  portOf,
-  stall,
-  told,
-} from './stalling.js';
-import { Traffic, testSeed } from './traffic.js';
+import { type KeptAlive, keepAlive } from './kept-alive.js';
+import { connect, connectToEach, countsAgree, stall, told } from './stalling.js';
+import { Traffic } from './traffic.js';
 
 const CA = readFileSync(path.join(ROOT, 'test', 'fixtures', 'tls', 'localhost.crt'));
 const seed = testSeed();
@@ -240,8 +233,7 @@ t.test('connections that cannot move work under chaos', async (t) => {
     const body = Buffer.alloc(50_000, 'x');
     const lanes = Array.from({ length: 6 }, async () => {
       const to = { host: HOST, port: portOf(facts), ca: CA, servername: 'localhost' };
-      const connection = new KeptAlive(to);
-      t.teardown(() => connection.close());
+      const connection = keepAlive(t, to);
       const threads = new Set<unknown>();
       for (let i = 0; i < 40; i++) {
         const answer = await connection.ask('/', body);

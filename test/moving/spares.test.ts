@@ -7,18 +7,11 @@ import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { app } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host } from './host.js';
 import type { KeptAlive } from './kept-alive.js';
-import {
-  connect,
-  connectToEach,
-  countsAgree,
-  folder,
-  type Stalled,
-  stall,
-  told,
-} from './stalling.js';
-import { testSeed } from './traffic.js';
+import { connect, connectToEach, countsAgree, type Stalled, stall, told } from './stalling.js';
 
 const seed = testSeed();
 t.comment(`seed ${seed}`);

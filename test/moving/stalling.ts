@@ -1,24 +1,10 @@
 /**
  * Keep-alive connections to test/fixtures/apps/stalls.js, whose threads stand still when asked.
  */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import type { Test } from 'tap';
+import { HOST, portOf } from '../support/app.js';
 import type { Facts } from './host.js';
-import { KeptAlive } from './kept-alive.js';
-
-export const HOST = '127.0.0.1';
-
-export function portOf({ addresses }: Facts): number {
-  return (addresses[0] as { port: number }).port;
-}
-
-export function folder(t: Test): string {
-  const created = mkdtempSync(path.join(tmpdir(), 'gyre-rescue-'));
-  t.teardown(() => rmSync(created, { recursive: true }));
-  return created;
-}
+import { type KeptAlive, keepAlive } from './kept-alive.js';
 
 /** What test/fixtures/apps/stalls.js answers. */
 export interface Told {
@@ -33,9 +19,7 @@ export async function told(connection: KeptAlive): Promise<Told> {
 }
 
 export function connect(t: Test, facts: Facts): KeptAlive {
-  const connection = new KeptAlive({ host: HOST, port: portOf(facts) });
-  t.teardown(() => connection.close());
-  return connection;
+  return keepAlive(t, { host: HOST, port: portOf(facts) });
 }
 
 /**

@@ -1,60 +1,22 @@
 /**
- * A verifying client: requests of every shape on raw sockets, cut at random places, to
- * test/fixtures/apps/verify.js. It checks every byte that comes back, and that nothing
- * comes that was not asked for. All that is random comes from the seed.
+ * A verifying client: requests of every shape (requests.ts) on raw sockets, cut at random places, to
+ * test/fixtures/apps/verify.js, and the check of what comes back (reader.ts). All that is random comes
+ * from the seed.
  *
  * A *lane* is one client: it lives one connection after another. A connection carries a
  * number of requests, with some of them on their way at the same time, and ends in one of
  * the ways of {@link Ending}.
  */
-import { createHash } from 'node:crypto';
 import net from 'node:net';
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises';
 import { below, type Random, seededRandom } from '../../src/scheduler/random.js';
-import { app } from '../support/app.js';
-
-const { bodyOf } = require(app('pattern.js')) as {
-  bodyOf(text: string, length: number): Buffer;
-};
+import { EndedEarly, Reader } from './reader.js';
+import { chance, type Ending, type Expected, makeRequest, oneOf } from './requests.js';
 
 /** No answer for so long is a lost one. Nothing here is slow but the machine. */
 const LOST_MS = 30_000;
 
 const REQUESTS_MAX = 40;
-
-/**
- * How a connection ends.
- *
- * - idle: the client closes it when all was answered
- * - half: the client says that it will send no more, and then reads the answers
- * - said: the last request says `Connection: close`
- * - told: the last answer says it
- * - killed: the server destroys it within the last answer, perhaps before it has the request
- * - aborted, reset: the client destroys it, at any place of either direction
- */
-type Ending = 'idle' | 'half' | 'said' | 'told' | 'killed' | 'aborted' | 'reset';
-
-interface Request {
-  readonly head: Buffer;
-  /** As on the wire, with its framing. */
-  readonly body: Buffer;
-  readonly expected: Expected;
-}
-
-interface Expected {
-  readonly number: string;
-  readonly method: string;
-  readonly status: number;
-  readonly size: number;
-  readonly chunked: boolean;
-  /** Of the request's body as the server must have seen it; null: it did not wait for it. */
-  readonly length: number | null;
-  readonly hash: string;
-  /** The connection may end after so many bytes of the body, and must; null: never. */
-  readonly killed: number | null;
-  /** The body waits for a `100 Continue`. */
-  readonly continues: boolean;
-}
 
 export interface TrafficOptions {
   readonly to: net.NetConnectOpts;
@@ -78,257 +40,6 @@ export interface Report {
   readonly endings: Readonly<Record<string, number>>;
   /** Everything that was wrong. */
   readonly wrong: readonly string[];
-}
-
-const CRLF = Buffer.from('\r\n');
-const LAST_CHUNK = Buffer.from('0\r\n\r\n');
-
-function chance(random: Random, percent: number): boolean {
-  return below(random, 100) < percent;
-}
-
-function oneOf<T>(random: Random, values: readonly T[]): T {
-  return values[below(random, values.length)] as T;
-}
-
-/** Mostly small, now and then up to `max`. */
-function sizeBelow(random: Random, max: number): number {
-  const scale = oneOf(random, [1, 64, 1024, 1024, 16 * 1024, 64 * 1024, max]);
-  return below(random, Math.min(scale, max));
-}
-
-function chunked(random: Random, body: Buffer): Buffer {
-  const parts: Buffer[] = [];
-  for (let at = 0; at < body.length; ) {
-    const length = Math.min(body.length - at, 1 + sizeBelow(random, body.length));
-    parts.push(Buffer.from(`${length.toString(16)}\r\n`), body.subarray(at, at + length), CRLF);
-    at += length;
-  }
-  if (chance(random, 20)) parts.push(Buffer.from('0\r\nx-trailer: it ends here\r\n\r\n'));
-  else parts.push(LAST_CHUNK);
-  return Buffer.concat(parts);
-}
-
-interface Shape {
-  readonly last: Ending | null;
-  readonly burnMs: number;
-}
-
-function makeRequest(random: Random, number: string, { last, burnMs }: Shape): Request {
-  const query = new URLSearchParams();
-  const headers = [`x-number: ${number}`, 'Host: localhost'];
-  const cut = last === 'killed';
-  const methods = ['GET', 'GET', 'GET', 'POST', 'POST', 'PUT', ...(cut ? [] : ['HEAD'])];
-  const method = oneOf(random, methods);
-  const hasBody = method === 'POST' || method === 'PUT' || chance(random, 3);
-  // A server that ends the connection while the client still sends resets it.
-  const early = hasBody && (last === null || cut) && chance(random, cut ? 50 : 5);
-  const status = !cut && chance(random, 6) ? oneOf(random, [304, 204, 404]) : 200;
-  const bodiless = status === 304 || status === 204;
-  const size = bodiless ? 0 : sizeBelow(random, 1024 * 1024);
-  const pieces = chance(random, 40) ? 1 + below(random, 6) : 0;
-  const killed = cut ? below(random, size + 1) : null;
-
-  query.set('size', String(size));
-  if (status !== 200) query.set('status', String(status));
-  if (pieces > 0) query.set('pieces', String(pieces));
-  if (early) query.set('early', '1');
-  if (chance(random, 15)) query.set('delay', String(1 + below(random, 20)));
-  if (burnMs > 0 && chance(random, 10)) query.set('burn', String(1 + below(random, burnMs)));
-  if (killed !== null) query.set('kill', String(killed));
-  if (last === 'told') query.set('close', '1');
-  if (last === 'said') headers.push('Connection: close');
-  if (chance(random, 20)) headers.push(`x-padding: ${'p'.repeat(below(random, 4_000))}`);
-  if (chance(random, 5)) for (let i = 0; i < 40; i++) headers.push(`x-many-${i}: ${i}`);
-
-  const sent = hasBody ? bodyOf(`request ${number}`, sizeBelow(random, 256 * 1024)) : null;
-  let body: Buffer = Buffer.alloc(0);
-  if (sent !== null && chance(random, 40)) {
-    headers.push('Transfer-Encoding: chunked');
-    body = chunked(random, sent);
-  } else if (sent !== null) {
-    headers.push(`Content-Length: ${sent.length}`);
-    body = sent;
-  }
-  const continues = sent !== null && sent.length > 0 && !early && chance(random, 25);
-  if (continues) headers.push('Expect: 100-continue');
-  // A server skips an empty line before a request.
-  const start = chance(random, 3) ? '\r\n' : '';
-  const head = `${start}${method} /?${query} HTTP/1.1\r\n${headers.join('\r\n')}\r\n\r\n`;
-  const hash = createHash('sha1').update(sent ?? '');
-  return {
-    ...{ head: Buffer.from(head), body },
-    expected: {
-      ...{ number, method, status, killed, continues },
-      size: method === 'HEAD' || bodiless ? 0 : size,
-      chunked: pieces > 0 && killed === null && method !== 'HEAD' && !bodiless,
-      length: early ? null : (sent?.length ?? 0),
-      hash: early ? 'none' : hash.digest('hex'),
-    },
-  };
-}
-
-/** The connection ended, or was refused, and should not have been. */
-class EndedEarly extends Error {}
-
-/** Reads answers, in order, and compares each byte with what it should be. */
-class Reader {
-  readonly #expected: Expected[] = [];
-  readonly #onProgress: () => void;
-  #body: Buffer = Buffer.alloc(0);
-  /** What has come and could not be used yet: part of a head or of a chunk's size. */
-  #rest: Buffer = Buffer.alloc(0);
-  #state: 'head' | 'body' | 'size' | 'chunk' | 'chunk-end' | 'body-end' = 'head';
-  /** Bytes of the body that have come, and bytes that the current piece has yet to bring. */
-  #at = 0;
-  #left = 0;
-  #continued: Expected | null = null;
-  answers = 0;
-  /** How many `100 Continue` have come. */
-  continues = 0;
-
-  /** @param onProgress called after each answer and each `100 Continue` */
-  constructor(onProgress: () => void) {
-    this.#onProgress = onProgress;
-  }
-
-  get outstanding(): number {
-    return this.#expected.length;
-  }
-
-  expect(expected: Expected): void {
-    this.#expected.push(expected);
-  }
-
-  /** @throws Error that says what is wrong */
-  take(chunk: Buffer): void {
-    let rest = this.#rest.length > 0 ? Buffer.concat([this.#rest, chunk]) : chunk;
-    for (let before = -1; rest.length > 0 && rest.length !== before; ) {
-      before = rest.length;
-      rest = this.#step(rest);
-    }
-    this.#rest = rest;
-  }
-
-  /** The connection has ended. @throws Error if it should not have */
-  end(): void {
-    const [expected] = this.#expected;
-    if (expected === undefined && this.#rest.length === 0) return;
-    const where = `${this.#state} ${this.#at}/${expected?.size}`;
-    if (expected === undefined || expected.killed === null) {
-      throw new EndedEarly(`the connection ended before answer ${expected?.number} (${where})`);
-    }
-    if (this.#at > expected.killed) throw new Error(`answer ${expected.number} goes on (${where})`);
-  }
-
-  #step(bytes: Buffer): Buffer {
-    switch (this.#state) {
-      case 'head':
-        return this.#head(bytes);
-      case 'body':
-      case 'chunk':
-        return this.#content(bytes);
-      case 'size': {
-        const end = bytes.indexOf(CRLF);
-        if (end < 0) return bytes;
-        const size = bytes.toString('latin1', 0, end);
-        if (!/^[0-9a-f]+$/i.test(size)) throw new Error(`chunk size ${JSON.stringify(size)}`);
-        this.#left = Number.parseInt(size, 16);
-        this.#state = this.#left === 0 ? 'body-end' : 'chunk';
-        return bytes.subarray(end + 2);
-      }
-      case 'chunk-end':
-      case 'body-end':
-        if (bytes.length < 2) return bytes;
-        if (bytes[0] !== 13 || bytes[1] !== 10) throw new Error('a chunk has no end');
-        if (this.#state === 'body-end') this.#finish();
-        else this.#state = 'size';
-        return bytes.subarray(2);
-    }
-  }
-
-  #head(bytes: Buffer): Buffer {
-    const [expected] = this.#expected;
-    if (expected === undefined) {
-      throw new Error(`nobody asked for ${JSON.stringify(bytes.toString('latin1', 0, 200))}`);
-    }
-    const end = bytes.indexOf('\r\n\r\n');
-    if (end < 0) return bytes;
-    const [first = '', ...lines] = bytes.toString('latin1', 0, end).split('\r\n');
-    const rest = bytes.subarray(end + 4);
-    const status = Number(/^HTTP\/1\.1 (\d{3}) /.exec(first)?.[1]);
-    if (status === 100) {
-      if (!expected.continues || this.#continued === expected) {
-        throw new Error(`a 100 for ${expected.number} that nobody waits for`);
-      }
-      this.#continued = expected;
-      this.continues++;
-      this.#onProgress();
-      return rest;
-    }
-    const headers = new Map(
-      lines.map((line) => {
-        const colon = line.indexOf(': ');
-        return [line.slice(0, colon).toLowerCase(), line.slice(colon + 2)];
-      }),
-    );
-    const { number, method, size, length, hash } = expected;
-    // A thread that ends handles what it had read, but JavaScript runs there only in part:
-    // node then misses headers, the host's among them.
-    if (status === 400 && !headers.has('x-number')) throw new EndedEarly(`${number}: ${first}`);
-    const same = (name: string, value: string | undefined) => {
-      if (headers.get(name) === value) return;
-      throw new Error(`answer ${number}: ${name} is ${headers.get(name)}, not ${value}; ${first}`);
-    };
-    if (status !== expected.status) throw new Error(`answer ${number}: ${first}`);
-    same('x-number', number);
-    same('x-method', method);
-    same('x-length', String(length ?? -1));
-    same('x-hash', hash);
-    if (expected.chunked) same('transfer-encoding', 'chunked');
-    else if (method !== 'HEAD' && status !== 304 && status !== 204) {
-      same('content-length', String(size));
-    }
-    this.#body = bodyOf(number, size);
-    this.#at = 0;
-    if (expected.chunked) {
-      this.#state = 'size';
-    } else {
-      this.#left = size;
-      this.#state = 'body';
-      if (size === 0 && expected.killed === null) this.#finish();
-    }
-    return rest;
-  }
-
-  #content(bytes: Buffer): Buffer {
-    const count = Math.min(bytes.length, this.#left);
-    const wanted = this.#body.subarray(this.#at, this.#at + count);
-    const number = this.#expected[0]?.number;
-    if (!bytes.subarray(0, count).equals(wanted)) {
-      const start = JSON.stringify(bytes.toString('latin1', 0, 80));
-      throw new Error(`answer ${number}: wrong bytes within ${count} from ${this.#at}: ${start}`);
-    }
-    this.#at += count;
-    this.#left -= count;
-    if (this.#left === 0 && this.#state === 'body') {
-      if (this.#expected[0]?.killed === null) this.#finish();
-    } else if (this.#left === 0) {
-      this.#state = 'chunk-end';
-    }
-    return bytes.subarray(count);
-  }
-
-  #finish(): void {
-    const expected = this.#expected.shift();
-    if (this.#at !== expected?.size) {
-      throw new Error(`answer ${expected?.number} has ${this.#at} bytes, not ${expected?.size}`);
-    }
-    this.#state = 'head';
-    this.#at = 0;
-    this.answers++;
-    this.#onProgress();
-  }
 }
 
 const ENDINGS: readonly Ending[] = [
@@ -609,9 +320,4 @@ export class Traffic {
       await new Life(this.#tally, random, `${lane}-${life}`).run();
     }
   }
-}
-
-/** Of environment variable GYRE_TEST_SEED, or random; the test prints it. */
-export function testSeed(): number {
-  return Number(process.env.GYRE_TEST_SEED ?? Math.floor(Math.random() * 1_000_000));
 }

@@ -6,10 +6,9 @@ import { once } from 'node:events';
 import net from 'node:net';
 import t, { type Test } from 'tap';
 import type { RuntimeOptions } from '../../src/index.js';
-import { app } from '../support/app.js';
+import { app, portOf } from '../support/app.js';
+import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
-import { portOf } from './stalling.js';
-import { testSeed } from './traffic.js';
 
 const seed = testSeed();
 t.comment(`seed ${seed}`);

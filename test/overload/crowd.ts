@@ -1,14 +1,12 @@
 /**
  * Many clients of test/fixtures/apps/loaded.js, each with one connection that it keeps.
  */
-import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import type { RuntimeOptions } from '../../src/index.js';
 import { type Facts, Host, type HostOptions } from '../moving/host.js';
 import { type Answer, KeptAlive } from '../moving/kept-alive.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { app } from '../support/app.js';
+import { app, HOST, portOf } from '../support/app.js';
 
 export const LOADED = app('loaded.js');
 
@@ -94,17 +92,4 @@ export class Crowd {
   #with(is: (answer: Client['answer']) => boolean): Client[] {
     return this.clients.filter(({ answer }) => is(answer));
   }
-}
-
-/** CPU time that process `pid` has used, in ms: proc(5), utime and stime in ticks of 10 ms. */
-export function cpuMs(pid: number): number {
-  const [, rest = ''] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ');
-  const fields = rest.split(' ');
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-/** Resident memory of process `pid`, in MB. */
-export function residentMb(pid: number): number {
-  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
-  return Number(/^VmRSS:\s+(\d+)/m.exec(status)?.[1]) / 1024;
 }

@@ -6,10 +6,11 @@ import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { type Facts, total } from '../moving/host.js';
+import { limitFor, total } from '../moving/host.js';
 import { Injection, reasonAgainst, threadOf } from '../moving/injection.js';
-import { folder } from '../moving/stalling.js';
-import { type Client, Crowd, cpuMs, startLoaded } from './crowd.js';
+import { folder } from '../support/folder.js';
+import { cpuMs } from '../support/proc.js';
+import { type Client, Crowd, startLoaded } from './crowd.js';
 
 /** Descriptors beyond those that the process has when it listens, and clients. */
 const FREE = 60;
@@ -18,14 +19,6 @@ const CLIENTS = 150;
 const WORKERS = 2;
 
 t.setTimeout(120_000); // of all tests in this file together
-
-/** The limit with which a process like this has `free` descriptors left. */
-function limitFor({ numbers }: Facts, free: number): number {
-  const open = new Set(numbers);
-  let limit = 0;
-  for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
-  return limit;
-}
 
 function median(values: readonly number[]): number {
   return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] as number;

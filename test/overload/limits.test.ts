@@ -9,7 +9,8 @@ import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Facts, total } from '../moving/host.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
+import { HOST, portOf } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { type Client, Crowd, startLoaded } from './crowd.js';
 
 t.setTimeout(200_000); // of all tests in this file together

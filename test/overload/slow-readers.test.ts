@@ -5,8 +5,9 @@ import net from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import { type Facts, type Host, total } from '../moving/host.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { Crowd, residentMb, startLoaded } from './crowd.js';
+import { HOST, portOf } from '../support/app.js';
+import { residentMb } from '../support/proc.js';
+import { Crowd, startLoaded } from './crowd.js';
 
 const READERS = 64;
 

@@ -4,11 +4,10 @@
  */
 import { execFileSync } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { readFileSync } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import http from 'node:http';
 import net, { type Socket } from 'node:net';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import t, { type Test } from 'tap';
@@ -19,21 +18,17 @@ import {
   type RuntimeOptions,
   type WorkerEnd,
 } from '../../src/index.js';
-import { app, get, getFromEach, portOf, ROOT, Running, start } from '../support/app.js';
+import { app, get, getFromEach, portOf, ROOT, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { Running } from '../support/running.js';
 
 const MORTAL = app('mortal.js');
 /** How many times the last test starts and closes a runtime. */
 const CYCLES = Number(process.env.GYRE_TEST_CYCLES ?? 20);
 
-function temporary(t: Test): string {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'gyre-lifecycle-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
-}
-
 /** A named pipe: whoever reads it waits for whoever writes it, and the other way round. */
 function namedPipe(t: Test): string {
-  const file = path.join(temporary(t), 'pipe');
+  const file = path.join(folder(t), 'pipe');
   execFileSync('mkfifo', [file]);
   return file;
 }
@@ -315,7 +310,7 @@ t.test('an entry that never listens is warned of, and left alone', async (t) => 
 });
 
 t.test('a worker that listened and died while others still started is not lost', async (t) => {
-  const env = { DIRECTORY: path.join(temporary(t), 'first'), PIPE: namedPipe(t) };
+  const env = { DIRECTORY: path.join(folder(t), 'first'), PIPE: namedPipe(t) };
   const seen = await createRuntime({ entry: app('first-fails.js'), workers: 2, env }).then(
     // The other may listen before the thread of the first is gone.
     async (runtime: Runtime) => {

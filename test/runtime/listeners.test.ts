@@ -2,17 +2,9 @@
  * The ledger of listening sockets, on real sockets and without threads: the test plays
  * the workers, and closes what they would close.
  */
-import {
-  closeSync,
-  existsSync,
-  fstatSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs';
+import { closeSync, existsSync, fstatSync, openSync, rmSync, writeFileSync } from 'node:fs';
 import net, { type Socket } from 'node:net';
-import { constants, tmpdir } from 'node:os';
+import { constants } from 'node:os';
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import {
@@ -27,7 +19,10 @@ import {
 } from '../../src/native.js';
 import type { ListenAddress, ListenRequest, Opened, ToWorker } from '../../src/protocol.js';
 import { Listeners } from '../../src/runtime/listeners.js';
-import { descriptors, ROOT, Running } from '../support/app.js';
+import { ROOT } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { descriptors } from '../support/proc.js';
+import { Running } from '../support/running.js';
 
 const { EADDRINUSE, ECANCELED, EINVAL, EMFILE } = constants.errno;
 
@@ -104,12 +99,6 @@ function isOpen(fd: number): boolean {
   } catch {
     return false;
   }
-}
-
-function temporary(t: Test): string {
-  const directory = mkdtempSync(path.join(tmpdir(), 'gyre-listeners-'));
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
-  return directory;
 }
 
 /** Opens a file under the number `fd`, which is free. */
@@ -382,7 +371,7 @@ t.test('a number that a dead worker had closed and that is a file now stays open
 });
 
 t.test('a number that means another worker’s copy of the same socket stays open', (t) => {
-  const directory = temporary(t);
+  const directory = folder(t);
   const ledger = new Ledger(t);
   const listen: ListenRequest = { kind: 'unix', path: path.join(directory, 's'), backlog: 0 };
   const first = ledger.open(0, listen);
@@ -397,7 +386,7 @@ t.test('a number that means another worker’s copy of the same socket stays ope
 
 t.test('a late report of a closed number does not disown the copy that has it now', (t) => {
   const ledger = new Ledger(t);
-  const listen: ListenRequest = { kind: 'unix', path: path.join(temporary(t), 's'), backlog: 0 };
+  const listen: ListenRequest = { kind: 'unix', path: path.join(folder(t), 's'), backlog: 0 };
   ledger.open(1, listen);
   const first = ledger.open(0, tcp());
   close(first.fd);
@@ -456,7 +445,7 @@ t.test('a port that another process shares with others is EADDRINUSE all the sam
 
 t.test('Unix sockets', (t) => {
   t.test('are shared by all, and their file goes with the last', async (t) => {
-    const file = path.join(temporary(t), 's');
+    const file = path.join(folder(t), 's');
     const ledger = new Ledger(t);
     const listen: ListenRequest = { kind: 'unix', path: file, backlog: 0 };
     const replies = [0, 1].map((worker) => ledger.open(worker, listen)) as [Opened, Opened];
@@ -471,7 +460,7 @@ t.test('Unix sockets', (t) => {
   });
 
   t.test('leave a file that is not theirs any more', (t) => {
-    const file = path.join(temporary(t), 's');
+    const file = path.join(folder(t), 's');
     const ledger = new Ledger(t);
     const reply = ledger.open(0, { kind: 'unix', path: file, backlog: 0 });
     rmSync(file);
@@ -482,7 +471,7 @@ t.test('Unix sockets', (t) => {
   });
 
   t.test('do not mind that their file is gone', (t) => {
-    const directory = temporary(t);
+    const directory = folder(t);
     const ledger = new Ledger(t);
     const reply = ledger.open(0, { kind: 'unix', path: path.join(directory, 's'), backlog: 0 });
     rmSync(directory, { recursive: true });
@@ -516,7 +505,7 @@ t.test('inherited descriptors', (t) => {
   });
 
   t.test('of a Unix socket keep their file', (t) => {
-    const file = path.join(temporary(t), 's');
+    const file = path.join(folder(t), 's');
     const ledger = new Ledger(t);
     const reply = ledger.open(0, { kind: 'fd', fd: openUnix(file, 5), backlog: 0 });
     t.same(reply.address, { family: 'unix', path: file });
@@ -566,7 +555,7 @@ t.test(
 t.test('close() leaves no descriptor behind, and nothing opens afterwards', async (t) => {
   const before = descriptors();
   const ledger = new Ledger(t);
-  const file = path.join(temporary(t), 's');
+  const file = path.join(folder(t), 's');
   for (const worker of [0, 1, 2]) {
     ledger.open(worker, tcp());
     ledger.open(worker, tcp());

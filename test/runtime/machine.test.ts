@@ -2,7 +2,8 @@ import { existsSync, mkdirSync, readFileSync, rmdirSync, writeFileSync } from 'n
 import path from 'node:path';
 import t, { type Test } from 'tap';
 import { autoWorkers, cpuQuota } from '../../src/runtime/machine.js';
-import { app, CLI, Running } from '../support/app.js';
+import { app, CLI } from '../support/app.js';
+import { Running } from '../support/running.js';
 
 const V2_MOUNT = '30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n';
 const V1_MOUNT = '31 23 0:27 / /sys/fs/cgroup/cpu,cpuacct rw - cgroup cgroup rw,cpu,cpuacct\n';

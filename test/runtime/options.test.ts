@@ -15,7 +15,9 @@ import { affinity, close, nameOf, openTcp, TCP_REUSEPORT } from '../../src/nativ
 import { JOB_POOL_DEFAULTS } from '../../src/runtime/job-options.js';
 import { DEFAULTS, SCHEDULER_DEFAULTS } from '../../src/runtime/options.js';
 import { listenerAt, resolveOptions } from '../../src/runtime/resolved-options.js';
-import { app, descriptors, get, portOf, ROOT, Running, start, threads } from '../support/app.js';
+import { app, get, portOf, ROOT, start } from '../support/app.js';
+import { descriptors, threads } from '../support/proc.js';
+import { Running } from '../support/running.js';
 
 const CPUS = affinity();
 const SERVER = app('http.js');

@@ -8,7 +8,7 @@ import path from 'node:path';
 import workerThreads from 'node:worker_threads';
 import t, { type Test } from 'tap';
 import { stackOf } from '../../src/runtime/stack.js';
-import { folder } from '../moving/stalling.js';
+import { folder } from '../support/folder.js';
 
 t.setTimeout(60_000);
 

@@ -19,7 +19,9 @@ import type {
   RuntimeOptions,
   SourceFailure,
 } from '../../src/index.js';
-import { app, descriptors, ROOT, Running, start } from '../support/app.js';
+import { app, ROOT, start } from '../support/app.js';
+import { descriptors } from '../support/proc.js';
+import { Running } from '../support/running.js';
 import { events } from './told.js';
 
 const MANY = Number(process.env.GYRE_TEST_DATAGRAMS ?? 5_000);

@@ -4,31 +4,15 @@
  */
 import { execFileSync, type StdioOptions, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import {
-  closeSync,
-  constants,
-  mkdirSync,
-  mkdtempSync,
-  openSync,
-  rmSync,
-  writeFileSync,
-  writeSync,
-} from 'node:fs';
+import { closeSync, constants, mkdirSync, openSync, writeFileSync, writeSync } from 'node:fs';
 import net from 'node:net';
-import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import t, { type Test } from 'tap';
-import { descriptors, ROOT, Running } from '../support/app.js';
+import { ROOT } from '../support/app.js';
 import { events } from './told.js';
 
 t.setTimeout(280_000); // of all tests in this file together
-
-function folder(t: Test): string {
-  const made = mkdtempSync(path.join(os.tmpdir(), 'gyre-sources-'));
-  t.teardown(() => rmSync(made, { recursive: true, force: true }));
-  return made;
-}
 
 /** Both ends of a named pipe, non-blocking. */
 function pipe(t: Test): { read: number; write: number } {
@@ -337,6 +321,10 @@ timer = libc.timerfd_create(1, os.O_NONBLOCK)
 libc.timerfd_settime(timer, 0, struct.pack('qqqq', 0, 0, 0, 200_000_000), None)
 for fd in (event, notify, timer): os.set_inheritable(fd, True)
 os.execvp(sys.argv[2], sys.argv[2:] + [str(event), str(notify), str(timer)])`;
+
+import { folder } from '../support/folder.js';
+import { descriptors } from '../support/proc.js';
+import { Running } from '../support/running.js';
 
 const noEventfd = lacking('import os; os.eventfd');
 t.test('an eventfd, a timerfd and inotify', { skip: noEventfd }, async (t) => {

@@ -3,13 +3,16 @@
  * that handle nothing, and nothing to do at all.
  */
 import { once } from 'node:events';
-import { mkdtempSync, readFileSync, rmSync, watch, writeFileSync } from 'node:fs';
+import { watch } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import t, { type Test } from 'tap';
+import t from 'tap';
 import { createRuntime, type SourceInfo } from '../../src/index.js';
-import { app, descriptors, gyre, ROOT, Running, threads } from '../support/app.js';
+import { app, ROOT } from '../support/app.js';
+import { descriptors, threads } from '../support/proc.js';
+import { gyre, Running } from '../support/running.js';
+import { versioned } from '../support/versioned.js';
 import { events, refusal } from './told.js';
 
 const EVERY_MS = 10;
@@ -20,18 +23,8 @@ const WINDOWS = 5;
 
 t.setTimeout(280_000); // of all tests in this file together
 
-/** A program that says that it is version `write(…)`. */
-function versions(t: Test): { write(version: string): void; env: { PROGRAM: string } } {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'gyre-sources-'));
-  t.teardown(() => rmSync(folder, { recursive: true, force: true }));
-  const file = path.join(folder, 'program');
-  const write = (version: string) => writeFileSync(file, version);
-  write('1');
-  return { write, env: { PROGRAM: file } };
-}
-
 t.test('a reload: every firing is handled, by the old program or the new', async (t) => {
-  const { write, env } = versions(t);
+  const { write, env } = versioned(t);
   const { runtime, told } = await events(t, ['tick', 'job'], { env: { ...env, WAIT: '5' } });
   const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
   await told.count(5, 'begun');
@@ -55,7 +48,7 @@ t.test('a reload: every firing is handled, by the old program or the new', async
 });
 
 t.test('a program that no longer handles it: each firing is told of, and counted', async (t) => {
-  const { write, env } = versions(t);
+  const { write, env } = versioned(t);
   const { runtime, told } = await events(t, ['tick'], { env });
   const timer = runtime.sources.timer({ name: 'tick', everyMs: EVERY_MS });
   await told.count(3, 'begun');
@@ -226,11 +219,7 @@ t.test('without the native helper, and inline', async (t) => {
 /** How often threads of process `pid` have been woken so far, by name. */
 function woken(pid: number): Map<string, number> {
   const times = new Map<string, number>();
-  for (const { tid, name } of threads(pid)) {
-    const status = readFileSync(`/proc/${pid}/task/${tid}/status`, 'utf8');
-    const count = Number(/^voluntary_ctxt_switches:\s*(\d+)/m.exec(status)?.[1]);
-    times.set(name, (times.get(name) ?? 0) + count);
-  }
+  for (const { name, wakeups } of threads(pid)) times.set(name, (times.get(name) ?? 0) + wakeups);
   return times;
 }
 
@@ -273,7 +262,7 @@ t.test('an idle process with a timer wakes up for that and nothing else', async 
 });
 
 t.test('a failed start has no sources that go on', async (t) => {
-  const { write, env } = versions(t);
+  const { write, env } = versioned(t);
   write('broken');
   await t.rejects(createRuntime({ entry: app('events.js'), workers: 1, env }), {
     message: /broken on purpose/,

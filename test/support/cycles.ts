@@ -6,7 +6,8 @@ import { readdirSync } from 'node:fs';
 import http from 'node:http';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createRuntime } from '../../src/index.js';
-import { app, descriptors, get, portOf } from './app.js';
+import { app, get, portOf } from './app.js';
+import { descriptors } from './proc.js';
 
 /** Enough for what is made once and kept: the thread pool, code, file caches. */
 const WARM_UP = 8;

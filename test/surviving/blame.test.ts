@@ -3,9 +3,8 @@
  */
 import t from 'tap';
 import type { WorkerStall } from '../../src/index.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST } from '../moving/stalling.js';
-import { app, portOf, start } from '../support/app.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { app, HOST, portOf, start } from '../support/app.js';
 
 t.setTimeout(60_000);
 
@@ -14,10 +13,7 @@ t.test('a function that burns CPU while others wait is blamed', async (t) => {
   const to = { host: HOST, port: portOf(runtime) };
   const stalls: WorkerStall[] = [];
   runtime.on('stall', (stall) => stalls.push(stall));
-  const connections = Array.from({ length: 16 }, () => new KeptAlive(to));
-  t.teardown(() => {
-    for (const connection of connections) connection.close();
-  });
+  const connections = Array.from({ length: 16 }, () => keepAlive(t, to));
   t.same(runtime.snapshot().blamed, []);
   for (let round = 0; stalls.length < 3 && round < 200; round++) {
     await Promise.all(connections.map((each, i) => each.ask(i === 0 ? '/slow' : '/')));

@@ -5,9 +5,8 @@ import { setImmediate } from 'node:timers/promises';
 import t, { type Test } from 'tap';
 import type { RuntimeOptions } from '../../src/index.js';
 import { Host } from '../moving/host.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { app, get } from '../support/app.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { app, get, HOST, portOf } from '../support/app.js';
 import { served } from './lanes.js';
 
 const DRAIN_MS = 20_000;
@@ -23,8 +22,7 @@ async function closing(t: Test, options: Partial<RuntimeOptions>) {
   t.ok(facts.ready);
   t.equal(facts.state, 'serving');
   const port = portOf(facts);
-  const idle = new KeptAlive({ host: HOST, port });
-  t.teardown(() => idle.close());
+  const idle = keepAlive(t, { host: HOST, port });
   await served(idle);
   const left = new Promise((resolve) => idle.socket.once('close', resolve));
   const slow = get({ port, path: '/wait?ms=2000' });

@@ -5,8 +5,7 @@ import t, { type Test } from 'tap';
 import { createRuntime, type Runtime, type WorkerEnd } from '../../src/index.js';
 import { type Facts, Host, type HostEvent } from '../moving/host.js';
 import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST, portOf } from '../moving/stalling.js';
-import { app, get, portOf as portOfRuntime, start } from '../support/app.js';
+import { app, get, HOST, portOf, start } from '../support/app.js';
 import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
@@ -159,7 +158,7 @@ t.test('too many deaths stop the runtime, with one clear error', async (t) => {
   const errors: string[] = [];
   runtime.on('error', ({ code }) => errors.push(code));
   const closed = new Promise((resolve) => runtime.once('close', resolve as () => void));
-  const port = portOfRuntime(runtime);
+  const port = portOf(runtime);
   for (let death = 1; death <= 3; death++) {
     await t.rejects(get({ port, path: '/throw' }));
     // After the last it closes, and may have done so before anybody looks.

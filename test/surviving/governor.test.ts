@@ -5,9 +5,8 @@ import { once } from 'node:events';
 import { setTimeout as delay } from 'node:timers/promises';
 import workerThreads, { type Worker } from 'node:worker_threads';
 import t from 'tap';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST } from '../moving/stalling.js';
-import { app, portOf, start } from '../support/app.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { app, HOST, portOf, start } from '../support/app.js';
 import { served } from './lanes.js';
 
 /** Threads that this process has started, by name. */
@@ -37,13 +36,9 @@ t.test('another governor rescues after the death of the first', async (t) => {
   await once(governors()[1] as Worker, 'online');
   t.same(warned, ['GYRE_GOVERNOR_DIED']);
 
-  const connections = Array.from({ length: 16 }, () => new KeptAlive(to));
-  t.teardown(() => {
-    for (const connection of connections) connection.close();
-  });
+  const connections = Array.from({ length: 16 }, () => keepAlive(t, to));
   for (const connection of connections) await served(connection);
-  const stuck = new KeptAlive(to);
-  t.teardown(() => stuck.close());
+  const stuck = keepAlive(t, to);
   stuck.ask('/loop').catch(() => {});
   while (!runtime.workers.some(({ stuckMs }) => stuckMs > 20)) await delay(5);
   // Half of them wait for the one that never returns.

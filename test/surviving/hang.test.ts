@@ -2,13 +2,14 @@
  * A worker that does not return to its event loop is replaced, and what could move has moved.
  */
 import { execFileSync } from 'node:child_process';
-import { closeSync, constants, openSync, writeFileSync } from 'node:fs';
+import { closeSync, constants, openSync } from 'node:fs';
 import path from 'node:path';
 import t from 'tap';
 import { type Facts, Host } from '../moving/host.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
-import { app } from '../support/app.js';
+import { KeptAlive, keepAlive } from '../moving/kept-alive.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { folder } from '../support/folder.js';
+import { versioned } from '../support/versioned.js';
 import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
@@ -65,8 +66,7 @@ t.test('an endless loop soon after a short stall', async (t) => {
   });
   const first = await host.facts();
   const lanes = new Lanes(t, first, LANES, 1);
-  const killer = new KeptAlive({ host: HOST, port: portOf(first) });
-  t.teardown(() => killer.close());
+  const killer = keepAlive(t, { host: HOST, port: portOf(first) });
   // Main hears of this one, and will look whether it is over when hangMs are.
   await killer.ask('/burn?ms=300');
   killer.ask('/loop').catch(() => {});
@@ -94,23 +94,21 @@ t.test('a worker for which nothing waits is found to hang, too', async (t) => {
 });
 
 t.test('a worker that hangs while it loads its program', async (t) => {
-  const program = path.join(folder(t), 'program');
-  writeFileSync(program, '1');
+  const { env, write } = versioned(t);
   const host = await Host.start(
     t,
     {
       ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, restarts: 1_000 },
       startMs: 4_000,
     },
-    { env: { PROGRAM: program } },
+    { env },
   );
   const to = { host: HOST, port: portOf(await host.facts()) };
-  const killer = new KeptAlive(to);
-  t.teardown(() => killer.close());
-  writeFileSync(program, 'endless');
+  const killer = keepAlive(t, to);
+  write('endless');
   await t.rejects(killer.ask('/exit'));
   await host.until((events) => events.some(({ name }) => name === 'hang'));
-  writeFileSync(program, '2');
+  write('2');
   const { workers, errors } = await host.factsWhen(
     ({ workers: [worker] }) => worker?.state === 'serving',
   );
@@ -126,8 +124,7 @@ t.test('a thread in a system call that does not return keeps nobody waiting', as
     ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS },
   });
   const to = { host: HOST, port: portOf(await host.facts()) };
-  const killer = new KeptAlive(to);
-  t.teardown(() => killer.close());
+  const killer = keepAlive(t, to);
   const fifo = path.join(folder(t), 'fifo');
   execFileSync('mkfifo', [fifo]);
   const reading = killer.ask(`/read?file=${fifo}`);
@@ -141,8 +138,7 @@ t.test('a thread in a system call that does not return keeps nobody waiting', as
   connection.close();
   const { refused } = await host.tryToClose(0);
   t.match(refused, stuck);
-  const free = new KeptAlive(to);
-  t.teardown(() => free.close());
+  const free = keepAlive(t, to);
   await t.rejects(free.ask('/'), { code: 'ECONNREFUSED' }, 'nobody listens any more');
   closeSync(openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK)); // it returns
   await t.rejects(reading, 'the request is lost');
@@ -175,10 +171,7 @@ for (const move of [true, false]) {
       ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, scheduler: { move } },
     });
     const to = { host: HOST, port: portOf(await host.facts()) };
-    const connections = Array.from({ length: 4 }, () => new KeptAlive(to));
-    t.teardown(() => {
-      for (const connection of connections) connection.close();
-    });
+    const connections = Array.from({ length: 4 }, () => keepAlive(t, to));
     await Promise.all(connections.map(served));
     await new Promise((resolve) => setTimeout(resolve, 2 * HANG_MS)); // what is tested
     // Shorter than hangMs, longer than whoever hangs is looked at again; others wait meanwhile.
@@ -201,8 +194,7 @@ t.test('a worker whose heap is nearly full is replaced before it dies', async (t
     { flags: ['--expose-gc'] },
   );
   const first = await host.facts();
-  const connection = new KeptAlive({ host: HOST, port: portOf(first) });
-  t.teardown(() => connection.close());
+  const connection = keepAlive(t, { host: HOST, port: portOf(first) });
   const recycled = ({ events }: Facts) => events.find(({ name }) => name === 'recycle')?.worker;
   // A few MB for each answer. Collecting garbage takes long, so the connection may move meanwhile.
   for (let kept = 0; kept < 200 && recycled(await host.facts()) === undefined; kept++) {
@@ -219,24 +211,22 @@ t.test('a worker whose heap is nearly full is replaced before it dies', async (t
 });
 
 t.test('one that hangs while the program cannot start is ended all the same', async (t) => {
-  const program = path.join(folder(t), 'program');
-  writeFileSync(program, '1');
+  const { env, write } = versioned(t);
   const host = await Host.start(
     t,
     {
       ...{ entry: app('survivor.js'), workers: 1, spares: 0, hangMs: HANG_MS, restarts: 1_000 },
       scheduler: { move: false },
     },
-    { env: { PROGRAM: program } },
+    { env },
   );
   const to = { host: HOST, port: portOf(await host.facts()) };
-  const killer = new KeptAlive(to);
-  t.teardown(() => killer.close());
-  writeFileSync(program, 'broken');
+  const killer = keepAlive(t, to);
+  write('broken');
   await t.rejects(killer.ask('/loop'));
   // Its replacement, and at least one that was to follow it.
   await host.factsWhen(({ errors }) => errors.filter((each) => /broken/.test(each)).length > 1);
-  writeFileSync(program, '2');
+  write('2');
   const { workers, errors } = await host.factsWhen(
     ({ workers: [worker] }) => worker?.state === 'serving',
   );

@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Test } from 'tap';
 import type { Facts } from '../moving/host.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { HOST, portOf } from '../moving/stalling.js';
+import { KeptAlive, keepAlive } from '../moving/kept-alive.js';
+import { HOST, portOf } from '../support/app.js';
 
 export interface Served {
   readonly threadId: number;
@@ -23,10 +23,7 @@ export async function served(connection: KeptAlive): Promise<Served> {
 /** `count` connections that have been served once, and then ask nothing. */
 export async function idleConnections(t: Test, facts: Facts, count: number): Promise<KeptAlive[]> {
   const to = { host: HOST, port: portOf(facts) };
-  const idle = Array.from({ length: count }, () => new KeptAlive(to));
-  t.teardown(() => {
-    for (const connection of idle) connection.close();
-  });
+  const idle = Array.from({ length: count }, () => keepAlive(t, to));
   for (const connection of idle) await served(connection);
   return idle;
 }

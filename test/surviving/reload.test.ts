@@ -2,14 +2,12 @@
  * Workers are replaced, one after the other, and clients that keep their connections alive
  * notice nothing.
  */
-import { writeFileSync } from 'node:fs';
-import path from 'node:path';
 import t, { type Test } from 'tap';
 import { type Facts, Host } from '../moving/host.js';
-import { KeptAlive } from '../moving/kept-alive.js';
-import { folder, HOST, portOf } from '../moving/stalling.js';
-import { app } from '../support/app.js';
-import { Lanes, served } from './lanes.js';
+import { keepAlive } from '../moving/kept-alive.js';
+import { app, HOST, portOf } from '../support/app.js';
+import { versioned } from '../support/versioned.js';
+import { idleConnections, Lanes, served } from './lanes.js';
 
 const LANES = 32;
 const RELOADS = Number(process.env.GYRE_TEST_RELOADS ?? 6);
@@ -19,12 +17,9 @@ t.setTimeout(280_000); // of all tests in this file together
 
 /** A host whose program says that it is version `write(…)`. */
 async function versions(t: Test, workers: number) {
-  const file = path.join(folder(t), 'program');
-  const write = (version: string) => writeFileSync(file, version);
-  write('1');
+  const { env, write } = versioned(t);
   const host = await Host.start(t, {
-    ...{ entry: app('survivor.js'), workers, spares: 0, drainMs: DRAIN_MS },
-    env: { PROGRAM: file },
+    ...{ entry: app('survivor.js'), workers, spares: 0, drainMs: DRAIN_MS, env },
   });
   return { host, write };
 }
@@ -38,14 +33,7 @@ for (const workers of [2, 1]) {
     const { host, write } = await versions(t, workers);
     const before = await host.facts();
     const busy = new Lanes(t, before, LANES, 1);
-    const idle = Array.from(
-      { length: LANES },
-      () => new KeptAlive({ host: HOST, port: portOf(before) }),
-    );
-    t.teardown(() => {
-      for (const connection of idle) connection.close();
-    });
-    for (const connection of idle) await served(connection);
+    const idle = await idleConnections(t, before, LANES);
     for (let i = 0; i < RELOADS; i++) {
       write(String(i + 2));
       const { refused } = await host.reload(DRAIN_MS);
@@ -91,10 +79,7 @@ t.test('new code that does not start leaves the old in place', async (t) => {
 t.test('what cannot move lives on for drainMs', async (t) => {
   const { host, write } = await versions(t, 2);
   const to = { host: HOST, port: portOf(await host.facts()) };
-  const [stream, waiting] = [new KeptAlive(to), new KeptAlive(to)];
-  t.teardown(() => {
-    for (const each of [stream, waiting]) each.close();
-  });
+  const [stream, waiting] = [keepAlive(t, to), keepAlive(t, to)];
   const lines = (await stream.begin('/stream'))[Symbol.asyncIterator]() as AsyncIterator<Buffer>;
   await lines.next();
   let seen = 0;

@@ -8,8 +8,8 @@ import path from 'node:path';
 import t, { type Test } from 'tap';
 import type { GyreError, Runtime, RuntimeOptions, WorkerEnd } from '../../src/index.js';
 import { onShutdown } from '../../src/worker.js';
-import { folder } from '../moving/stalling.js';
 import { app, get, portOf, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
 
 t.setTimeout(60_000); // of all tests in this file together
 

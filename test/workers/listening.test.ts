@@ -5,28 +5,20 @@
  */
 import { spawnSync } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { chmodSync, mkdtempSync, readFileSync } from 'node:fs';
 import http from 'node:http';
 import net, { type Socket } from 'node:net';
-import os from 'node:os';
 import path from 'node:path';
 import readline from 'node:readline';
 import { inspect } from 'node:util';
 import t, { type Test } from 'tap';
 import { createRuntime, type GyreError, type RuntimeOptions } from '../../src/index.js';
 import { close, openTcp, openUnix } from '../../src/native.js';
-import {
-  app,
-  backlogs,
-  CLI,
-  get,
-  getFromEach,
-  gyre,
-  portOf,
-  Running,
-  start,
-} from '../support/app.js';
+import { app, CLI, get, getFromEach, portOf, start } from '../support/app.js';
+import { folder } from '../support/folder.js';
 import { freePort } from '../support/ports.js';
+import { backlogs } from '../support/proc.js';
+import { gyre, Running } from '../support/running.js';
 
 /** Runs a command as a user who may do little. */
 const NOBODY = ['setpriv', '--reuid=65534', '--clear-groups', '--'];
@@ -49,9 +41,8 @@ const [MAJOR, MINOR] = process.versions.node.split('.').map(Number) as [number, 
 const HAS_REUSE_PORT = MAJOR > 23 || (MAJOR === 23 && MINOR >= 1) || (MAJOR === 22 && MINOR >= 12);
 
 function temporary(t: Test): string {
-  const directory = mkdtempSync(path.join(os.tmpdir(), 'gyre-listen-'));
+  const directory = folder(t);
   chmodSync(directory, 0o777);
-  t.teardown(() => rmSync(directory, { recursive: true, force: true }));
   return directory;
 }
 

@@ -15,7 +15,9 @@ import type { WorkerRepinning } from '../../src/runtime/api.js';
 import { detectCapabilities } from '../../src/runtime/capabilities.js';
 import { cpuTimes, idlest } from '../../src/scheduler/cpu-idle.js';
 import { KeptAlive } from '../moving/kept-alive.js';
-import { app, portOf, ROOT, Running, start } from '../support/app.js';
+import { app, portOf, ROOT, start } from '../support/app.js';
+import { cpusOf } from '../support/proc.js';
+import { Running } from '../support/running.js';
 
 const ENTRY = app('burns.js');
 const NATIVE = path.join(ROOT, 'dist', 'src', 'native.js');
@@ -40,13 +42,6 @@ workerThreads.Worker = class extends NodeWorker {
     if (options.name === 'gyre governor') governors.push(this);
   }
 };
-
-function cpusOf(list: string): number[] {
-  return list.split(',').flatMap((range) => {
-    const [first = 0, last = first] = range.split('-').map(Number);
-    return Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  });
-}
 
 /** CPUs that the thread of the only worker may run on. */
 function bound(runtime: Runtime): number[] {

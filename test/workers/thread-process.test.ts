@@ -16,11 +16,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 import t, { type Test } from 'tap';
 import { affinity } from '../../src/native.js';
-import { app, CLI, get, getFromEach, gyre, portOf, ROOT, Running, start } from '../support/app.js';
+import { app, CLI, get, getFromEach, HOST, portOf, ROOT, start } from '../support/app.js';
+import { gyre, Running } from '../support/running.js';
 
 const NODE = process.execPath;
 const FACTS = app('facts');
-const HOST = '127.0.0.1';
 const CPUS = affinity();
 
 interface How {
