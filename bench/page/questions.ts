@@ -92,8 +92,10 @@ export const QUESTIONS: readonly Question[] = [
     table: ['throughput', 'cpu', 'p99'],
     ratios: ['throughput', 'cpu'],
     claims: [
-      { metric: 'throughput', of: 'gyre', to: RR, text: 'throughput of a hello world' },
-      { metric: 'cpu', of: 'gyre', to: RR, text: 'CPU time for each request of a hello world' },
+      ...[RR, 'cluster-none'].flatMap((to) => [
+        { metric: 'throughput', of: 'gyre', to, text: 'throughput of a hello world' },
+        { metric: 'cpu', of: 'gyre', to, text: 'CPU time for each request of a hello world' },
+      ]),
       { metric: 'cpu', of: 'gyre', to: 'gyre-still', text: 'CPU time for each request' },
     ],
   },
@@ -229,7 +231,8 @@ export const QUESTIONS: readonly Question[] = [
     text:
       'The governor is two threads: one decides what moves on behalf of workers that stand still, and one watches them. ' +
       'Idle: nothing is sent. Hello: as many requests as the workers can answer. Stalls: those of the first question. A ' +
-      'wake-up is a sleep that ended; an idle process should have none.',
+      'wake-up is a sleep that ended. Those of an idle process come some seconds after its start, when V8 collects ' +
+      'its garbage, which the threads of the governor see; after that there are none.',
     chart: ['cpu', 'wakeups'],
     table: ['cpu', 'wakeups', 'others'],
     ratios: [],

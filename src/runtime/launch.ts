@@ -26,10 +26,14 @@ function capabilitiesFor({ pin, workers, scheduler }: ResolvedOptions): Capabili
   return without(all, ['widen'], 'connections do not move, so there is no governor');
 }
 
-/** Resolves when every worker listens. Rejects as `createRuntime` says, when nothing is left. */
+/**
+ * Resolves when every worker listens. Rejects as `createRuntime` says, when nothing is left.
+ *
+ * @param inline null: workers are threads
+ */
 export async function startRuntime(
   options: ResolvedOptions,
-  inline: InlineFactory,
+  inline: InlineFactory | null,
 ): Promise<Runtime> {
   const capabilities = capabilitiesFor(options);
   requireCapabilities(capabilities, options.require);

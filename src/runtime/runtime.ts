@@ -166,7 +166,7 @@ export class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime 
    * Spawns every worker and resolves when each listens. Rejects with the first error, and with
    * ERR_GYRE_CLOSED if a signal has closed it meanwhile: workers serve before all of them do.
    */
-  async start(inline: InlineFactory): Promise<void> {
+  async start(inline: InlineFactory | null): Promise<void> {
     const { supervisor, signals, sources, moving } = this.#parts;
     let moves = false;
     try {
@@ -209,9 +209,9 @@ export class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime 
   }
 
   /** Resolves when all of them listen, or have not done so for `startMs`. */
-  async #startWorkers(inline: InlineFactory): Promise<void> {
-    const { startMs, workers } = this.#options;
-    const make = workers === 'inline' ? () => this.#parts.inline(inline) : undefined;
+  async #startWorkers(inline: InlineFactory | null): Promise<void> {
+    const { startMs } = this.#options;
+    const make = inline === null ? undefined : () => this.#parts.inline(inline);
     const listening: Promise<void>[] = [];
     for (let index = 0; index < this.#plan.count; index++) {
       const worker = this.#parts.supervisor.begin(index, make);
