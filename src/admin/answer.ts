@@ -3,6 +3,7 @@
  */
 import type { IncomingMessage } from 'node:http';
 import type { Readable } from 'node:stream';
+import { isPlainObject } from '../option-checks.js';
 
 /** A body; more is 413. Those that have a meaning are a number or two in JSON. */
 export const BODY_BYTES = 4 * 1024;
@@ -43,12 +44,9 @@ export async function bodyOf(request: IncomingMessage): Promise<string | null> {
 export function optionsIn(body: string, known: readonly string[]): Record<string, unknown> {
   if (body === '') return {};
   const given = parsed(body);
-  if (Object.prototype.toString.call(given) !== '[object Object]') {
-    throw new BadRequest('the body must be a JSON object, or empty');
-  }
-  const options = given as Record<string, unknown>;
-  const unknown = Object.keys(options).find((key) => !known.includes(key));
-  if (unknown === undefined) return options;
+  if (!isPlainObject(given)) throw new BadRequest('the body must be a JSON object, or empty');
+  const unknown = Object.keys(given).find((key) => !known.includes(key));
+  if (unknown === undefined) return given;
   throw new BadRequest(`${JSON.stringify(unknown)} is unknown; known is ${known.join(', ')}`);
 }
 

@@ -4,6 +4,7 @@
 import net from 'node:net';
 import path from 'node:path';
 import { GyreError } from '../errors.js';
+import { isPlainObject, mustBe, refuseUnknown } from '../option-checks.js';
 
 /** The option `admin` of `createRuntime`. */
 export interface AdminOptions {
@@ -70,7 +71,7 @@ const HOST_PORT = /^(?:(localhost|\[[\da-fA-F:.]+(?:%\w+)?\]|[\d.]*):)?(\d{1,5})
 const TOKEN = /^[\x21-\x7e]{16,512}$/;
 
 function refuse(name: string, expected: string): never {
-  throw new GyreError('ERR_GYRE_OPTION_INVALID', `option ${name} must be ${expected}`);
+  return mustBe(`option ${name}`, expected);
 }
 
 /** Whether only this machine can reach `host`. */
@@ -114,19 +115,14 @@ export function adminAddress(name: string, text: unknown): AdminAddress {
  */
 export function resolveAdmin(value: unknown): ResolvedAdmin | null {
   if (value === undefined) return null;
-  const plain = Object.prototype.toString.call(value) === '[object Object]';
-  if (typeof value !== 'string' && !plain) return refuse('admin', 'an address or an object');
+  if (typeof value !== 'string' && !isPlainObject(value)) {
+    return refuse('admin', 'an address or an object');
+  }
   const options = (typeof value === 'string' ? { listen: value } : value) as Record<
     keyof AdminOptions,
     unknown
   >;
-  const unknown = Object.keys(options).find((key) => !KNOWN.includes(key));
-  if (unknown !== undefined) {
-    throw new GyreError(
-      'ERR_GYRE_OPTION_UNKNOWN',
-      `admin option ${JSON.stringify(unknown)} is unknown; known are ${KNOWN.join(', ')}`,
-    );
-  }
+  refuseUnknown(options, KNOWN, (key) => `admin option ${key}`);
   const name = typeof value === 'string' ? 'admin' : 'admin.listen';
   const address = adminAddress(name, options.listen);
   const { token, mode = ADMIN_DEFAULTS.mode, public: open = ADMIN_DEFAULTS.public } = options;
