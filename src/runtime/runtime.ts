@@ -139,8 +139,7 @@ export class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime 
   close(options: CloseOptions = {}): Promise<void> {
     const { drainMs = this.#options.drainMs } = options;
     durationMs('drainMs', drainMs, 0);
-    this.#closing ??= this.#shutDown(drainMs, null);
-    return this.#closing;
+    return this.#closeOnce(drainMs, null);
   }
 
   async reload(options: ReloadOptions = {}): Promise<void> {
@@ -278,8 +277,18 @@ export class GyreRuntime extends EventEmitter<RuntimeEvents> implements Runtime 
       // As a shell reports a process that the signal ended.
       process.exit(128 + os.constants.signals[signal]);
     }
-    this.#closing ??= this.#shutDown(drainMs, signal);
-    this.#closing.catch(() => {}); // of a lost thread was told when it was lost
+    this.#closeOnce(drainMs, signal).catch(() => {}); // of a lost thread was told when it was lost
+  }
+
+  #closeOnce(drainMs: number, signal: NodeJS.Signals | null): Promise<void> {
+    if (this.#closing !== null) return this.#closing;
+    // Known before it begins: a listener may call close() for what it hears of meanwhile.
+    let begun: (closed: Promise<void>) => void = () => {};
+    this.#closing = new Promise((resolve) => {
+      begun = resolve;
+    });
+    begun(this.#shutDown(drainMs, signal));
+    return this.#closing;
   }
 
   /**

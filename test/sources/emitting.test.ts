@@ -231,6 +231,25 @@ t.test('one that takes too long is told so, and not tried again', async (t) => {
   t.same(told.codes, ['ERR_GYRE_EVENT_TIMEOUT']);
 });
 
+t.test('who closes the runtime for what is heard while it closes, closes it once', async (t) => {
+  const { runtime, told } = await events(t, ['job'], { workers: 1, maxWorkers: 1 });
+  let closed = 0;
+  runtime.on('close', () => closed++);
+  const blocked = runtime.sources.emit('job', { block: 300 });
+  await told.count(1, 'begun');
+  const waiting = Array.from({ length: 10 }, (_, n) => refusal(runtime.sources.emit('job', { n })));
+  const again: Promise<void>[] = [];
+  runtime.on('failure', () => again.push(runtime.close()));
+  await runtime.close();
+  await Promise.all([blocked, ...again]);
+  t.ok(again.length > 0, 'something was heard');
+  t.match(
+    await Promise.all(waiting),
+    waiting.map(() => ({ code: 'ERR_GYRE_CLOSED' })),
+  );
+  t.equal(closed, 1);
+});
+
 t.test('too many that wait are refused', async (t) => {
   const { runtime, told } = await events(t, ['job'], { workers: 1, maxWorkers: 1 });
   const blocked = runtime.sources.emit('job', { block: 500 });
