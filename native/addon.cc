@@ -101,6 +101,11 @@ Value SetCpusOf(const CallbackInfo& info) {
   return Result(info, SetCpus(Uint(info, 0), CpuList(info, 1)));
 }
 
+// stepBack(peerId, levels)
+Value StepBackOf(const CallbackInfo& info) {
+  return Result(info, StepBack(Uint(info, 0), Int(info, 1)));
+}
+
 // usageOf(peerId, out: Float64Array[5]): 0 | -errno; out = run and delay in ns, runs, CPU, 1 if it
 // is runnable
 Value UsageOfOf(const CallbackInfo& info) {
@@ -528,6 +533,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"loosen", LoosenOf},
       {"tighten", TightenOf},
       {"setCpus", SetCpusOf},
+      {"stepBack", StepBackOf},
       {"usageOf", UsageOfOf},
       {"claimCpu", ClaimCpuOf},
       {"openTcp", OpenTcpOf},

@@ -13,6 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 #endif
 
 namespace gyre {
@@ -60,6 +61,19 @@ int SetCpus(uint32_t peer_id, const std::vector<int>& cpus) {
   return 0;
 }
 
+int StepBack(uint32_t peer_id, int levels) {
+  std::shared_ptr<Peer> peer = FindPeer(peer_id);
+  if (peer == nullptr) return -ESRCH;
+  std::lock_guard<std::mutex> guard(peer->life);
+  if (!peer->alive) return -ESRCH;
+  auto tid = static_cast<id_t>(peer->tid);
+  errno = 0;  // -1 is a priority, too
+  int nice = getpriority(PRIO_PROCESS, tid);
+  if (errno != 0) return -errno;
+  // Linux has a priority for each thread, whatever POSIX says; beyond 19 it is 19.
+  return setpriority(PRIO_PROCESS, tid, nice + levels) == 0 ? 0 : -errno;
+}
+
 int Loosen(const std::vector<int>& cpus) {
   Peer* peer = ThisPeer();
   if (peer == nullptr) {
@@ -85,6 +99,7 @@ int Tighten() {
 
 int UsageOf(uint32_t, Usage*) { return -ENOSYS; }
 int SetCpus(uint32_t, const std::vector<int>&) { return -ENOSYS; }
+int StepBack(uint32_t, int) { return -ENOSYS; }
 int Loosen(const std::vector<int>&) { return -ENOSYS; }
 int Tighten() { return -ENOSYS; }
 

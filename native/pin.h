@@ -25,6 +25,10 @@ int UsageOf(uint32_t peer_id, Usage* usage);
 // it tightens itself again.
 int SetCpus(uint32_t peer_id, const std::vector<int>& cpus);
 
+// From now on the peer's thread is `levels` nicer (setpriority(2)), and gets the less of its CPU the more others
+// want of it. There is no way back without privileges: this is for a thread that is to end.
+int StepBack(uint32_t peer_id, int levels);
+
 // Lets the calling thread run on `cpus`, until it calls Tighten(): then it is bound again to what
 // it was, or to what SetCpus() has said meanwhile. A thread inherits the mask of the one that
 // creates it, so this is for the moment in which a bound thread creates another.

@@ -23,6 +23,7 @@ export interface Addon {
   loosen(cpus: readonly number[]): number;
   tighten(): number;
   setCpus(peer: number, cpus: readonly number[]): number;
+  stepBack(peer: number, levels: number): number;
   usageOf(peer: number, out: Float64Array): number;
   claimCpu(cpus: readonly number[]): number;
   openTcp(address: string, port: number, family: number, flags: number, backlog: number): number;

@@ -141,6 +141,14 @@ export function setCpus(peer: number, cpus: readonly number[]): boolean {
   return helper().setCpus(peer, cpus) === 0;
 }
 
+/**
+ * Makes the thread of `peer` nicer by `levels`: who wants its CPU as well gets more of it. It stays so,
+ * and this is for a thread that is to end. False if it is gone, or this system has no priorities of threads.
+ */
+export function stepBack(peer: number, levels: number): boolean {
+  return helper().stepBack(peer, levels) === 0;
+}
+
 const used = new Float64Array(5);
 
 /** What the thread of `peer` has had of the CPUs since it began; null if it is gone. */

@@ -29,6 +29,7 @@ import {
   queueOf,
   setAffinity,
   setCpus,
+  stepBack,
   TCP_IPV6ONLY,
   TCP_PROBE,
   TCP_REUSEPORT,
@@ -881,6 +882,18 @@ t.test('a thread is bound from another one', { skip: ONE }, async (t) => {
   await worker.terminate();
   t.equal(setCpus(wakeId, [LAST]), false, 'it is gone');
   t.same(affinity(), CPUS);
+});
+
+t.test('a thread steps back, and no other one', { skip: ONE }, async (t) => {
+  const [worker, wakeId, tid] = await peer(t, `parentPort.on('message', () => {});`, null);
+  const [own, its] = [os.getPriority(), os.getPriority(tid)];
+  t.ok(stepBack(wakeId, 3));
+  t.equal(os.getPriority(tid), Math.min(its + 3, 19));
+  t.ok(stepBack(wakeId, 30), 'no farther than there is');
+  t.equal(os.getPriority(tid), 19);
+  t.equal(os.getPriority(), own);
+  await worker.terminate();
+  t.equal(stepBack(wakeId, 1), false, 'it is gone');
 });
 
 t.test(

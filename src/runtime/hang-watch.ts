@@ -11,7 +11,7 @@ import { stuckMsOf, type WorkerHandle } from './worker-handle.js';
 const LOOKS = 4;
 const LOOK_MAX_MS = 1_000;
 /** How long a worker that seems to hang is looked at again: the whole process may have stood still. */
-export const HANG_SURE_MS = 100;
+const HANG_SURE_MS = 100;
 
 export interface HangWatchOptions {
   /** 0: nobody ever hangs. */

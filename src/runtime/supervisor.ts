@@ -14,12 +14,19 @@
  * waits for it; the seat goes on with the other slot, but nothing can be replaced there.
  */
 import { closedError, GyreError, lostError, workerError } from '../errors.js';
+import { stepBack } from '../native.js';
 import type { EndReason } from './api.js';
-import { HANG_SURE_MS, HangWatch, type HangWatchOptions } from './hang-watch.js';
+import { HangWatch, type HangWatchOptions } from './hang-watch.js';
 import { notListening, whenListening } from './readiness.js';
 import { Seat } from './seat.js';
 import type { Slots } from './slots.js';
-import { stuckMsOf, type WorkerExit, type WorkerHandle } from './worker-handle.js';
+import type { WorkerExit, WorkerHandle } from './worker-handle.js';
+
+/**
+ * How much nicer a thread that hangs becomes before its successor starts on the same CPU: if it computes for ever it
+ * leaves nine tenths of that CPU, and at the full level it might not get to its end on a full machine.
+ */
+const STEP_BACK_LEVELS = 10;
 
 interface SupervisorOptions extends HangWatchOptions {
   readonly restarts: number;
@@ -73,7 +80,6 @@ export class Supervisor {
   readonly #hangs: HangWatch;
   /** Threads that hang, are being replaced, and are counted as dead. */
   readonly #condemned = new WeakSet<WorkerHandle>();
-  readonly #terminated = new WeakMap<WorkerHandle, Promise<void>>();
   /** Replacements that did not come to listen. */
   readonly #failed = new WeakSet<WorkerHandle>();
   /** The runtime has started: from here on deaths are mended. */
@@ -331,14 +337,12 @@ export class Supervisor {
     const since = performance.now() - this.#options.startMs;
     const neverListens = !dead && old.state === 'starting' && seat.startedAt < since;
     begins?.();
+    if (hangs !== undefined && old.wakeId !== null) stepBack(old.wakeId, STEP_BACK_LEVELS);
     const next = this.#spawn(seat);
     if (dead) seat.succeed(next);
     else seat.next = next;
     seat.takes = true;
     this.#follow(seat, next);
-    // One that computes for ever has the CPU that this one starts on. But what can move needs somebody
-    // to move to.
-    if (hangs !== undefined && this.#anotherAnswers(seat)) void settled(this.#terminate(old));
     try {
       await this.#listens(next, neverListens ? old : null);
       if (hasEnded(next)) throw new Error('it ended as soon as it listened');
@@ -372,22 +376,7 @@ export class Supervisor {
     return this.#retire(old, seat.current?.slot ?? null, drainMs);
   }
 
-  /** Whether somebody serves who has not `seat`, and does not stand still. */
-  #anotherAnswers(seat: Seat): boolean {
-    return this.#filled().some(
-      ({ index, current }) =>
-        index !== seat.index && current?.state === 'serving' && stuckMsOf(current) < HANG_SURE_MS,
-    );
-  }
-
-  /** Once for each worker, however often it is called. */
-  #terminate(worker: WorkerHandle): Promise<void> {
-    const terminated = this.#terminated.get(worker) ?? this.#evacuateAndTerminate(worker);
-    this.#terminated.set(worker, terminated);
-    return terminated;
-  }
-
-  async #evacuateAndTerminate(worker: WorkerHandle): Promise<void> {
+  async #terminate(worker: WorkerHandle): Promise<void> {
     if (hasEnded(worker)) return; // and somebody else may have its slot
     await this.#events.evacuate(worker);
     worker.terminate();

@@ -465,6 +465,7 @@ export function addonOf(thread: Thread): object {
     loosen: () => 0,
     tighten: () => 0,
     setCpus: () => 0,
+    stepBack: () => 0,
     usageOf: () => -ESRCH,
     claimCpu: () => 0,
     adviseHuge: () => 0,
