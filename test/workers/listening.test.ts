@@ -381,7 +381,11 @@ t.test('a connection without a handle is closed, also when its thread ends then'
   });
 
   t.test('one that another worker gave', async (t) => {
-    const runtime = await start(t, app('no-handle.js'), { workers: 2, spares: 0 });
+    const runtime = await start(t, app('no-handle.js'), {
+      ...{ workers: 2, spares: 0 },
+      // Nothing moves but what a worker gives away at its end.
+      scheduler: { roundMs: Number.POSITIVE_INFINITY, tickMs: 1_000 },
+    });
     const byThread = new Map<string, Kept[]>();
     const enough = () =>
       byThread.size === 2 && [...byThread.values()].some(({ length }) => length > 1);
