@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "address.h"
+#include "batching.h"
 #include "claim.h"
 #include "cpuid.h"
 #include "datagram.h"
@@ -31,6 +32,7 @@
 #include "socket.h"
 #include "taking.h"
 #include "thread.h"
+#include "uv_api.h"
 #include "watcher.h"
 
 namespace gyre {
@@ -333,6 +335,13 @@ Value AttachLoopOf(const CallbackInfo& info) {
   return result;
 }
 
+// stopBatching(): 0 | -errno
+Value StopBatchingOf(const CallbackInfo& info) {
+  uv_loop_t* loop = nullptr;
+  if (napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) return Result(info, -EINVAL);
+  return Result(info, StopBatching(loop));
+}
+
 // wake(wakeId): whether that loop still exists
 Value WakeOf(const CallbackInfo& info) {
   return Napi::Boolean::New(info.Env(), WakePeer(Uint(info, 0)));
@@ -558,6 +567,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"misalignmentOf", MisalignmentOf},
       {"adviseHuge", AdviseHugeOf},
       {"attachLoop", AttachLoopOf},
+      {"stopBatching", StopBatchingOf},
       {"wake", WakeOf},
       {"installSafepoint", InstallSafepointOf},
       {"peek", PeekOf},

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "batching.h"
 #include "callback.h"
 #include "safepoint.h"
 #include "thread.h"
@@ -94,6 +95,8 @@ LoopHooks* LoopHooks::Attach(Napi::Env env, Napi::Int32Array words, uint32_t loo
     *error = result;
     return nullptr;
   }
+  // Before others can find this thread. Where it is in vain nobody pauses it: src/workers/self-check.ts.
+  StopBatching(loop);
   auto* hooks = new LoopHooks();
   hooks->env_ = env;
   hooks->handles_ = new Handles{check, async, prepare, loop};

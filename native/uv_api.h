@@ -3,7 +3,7 @@
 // exported by the node executable and is part of libuv's stable 1.x ABI.
 //
 // Handles are opaque: their size comes from uv_handle_size() at run time, so no
-// struct layout is assumed. The handle types are stable since libuv 1.0.
+// struct layout is assumed here. The handle types are stable since libuv 1.0.
 #ifndef GYRE_UV_API_H_
 #define GYRE_UV_API_H_
 

@@ -61,6 +61,7 @@ export interface Addon {
     rounds: NativeRounds | null,
     times: NativeTimes | null,
   ): LoopHooks | number;
+  stopBatching(): number;
   wake(id: number): boolean;
   installSafepoint(): number;
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;

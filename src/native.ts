@@ -390,6 +390,14 @@ export function attachLoop(
   };
 }
 
+/**
+ * Makes this thread's loop change its epoll set by itself and not through a ring (io_uring(7)), as
+ * {@link attachLoop} does, for whoever may be paused must. False where gyre does not know how.
+ */
+export function stopBatching(): boolean {
+  return helper().stopBatching() === 0;
+}
+
 /** Wakes the loop that `wakeId` names. False if it is gone. Never blocks for long. */
 export function wake(wakeId: number): boolean {
   return helper().wake(wakeId);

@@ -996,3 +996,51 @@ t.test('without the helper it says why, and every call is a coded error', async 
     t.same(JSON.parse(said), [true, nothing, ['ERR_GYRE_CAPABILITY']], path.basename(file));
   }
 });
+
+t.test('a loop that may be paused changes its epoll set by itself', async (t) => {
+  const script = `
+    const { readdirSync, readlinkSync } = require('node:fs');
+    const net = require('node:net');
+    const rings = () => readdirSync('/proc/self/fd').filter((fd) => {
+      try {
+        return readlinkSync('/proc/self/fd/' + fd) === 'anon_inode:[io_uring]';
+      } catch {
+        return false; // the one by which the directory was read
+      }
+    }).length;
+    const before = rings();
+    const seen = [];
+    let hooks = null;
+    const server = net.createServer((socket) => {
+      // This one is watched already, and the loop is within its poll phase.
+      hooks ??= native.attachLoop(new Int32Array(new SharedArrayBuffer(8)), 0, 1, () => {});
+      seen.push([before - rings(), native.stopBatching(), before - rings()]);
+      socket.pipe(socket);
+    });
+    server.listen(0, '127.0.0.1', async () => {
+      const text = 'x'.repeat(4_000_000); // some of which waits until it can be written
+      let whole = 0;
+      for (let i = 0; i < 3; i++) {
+        let got = '';
+        const socket = net.connect(server.address().port, '127.0.0.1').setEncoding('latin1');
+        socket.end(text);
+        for await (const chunk of socket) got += chunk;
+        if (got === text) whole++;
+      }
+      hooks.detach();
+      server.close();
+      console.log(JSON.stringify({ before, seen, whole }));
+    });`;
+  const starting = `
+    const { Worker } = require('node:worker_threads');
+    new Worker(${JSON.stringify(PRELUDE + script)}, { eval: true });`;
+  // Node 20 makes rings only when it is told to.
+  const ran = JSON.parse(await output(t, starting, { UV_USE_IO_URING: '1' }, ''));
+  t.equal(ran.whole, 3, 'it goes on');
+  if (ran.before === 0) {
+    t.same(ran.seen, Array(3).fill([0, true, 0]));
+    t.pass('rings', { skip: 'this system has no io_uring' });
+    return;
+  }
+  t.same(ran.seen, Array(3).fill([1, true, 1]), 'without a ring');
+});

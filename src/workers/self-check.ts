@@ -1,13 +1,14 @@
 /**
  * Proves, on this Node and this system, what the moving of connections rests on: that
- * the hooks of tracking.ts say where a message begins and ends, and that the kernel
- * counts as they do. Runs once, in the governor's thread, on a loopback connection of
- * its own; where it fails, nothing moves, and the reason is stated.
+ * the hooks of tracking.ts say where a message begins and ends, that the kernel counts
+ * as they do, and that a loop can be kept from changing its epoll set while it is paused.
+ * Runs once, in the governor's thread, on a loopback connection of its own; where it fails,
+ * nothing moves, and the reason is stated.
  */
 import { once } from 'node:events';
 import http from 'node:http';
 import net from 'node:net';
-import { atBoundary, misalignmentOf } from '../native.js';
+import { atBoundary, misalignmentOf, stopBatching } from '../native.js';
 import { ConnectionTable } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { Tracking } from './tracking.js';
@@ -31,6 +32,7 @@ const NO_COUNTS = {
 
 /** Null when moving is safe here, else why not. */
 export async function selfCheck(): Promise<string | null> {
+  if (!stopBatching()) return 'this libuv changes epoll sets through io_uring in a new way';
   const server = http.createServer((_request, response) => response.end('ok'));
   server.listen(0, '127.0.0.1');
   await once(server, 'listening');

@@ -50,12 +50,15 @@ function messages({ snapshot }: Facts): number {
 }
 
 t.test('fast messages are not followed, unless the worker was stuck lately', async (t) => {
-  const host = await Host.start(t, { entry: app('mortal.js'), workers: 1, spares: 0 });
-  const facts = await host.facts();
+  const options = { entry: app('mortal.js'), workers: 1, spares: 0 };
+  // One connection says nothing while messages come fast, for as long as that takes.
+  const host = await Host.start(t, options, { env: { KEEP_ALIVE_MS: '120000' } });
+  const facts = await host.factsWhen(armed); // it may have handled many events when it was new
   const slow = keepAlive(t, { host: HOST, port: portOf(facts) });
   await slow.ask();
-  t.ok(armed(await host.facts()), 'slow ones are');
-  t.equal(messages(await host.facts()), 1);
+  const first = await host.facts();
+  t.ok(armed(first), 'slow ones are');
+  t.equal(messages(first), messages(facts) + 1);
 
   const began = performance.now();
   const load = asFastAsItGoes(t, portOf(facts));
@@ -76,7 +79,7 @@ t.test('fast messages are not followed, unless the worker was stuck lately', asy
   t.notOk(armed(after));
   t.equal(messages(after), before, 'no message is counted');
 
-  await slow.ask('/burn?ms=100').catch(() => {});
+  await slow.ask('/burn?ms=100');
   const again = await host.factsWhen(armed);
   t.ok(armed(again), 'after it was stuck they are');
   const counted = messages(again);

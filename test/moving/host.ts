@@ -95,6 +95,19 @@ export function total({ snapshot }: Facts, count: Count): number {
   return [...snapshot.workers, ...snapshot.spares].reduce((sum, row) => sum + row[count], 0);
 }
 
+/**
+ * The descriptors that are open now and were not then, by what they refer to. Some of those that were open
+ * may have been on their way to being closed.
+ */
+export function opened(now: Facts, then: Facts): string[] {
+  const before = [...then.descriptors];
+  return now.descriptors.filter((what) => {
+    const at = before.indexOf(what);
+    if (at >= 0) before.splice(at, 1);
+    return at < 0;
+  });
+}
+
 /** The limit on descriptors with which a process like this has `free` of them left. */
 export function limitFor({ numbers }: Facts, free: number): number {
   const open = new Set(numbers);

@@ -1,0 +1,22 @@
+// Makes a loop change its epoll set by epoll_ctl(2), one call for each change.
+//
+// libuv 1.45 and later, where the kernel has io_uring, submits its changes to a ring in batches. The kernel makes
+// a change at once if nobody holds the epoll set just then; else a kernel thread makes it later, and libuv waits
+// for that, but not if a signal comes. We do both: other threads look into the set, and signal the
+// loop's thread to pause it. Then a change is made while the thread is paused, or after its descriptor was
+// closed; libuv finds that the change failed, and aborts the process.
+#ifndef GYRE_BATCHING_H_
+#define GYRE_BATCHING_H_
+
+#include "uv_api.h"
+
+namespace gyre {
+
+// Closes the ring of `loop`, whose thread calls, and not from within its poll phase's own code: any callback
+// is right. Returns 0 if the loop has none from here on, and -ENOTSUP if it may have one that
+// was not recognized: where it has none, but another loop of this process has, that cannot be told apart.
+int StopBatching(uv_loop_t* loop);
+
+}  // namespace gyre
+
+#endif  // GYRE_BATCHING_H_
