@@ -52,18 +52,14 @@ constexpr size_t kEntryBytes = 64;  // struct io_uring_sqe
 // Nobody has seen internal fields of more bytes than 500.
 constexpr size_t kSearchedMax = 4096;
 
-bool IsRing(const char* link) {
+bool IsRing(int fd) {
+  char link[32];
   char target[32];
+  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
   ssize_t length = readlink(link, target, sizeof(target) - 1);
   if (length < 0) return false;
   target[length] = 0;
   return strcmp(target, "anon_inode:[io_uring]") == 0;
-}
-
-bool IsRing(int fd) {
-  char link[32];
-  snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-  return IsRing(link);
 }
 
 // Whether any loop of this process has one, or nobody can tell.
