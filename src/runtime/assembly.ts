@@ -103,7 +103,7 @@ export class Assembly {
       closes: (signal) => whole.closes(signal),
     });
     this.listeners = new Listeners(reusePort.available, options.backlog, {
-      isSpare: (slot) => slots.isSpare(slot),
+      standsBy: (slot) => slots.isSpare(slot) || this.#closes,
       replaces: (slot) => this.supervisor.replaces(slot),
       awaitsSuccessor: () => this.#awaitsSuccessor(),
       moves: (address) =>

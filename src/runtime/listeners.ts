@@ -64,7 +64,7 @@ interface Grant {
   readonly id: number;
   readonly worker: number;
   readonly listener: Listener;
-  /** The first is the one that the server's own handle accepts from. Only a spare has none. */
+  /** The first is the one that the server's own handle accepts from. Only who stands by has none. */
   readonly sockets: Socket[];
 }
 
@@ -77,7 +77,7 @@ interface Listener {
   readonly shared: boolean;
   readonly sockets: Socket[];
   readonly grants: Map<number, Grant>;
-  /** Spares that serve connections of others, and do not keep the address in use. */
+  /** Workers without a socket, spares mostly: they serve connections of others, and do not keep the address in use. */
   readonly spares: Map<number, Grant>;
   /** Whether its connections may move. */
   readonly moves: boolean;
@@ -85,8 +85,8 @@ interface Listener {
 }
 
 interface ListenersEvents {
-  /** Whether `worker` is a spare. */
-  isSpare(worker: number): boolean;
+  /** Whether `worker` gets no socket: it is a spare, or the runtime closes while it starts. */
+  standsBy(worker: number): boolean;
   /** Whose socket `worker` accepts from, too, while both run; null: nobody's. */
   replaces(worker: number): number | null;
   /** Whether somebody is about to start who may listen on what nobody else listens on. */
@@ -269,13 +269,13 @@ export class Listeners {
     let listener = this.#listeners.get(key);
     let socket: Socket | number | undefined;
     if (listener === undefined) {
-      if (this.#events.isSpare(worker)) return this.#standByAlone(worker, listen, where);
+      if (this.#events.standsBy(worker)) return this.#standByAlone(worker, listen, where);
       const created = create();
       if (typeof created === 'number') return refuse(created);
       // Without SO_REUSEPORT, or for what is no TCP of ours, all share the one.
       listener = this.#add(key, created, where === null || !this.#balanced);
       socket = created.socket;
-    } else if (this.#events.isSpare(worker)) {
+    } else if (this.#events.standsBy(worker)) {
       return this.#standBy(worker, listener, listen.backlog);
     } else {
       socket = listener.shared
@@ -302,7 +302,7 @@ export class Listeners {
     return opened(grant, { fd, handleFd }, listen.backlog);
   }
 
-  /** Where no worker listens a spare does not either, and is not told. */
+  /** Where no worker listens who stands by does not either, and is not told. */
   #standByAlone(worker: number, listen: ListenRequest, where: Endpoint | null): Opened {
     const address: ListenAddress =
       where === null
@@ -319,7 +319,7 @@ export class Listeners {
     return this.#standBy(worker, nowhere, listen.backlog);
   }
 
-  /** A spare gets no socket: it could not help accepting from it. */
+  /** A spare gets no socket: it could not help accepting from it. Nor does who starts when all else ends: its socket may be closed already. */
   #standBy(worker: number, listener: Listener, backlog: number): Opened {
     const grant: Grant = { id: ++this.#grantLast, worker, listener, sockets: [] };
     this.#grants.set(grant.id, grant);

@@ -37,10 +37,11 @@ class Ledger {
   /** Who takes over from whom. */
   readonly replaces = new Map<number, number>();
   awaitsSuccessor = false;
+  closes = false;
 
   constructor(t: Test, balanced = true) {
     this.listeners = new Listeners(balanced, 511, {
-      isSpare: (worker) => worker >= SPARE,
+      standsBy: (worker) => this.closes || worker >= SPARE,
       replaces: (worker) => this.replaces.get(worker) ?? null,
       awaitsSuccessor: () => this.awaitsSuccessor,
       moves: () => true,
@@ -511,6 +512,19 @@ t.test('inherited descriptors', (t) => {
     t.same(reply.address, { family: 'unix', path: file });
     ledger.release(0, reply);
     t.ok(existsSync(file));
+    t.end();
+  });
+
+  t.test('are closed with the last server, and who starts so late stands by', (t) => {
+    const ledger = new Ledger(t);
+    const file = path.join(folder(t), 's');
+    const request: ListenRequest = { kind: 'fd', fd: openUnix(file, 5), backlog: 0 };
+    const first = ledger.open(0, request);
+    ledger.closes = true;
+    ledger.release(0, first);
+    t.same(ledger.listeners.descriptors(), { main: 0, workers: 0 });
+    t.match(ledger.open(1, request), { fd: -1, handleFd: -1 }, 'its program hears of no error');
+    t.same(ledger.listeners.descriptors(), { main: 0, workers: 0 });
     t.end();
   });
 

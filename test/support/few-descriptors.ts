@@ -13,7 +13,7 @@ const listen: ListenRequest = {
 };
 const sent: { worker: number; message: ToWorker }[] = [];
 const listeners = new Listeners(true, 511, {
-  isSpare: () => false,
+  standsBy: () => false,
   replaces: () => null,
   awaitsSuccessor: () => false,
   moves: () => true,
