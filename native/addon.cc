@@ -335,11 +335,11 @@ Value AttachLoopOf(const CallbackInfo& info) {
   return result;
 }
 
-// stopBatching(): 0 | -errno
+// stopBatching(): whether this loop has no ring from here on
 Value StopBatchingOf(const CallbackInfo& info) {
   uv_loop_t* loop = nullptr;
-  if (napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop)) != napi_ok) return Result(info, -EINVAL);
-  return Result(info, StopBatching(loop));
+  bool known = napi_get_uv_event_loop(info.Env(), reinterpret_cast<uv_loop_s**>(&loop)) == napi_ok;
+  return Napi::Boolean::New(info.Env(), known && (StopBatching(loop) || !AnyBatches()));
 }
 
 // wake(wakeId): whether that loop still exists

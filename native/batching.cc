@@ -1,7 +1,5 @@
 #include "batching.h"
 
-#include <errno.h>
-
 #include "platform.h"
 
 #if GYRE_LINUX
@@ -62,20 +60,6 @@ bool IsRing(int fd) {
   return strcmp(target, "anon_inode:[io_uring]") == 0;
 }
 
-// Whether any loop of this process has one, or nobody can tell.
-bool AnyRing() {
-  DIR* open = opendir("/proc/self/fd");
-  if (open == nullptr) return true;
-  bool found = false;
-  while (dirent* entry = readdir(open)) {
-    char* end;
-    long fd = strtol(entry->d_name, &end, 10);
-    if (end != entry->d_name && IsRing(static_cast<int>(fd))) found = true;
-  }
-  closedir(open);
-  return found;
-}
-
 bool OnPage(const char* at) {
   return at != nullptr && reinterpret_cast<uintptr_t>(at) % static_cast<uintptr_t>(sysconf(_SC_PAGESIZE)) == 0;
 }
@@ -90,7 +74,7 @@ bool Fits(const Ring& ring) {
 
 }  // namespace
 
-int StopBatching(uv_loop_t* loop) {
+bool StopBatching(uv_loop_t* loop) {
   char* fields = reinterpret_cast<LoopHead*>(loop)->internal_fields;
   size_t bytes = fields == nullptr ? 0 : malloc_usable_size(fields);
   if (bytes > kSearchedMax) bytes = kSearchedMax;
@@ -98,21 +82,35 @@ int StopBatching(uv_loop_t* loop) {
     Ring ring;
     memcpy(&ring, fields + at, sizeof(ring));
     if (!Fits(ring)) continue;
-    if (ring.fd == kNone) return 0;
+    if (ring.fd == kNone) return true;
     // Nothing is on its way in it: libuv waits for what it submits before it calls anybody, and until now
     // nobody had a reason to signal this thread.
     memcpy(fields + at + offsetof(Ring, fd), &kNone, sizeof(kNone));
     munmap(ring.sq, ring.sq_mapped);
     munmap(ring.sqe, ring.sqe_bytes);
     close(ring.fd);
-    return 0;
+    return true;
   }
-  return AnyRing() ? -ENOTSUP : 0;
+  return false;
+}
+
+bool AnyBatches() {
+  DIR* open = opendir("/proc/self/fd");
+  if (open == nullptr) return true;  // nobody can tell
+  bool found = false;
+  while (dirent* entry = readdir(open)) {
+    char* end;
+    long fd = strtol(entry->d_name, &end, 10);
+    if (end != entry->d_name && IsRing(static_cast<int>(fd))) found = true;
+  }
+  closedir(open);
+  return found;
 }
 
 #else
 
-int StopBatching(uv_loop_t*) { return 0; }
+bool StopBatching(uv_loop_t*) { return false; }
+bool AnyBatches() { return false; }
 
 #endif
 

@@ -13,9 +13,12 @@
 namespace gyre {
 
 // Closes the ring of `loop`, whose thread calls, and not from within its poll phase's own code: any callback
-// is right. Returns 0 if the loop has none from here on, and -ENOTSUP if it may have one that
-// was not recognized: where it has none, but another loop of this process has, that cannot be told apart.
-int StopBatching(uv_loop_t* loop);
+// is right. False if none was found, neither open nor closed.
+bool StopBatching(uv_loop_t* loop);
+
+// Whether a loop of this process has a ring: then one in which none was found may have one that was not
+// recognized. Reads the table of descriptors.
+bool AnyBatches();
 
 }  // namespace gyre
 

@@ -61,7 +61,7 @@ export interface Addon {
     rounds: NativeRounds | null,
     times: NativeTimes | null,
   ): LoopHooks | number;
-  stopBatching(): number;
+  stopBatching(): boolean;
   wake(id: number): boolean;
   installSafepoint(): number;
   peek(peer: number, worker: number, shared: NativeShared, out: Int32Array): number;

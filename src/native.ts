@@ -395,7 +395,7 @@ export function attachLoop(
  * {@link attachLoop} does, for whoever may be paused must. False where gyre does not know how.
  */
 export function stopBatching(): boolean {
-  return helper().stopBatching() === 0;
+  return helper().stopBatching();
 }
 
 /** Wakes the loop that `wakeId` names. False if it is gone. Never blocks for long. */

@@ -506,7 +506,7 @@ export function addonOf(thread: Thread): object {
       thread.loop = loop;
       return { wakeId: loop.id, detach: () => loop.detach() };
     },
-    stopBatching: () => 0,
+    stopBatching: () => true,
     wake: call((peer: number) => {
       const loop = loopOf(peer);
       if (loop === null) return false;
