@@ -3,7 +3,9 @@
  * questions, tells what it hears, and ends with whoever started it.
  */
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { access } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import workerThreads from 'node:worker_threads';
 import {
   createRuntime,
@@ -98,7 +100,13 @@ async function warmUp(): Promise<void> {
   process.stdout.write('');
   process.stderr.write('');
   await access('.');
-  await once(new workerThreads.Worker('', { eval: true }), 'exit');
+  const script = `
+    const task = require('node:fs').readlinkSync('/proc/thread-self');
+    require('node:worker_threads').parentPort.postMessage('/proc/' + task);`;
+  const worker = new workerThreads.Worker(script, { eval: true });
+  const [[task]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')]);
+  // The kernel lists a thread a moment longer than it runs.
+  while (existsSync(task)) await setImmediate();
 }
 
 serve(JSON.parse(process.argv[2] as string));
