@@ -308,7 +308,7 @@ t.test(
         commands.add(command);
       }
     }
-    t.ok(commands.size > 3);
+    t.ok(commands.size > 4);
     for (const command of commands) await runScript(t, command);
   },
 );

@@ -95,19 +95,6 @@ export function total({ snapshot }: Facts, count: Count): number {
   return [...snapshot.workers, ...snapshot.spares].reduce((sum, row) => sum + row[count], 0);
 }
 
-/**
- * The descriptors that are open now and were not then, by what they refer to. Some of those that were open
- * may have been on their way to being closed.
- */
-export function opened(now: Facts, then: Facts): string[] {
-  const before = [...then.descriptors];
-  return now.descriptors.filter((what) => {
-    const at = before.indexOf(what);
-    if (at >= 0) before.splice(at, 1);
-    return at < 0;
-  });
-}
-
 /** The limit on descriptors with which a process like this has `free` of them left. */
 export function limitFor({ numbers }: Facts, free: number): number {
   const open = new Set(numbers);
@@ -115,6 +102,12 @@ export function limitFor({ numbers }: Facts, free: number): number {
   for (let left = free; left > 0; limit++) if (!open.has(limit)) left--;
   return limit;
 }
+
+/**
+ * Looks, 50 ms apart, that must find the same descriptors: a worker that gets no CPU still has those
+ * that it is about to close.
+ */
+const SETTLED = 10;
 
 export class Host {
   stderr = '';
@@ -193,10 +186,11 @@ export class Host {
    */
   settled(holds: (facts: Facts) => boolean): Promise<Facts> {
     let last: readonly string[] = [];
+    let same = 0;
     return this.factsWhen((facts) => {
-      const same = isDeepStrictEqual(facts.descriptors, last);
+      same = holds(facts) && isDeepStrictEqual(facts.descriptors, last) ? same + 1 : 0;
       last = facts.descriptors;
-      return same && holds(facts);
+      return same === SETTLED;
     });
   }
 
