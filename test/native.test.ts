@@ -615,10 +615,18 @@ t.test('a thread is cut off in the middle of the helper, up to 200 times', async
   const said = await output(
     t,
     `
-    const { readdirSync } = require('node:fs');
+    const { readdirSync, readFileSync, readlinkSync } = require('node:fs');
     const { Worker } = require('node:worker_threads');
     const random = (${random})(${seed});
-    const count = (what) => readdirSync('/proc/self/' + what).length;
+    // What each in a folder of /proc/self says, but for those that are gone by then.
+    const list = (what, tell) =>
+      readdirSync('/proc/self/' + what).flatMap((each) => {
+        try {
+          return [tell('/proc/self/' + what + '/' + each).trim()];
+        } catch {
+          return [];
+        }
+      }).sort();
     const script = \`
       const { file, flag, attached } = require('node:worker_threads').workerData;
       Atomics.store(flag, 0, 1);
@@ -636,14 +644,15 @@ t.test('a thread is cut off in the middle of the helper, up to 200 times', async
         loop.detach();
       }
     \`;
-    // The kernel lists a thread a moment longer than it runs.
-    const counts = async () => {
-      let threads = Infinity;
+    const left = async () => {
+      let threads;
+      // The kernel lists a thread a moment longer than it runs.
       for (let i = 0; i < 50; i++) {
         await new Promise(setImmediate);
-        threads = Math.min(threads, count('task'));
+        const now = list('task', (folder) => readFileSync(folder + '/comm', 'utf8'));
+        if (!(now.length >= threads?.length)) threads = now;
       }
-      return [count('fd'), threads];
+      return { threads, descriptors: list('fd', readlinkSync) };
     };
     (async () => {
       const deadline = performance.now() + ${STRESS_MS};
@@ -660,9 +669,9 @@ t.test('a thread is cut off in the middle of the helper, up to 200 times', async
         const until = performance.now() + 8 * random() ** 3;
         while (performance.now() < until);
         await worker.terminate();
-        if (cycle === 20) settled = await counts();
+        if (cycle === 20) settled = await left();
       }
-      console.log(JSON.stringify([cycle, settled, await counts()]));
+      console.log(JSON.stringify([cycle, settled, await left()]));
     })();
   `,
   );

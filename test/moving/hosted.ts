@@ -22,6 +22,8 @@ async function serve(options: RuntimeOptions): Promise<void> {
   let leaving = false;
   const events: HostEvent[] = [];
   const tell = (id: number, runtime: Runtime | null, refused: string | null = null) => {
+    // In this order: a thread that has ended has closed what was its own.
+    const running = threads();
     const open = descriptors();
     const facts: Facts = {
       pid: process.pid,
@@ -34,9 +36,7 @@ async function serve(options: RuntimeOptions): Promise<void> {
       },
       descriptors: [...open.values()].sort(),
       numbers: [...open.keys()],
-      threads: threads()
-        .map(({ name }) => name)
-        .sort(),
+      threads: running.map(({ name }) => name).sort(),
       move: runtime?.capabilities.move ?? { available: false },
       ...{ errors, events, refused },
       ...{ state: runtime?.state ?? 'closed', ready: runtime?.ready ?? false },
