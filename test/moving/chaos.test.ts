@@ -11,7 +11,7 @@ import { testSeed } from '../support/seed.js';
 import { type Facts, Host, total } from './host.js';
 import { Traffic } from './traffic.js';
 
-const MOVES = Number(process.env.GYRE_STRESS_MOVES || 100_000);
+const MOVES = Number(process.env.GYRE_STRESS_MOVES || 50_000);
 
 /** How often the counters are read while the traffic runs, in ms. */
 const POLL_MS = 200;

@@ -171,8 +171,11 @@ export class Host {
     return this.#ask({ ask: 'facts' });
   }
 
-  /** The facts once `holds` does, or, bounded, as they are when it still does not. */
-  async factsWhen(holds: (facts: Facts) => boolean, tries = 200): Promise<Facts> {
+  /**
+   * The facts once `holds` does, or, bounded, as they are when it still does not: half a minute and more,
+   * since on a machine that is busy with other things a tenth of a CPU may be all there is.
+   */
+  async factsWhen(holds: (facts: Facts) => boolean, tries = 600): Promise<Facts> {
     for (let i = 0; ; i++) {
       const facts = await this.facts();
       if (holds(facts) || i === tries) return facts;
