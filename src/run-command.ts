@@ -12,7 +12,7 @@ import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { takeToken } from './admin-target.js';
-import { createRuntime, type GyreError, type Runtime } from './index.js';
+import { createRuntime, GyreError, type Runtime } from './index.js';
 import { isUsage, RunLog } from './run-log.js';
 import type { RuntimeOptions } from './runtime/options.js';
 import type { Placement } from './scheduler/placement.js';
@@ -90,6 +90,41 @@ function followExitCode(runtime: Runtime): void {
   });
 }
 
+/**
+ * Reloads one after the other. What is asked for while one is under way is one more, however often, and what is
+ * asked for before the program serves is done when it does.
+ */
+class Reloads {
+  readonly #log: RunLog;
+  #runtime: Runtime | null = null;
+  #wanted = false;
+  #busy = false;
+
+  constructor(log: RunLog) {
+    this.#log = log;
+  }
+
+  want(): void {
+    this.#wanted = true;
+    this.#next();
+  }
+
+  serves(runtime: Runtime): void {
+    this.#runtime = runtime;
+    this.#next();
+  }
+
+  #next(): void {
+    if (this.#runtime === null || !this.#wanted || this.#busy) return;
+    this.#wanted = false;
+    this.#busy = true;
+    reload(this.#runtime, this.#log).then(() => {
+      this.#busy = false;
+      this.#next();
+    });
+  }
+}
+
 async function reload(runtime: Runtime, log: RunLog): Promise<void> {
   const began = performance.now();
   log.write('reload', 'reloading', {});
@@ -102,7 +137,11 @@ async function reload(runtime: Runtime, log: RunLog): Promise<void> {
   }
 }
 
-/** The token comes from the environment: everybody sees the command line. */
+/**
+ * The token comes from the environment: everybody sees the command line.
+ *
+ * @throws GyreError `ERR_GYRE_OPTION_CONFLICT`
+ */
 function adminOptions({
   admin,
   adminPublic,
@@ -110,6 +149,14 @@ function adminOptions({
   agentCheck,
 }: RunFlags): Partial<RuntimeOptions> {
   const token = takeToken();
+  for (const [flag, given] of [
+    ['--admin-public', adminPublic],
+    ['--request-times', requestTimes],
+  ] as const) {
+    if (given && admin === undefined) {
+      throw new GyreError('ERR_GYRE_OPTION_CONFLICT', `${flag} is of no use without --admin`);
+    }
+  }
   return {
     ...(admin !== undefined && {
       admin: {
@@ -123,11 +170,11 @@ function adminOptions({
   };
 }
 
-async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
-  const log = new RunLog(flags.json === true);
+/** @throws GyreError `ERR_GYRE_OPTION_CONFLICT` */
+function runtimeOptions(entry: string, args: string[], flags: RunFlags): RuntimeOptions {
   const { workers, spares, pin, placement, move, drainMs, hangMs, restarts } = flags;
   const { maxConnections, maxOutstanding, overload } = flags;
-  const options: RuntimeOptions = {
+  return {
     ...{ entry, args, workers, spares, pin, placement },
     ...(flags.blame === true && { blame: true }),
     ...(drainMs !== undefined && { drainMs }),
@@ -139,9 +186,21 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
     ...{ scheduler: { move, trace: flags.traceMoves === true }, handleSignals: true },
     ...adminOptions(flags),
   };
-  let runtime: Runtime;
+}
+
+async function run(entry: string, args: string[], flags: RunFlags): Promise<void> {
+  const log = new RunLog(flags.json === true);
+  const reloads = new Reloads(log);
+  let runtime: Runtime | null = null;
+  // Before anything starts, as the default action ends the process.
+  if (!process.stdin.isTTY) {
+    process.on('SIGHUP', () => {
+      // An application that means something else by it is told by the runtime.
+      if (!runtime?.handledSignals.includes('SIGHUP')) reloads.want();
+    });
+  }
   try {
-    runtime = await createRuntime(options);
+    runtime = await createRuntime(runtimeOptions(entry, args, flags));
   } catch (error) {
     const { code } = error as GyreError;
     // By a signal, which came before every worker listened.
@@ -153,13 +212,14 @@ async function run(entry: string, args: string[], flags: RunFlags): Promise<void
   log.serving(runtime);
   log.follow(runtime);
   followExitCode(runtime);
-  if (!process.stdin.isTTY) {
-    process.on('SIGHUP', () => {
-      // An application that means something else by it is told by the runtime.
-      if (!runtime.handledSignals.includes('SIGHUP')) reload(runtime, log);
-    });
+  reloads.serves(runtime);
+  if (flags.watch === true) {
+    watchBeside(
+      entry,
+      () => reloads.want(),
+      (error) => log.error(error),
+    );
   }
-  if (flags.watch === true) watchBeside(entry, () => reload(runtime, log));
   runtime.on('close', async () => {
     log.write('close', 'closed', {});
     await Promise.race([flushed(), sleep(FLUSH_MS)]);

@@ -12,13 +12,18 @@ const IGNORED = /(?:^|[\\/])(?:node_modules|\.[^\\/]+)(?:[\\/]|$)/;
 
 /**
  * Calls `changed` some 100 ms after a file in the directory of `entry`, or below it, has changed.
- * Packages and hidden files are ignored.
+ * Packages and hidden files are ignored. Calls `failed` when something there cannot be watched; the rest is.
  */
-export function watchBeside(entry: string, changed: () => void): void {
+export function watchBeside(
+  entry: string,
+  changed: () => void,
+  failed: (error: Error) => void,
+): void {
   let timer: NodeJS.Timeout | undefined;
-  watch(path.dirname(path.resolve(entry)), { recursive: true }, (_, file) => {
+  const watcher = watch(path.dirname(path.resolve(entry)), { recursive: true }, (_, file) => {
     if (file !== null && IGNORED.test(file)) return;
     clearTimeout(timer);
     timer = setTimeout(changed, QUIET_MS);
   });
+  watcher.on('error', failed);
 }

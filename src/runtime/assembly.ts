@@ -43,6 +43,9 @@ const STALLED_MS = 100;
 /** The same, if somebody is to be blamed: to notice takes a tick or two. No evidence for more or less. */
 const BLAME_MS = 5;
 
+/** One whose heap is always full would else be replaced all the time. No evidence for more or less. */
+const RECYCLE_MS = 10_000;
+
 /** What a worker that is no thread is made of. */
 export interface InlineInit {
   readonly options: ResolvedOptions;
@@ -83,6 +86,8 @@ export class Assembly {
   readonly #overload: OverloadInit;
   /** Whether connections move. */
   #moves = false;
+  /** When each worker was last replaced because its heap was full. */
+  readonly #recycledAtMs = new Map<number, number>();
 
   constructor(options: ResolvedOptions, plan: RuntimePlan, announcer: Announcer, whole: Whole) {
     this.#options = options;
@@ -380,9 +385,16 @@ export class Assembly {
       worker.retire(null);
       return;
     }
+    const now = performance.now();
+    if (now - (this.#recycledAtMs.get(worker.index) ?? Number.NEGATIVE_INFINITY) < RECYCLE_MS)
+      return;
+    this.#recycledAtMs.set(worker.index, now);
     this.#announcer.recycled(worker, heapRatio);
     const { ended } = this.supervisor.replace(worker.index, { drainMs: this.#options.drainMs });
-    ended.catch((error) => this.#announcer.error(error as GyreError));
+    ended.catch((error) => {
+      this.#recycledAtMs.delete(worker.index); // it is as full as before, and says so again
+      this.#announcer.error(error as GyreError);
+    });
   }
 }
 

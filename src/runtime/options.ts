@@ -119,7 +119,7 @@ export interface RuntimeOptions {
   /**
    * The share of what its old generation may hold (`resourceLimits.maxOldGenerationSizeMb`, or
    * V8's default) that a worker may have in use after a full garbage collection: one with more
-   * is replaced as in a reload. Out of memory it would end, and might take the
+   * is replaced as in a reload, every 10 s at most. Out of memory it would end, and might take the
    * process with it. 0: never. 0.1 to 0.99 otherwise. Default 0.9.
    */
   recycleAtHeapRatio?: number;
@@ -127,7 +127,8 @@ export interface RuntimeOptions {
    * Whether the function that a worker stands still in is looked for when others wait for it: see
    * the event `stall` and `snapshot().blamed`. At most ten times a second; each time pauses the
    * worker for a millisecond or so, and the inspector, which is used for it, keeps V8 from some
-   * optimizations. Not for `workers: 'inline'`, or where connections do not move. Default false.
+   * optimizations. Not for `workers: 'inline'`, nor with
+   * `scheduler: { move: false }`; without effect where connections cannot move. Default false.
    */
   blame?: boolean;
   /**
@@ -139,8 +140,7 @@ export interface RuntimeOptions {
   /**
    * Most open connections: in all workers together, or what the object says. One that moves to
    * another worker is none more, so a worker may come to have more than its own limit, but never
-   * all together more than the sum. Several workers that accept in the same instant may exceed the
-   * total, by some one each. 1 to 2,147,483,647, or Infinity: any number. Default: any number.
+   * all together more than the sum. 1 to 2,147,483,647, or Infinity: any number. Default: any number.
    */
   maxConnections?: number | LimitOptions;
   /**

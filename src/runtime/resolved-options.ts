@@ -326,6 +326,7 @@ function refuseWithInline(resolved: ResolvedOptions, given: Record<string, unkno
   if (resolved.overload === 'wait' && hasLimit(resolved)) {
     conflict(`opens its own sockets, which cannot wait: use overload 'refuse'`);
   }
+  if (resolved.blame) conflict('has no other thread that could look: it cannot have blame');
   for (const key of ['resourceLimits', 'env'] as const) {
     if (given[key] !== undefined) conflict(`starts no thread, so it cannot have ${key}`);
   }
@@ -386,6 +387,12 @@ export function resolveOptions(options: unknown): ResolvedOptions {
     agentCheck: resolveAgentCheck(options.agentCheck),
   };
   if (workers === 'inline') refuseWithInline(resolved, options);
+  if (resolved.blame && !resolved.scheduler.move) {
+    throw new GyreError(
+      'ERR_GYRE_OPTION_CONFLICT',
+      'blame looks at workers from where connections are moved: it needs scheduler.move',
+    );
+  }
   if (Array.isArray(pin) && typeof workers === 'number' && workers > pin.length) {
     throw new GyreError(
       'ERR_GYRE_CPUS',

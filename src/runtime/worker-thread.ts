@@ -30,8 +30,8 @@ import type { WorkerExit, WorkerHandle, WorkerHandleEvents } from './worker-hand
 /** By path, because main must not import what runs in workers. */
 const BOOTSTRAP = path.join(__dirname, '..', 'workers', 'bootstrap.js');
 
-/** An application that is handed one of these is expected to end. */
-const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT'];
+/** An application that is handed one of these may end, by itself and without an error. */
+const ENDING_SIGNALS: readonly NodeJS.Signals[] = ['SIGTERM', 'SIGINT', 'SIGQUIT'];
 
 /** How long a worker that was told to stop may take before its thread is terminated. */
 const STOP_GRACE_MS = 1_000;
@@ -101,6 +101,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
   #lost = false;
   /** It was told to end. */
   #told = false;
+  /** The application was handed a signal upon which programs end. */
+  #signalled = false;
   /** The application has called process.exit(). */
   #exiting = false;
 
@@ -182,7 +184,8 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   get endIsExpected(): boolean {
     if (this.#told) return true;
-    return this.#exit !== null && this.#exit.error === undefined && !this.#exiting;
+    if (this.#exit === null || this.#exit.error !== undefined) return false;
+    return this.#signalled || !this.#exiting;
   }
 
   drain(serve = false): void {
@@ -195,13 +198,15 @@ export class WorkerThread extends EventEmitter<WorkerHandleEvents> implements Wo
 
   #leave(message: ToWorker): void {
     this.#told = true;
-    if (this.#state === 'draining' || this.#state === 'exited') return;
+    // One that retires is to hurry when all end; any other has been told already.
+    if (this.#state === 'exited') return;
+    if (this.#state === 'draining' && message.kind === 'retire') return;
     this.#setState('draining');
     this.send(message);
   }
 
   signal(signal: NodeJS.Signals): void {
-    if (ENDING_SIGNALS.includes(signal)) this.#told = true;
+    if (ENDING_SIGNALS.includes(signal)) this.#signalled = true;
     this.send({ kind: 'signal', signal });
   }
 

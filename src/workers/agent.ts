@@ -22,7 +22,7 @@ import type { WorkerWriter } from '../scheduler/worker-writer.js';
 import { Accepting } from './accepting.js';
 import { Connections } from './connections.js';
 import { Departure } from './departure.js';
-import { cutOff, drain, followSessions, retire } from './draining.js';
+import { cutOff, Leaving } from './draining.js';
 import { Events } from './events.js';
 import { Listening, type ListenTransport } from './listening.js';
 import { Mail } from './mail.js';
@@ -68,6 +68,7 @@ export class Agent {
   /** Null where requests have no limit. */
   readonly #outstanding: Outstanding | null;
   readonly #listening: Listening;
+  readonly #leaving: Leaving;
   readonly #loop: LoopHooks | null;
   readonly #tracking: Tracking | null;
   readonly #mail: Mail | null;
@@ -100,7 +101,7 @@ export class Agent {
       : null;
     this.#listening = new Listening(init.transport, this.#accepting, {
       listening: (server) => {
-        followSessions(server);
+        this.#leaving.follow(server);
         this.#outstanding?.guard(server);
       },
       accepting: (fd, listener, on) => this.#tracking?.accepting(fd, listener, on),
@@ -108,6 +109,7 @@ export class Agent {
       own: (address, listening) => init.send({ kind: 'own', address, listening }),
       failed: (error) => init.send({ kind: 'listen-failed', error, system: systemFields(error) }),
     });
+    this.#leaving = new Leaving(this.#listening, this.#connections);
     const moving =
       init.moving === null ? null : this.#joinMoving(init.moving, board, row, capacity);
     this.#tracking = moving?.tracking ?? null;
@@ -208,7 +210,8 @@ export class Agent {
         this.#init.exit();
         break;
       case 'drain':
-        this.#leave(() => drain(this.#listening, this.#connections, message.serve));
+        if (this.#draining) this.#leaving.hasten();
+        this.#leave(() => this.#leaving.drain(message.serve));
         break;
       case 'retire':
         this.#leave(() => this.#retire(message.heir));
@@ -232,10 +235,8 @@ export class Agent {
 
   #retire(heir: number | null): Promise<void> {
     const [tracking, departure] = [this.#tracking, this.#departure];
-    if (tracking === null || departure === null) {
-      return drain(this.#listening, this.#connections, false);
-    }
-    return retire(this.#listening, this.#connections, { tracking, departure }, heir);
+    if (tracking === null || departure === null) return this.#leaving.drain(false);
+    return this.#leaving.retire({ tracking, departure }, heir);
   }
 
   /**
@@ -257,6 +258,7 @@ export class Agent {
 
   /** Undoes what was installed, on a thread that goes on afterwards. */
   uninstall(): void {
+    this.#leaving.undo();
     this.#listening.uninstall();
     this.#connections.uninstall();
     this.#outstanding?.uninstall();

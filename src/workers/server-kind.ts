@@ -5,7 +5,7 @@ import type { Server } from 'node:net';
 import { Waiting } from './waiting.js';
 
 /** Whether TLS comes before anything else. */
-export function isTls(server: Server): boolean {
+export function isTls(server: object): boolean {
   return 'setSecureContext' in server;
 }
 

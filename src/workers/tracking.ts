@@ -26,10 +26,11 @@ import { atBoundary } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
+import { idleSockets } from './connection-list.js';
 import { type ClosingHandle, HandleClosings } from './handle-closings.js';
 import { MessagesBegun, type Parser } from './messages-begun.js';
 import { isTls } from './server-kind.js';
-import { type HttpServer, idleSockets, Waiting } from './waiting.js';
+import { type HttpServer, Waiting } from './waiting.js';
 
 /** What is known of one connection, from its first to its last moment here. */
 interface Track {
@@ -201,7 +202,7 @@ export class Tracking {
   /** Whether `socket` could ever move: it is followed, and the application does not keep it. */
   canMove(socket: Socket): boolean {
     const track = this.#bySocket.get(socket);
-    if (track === undefined || track.held) return false;
+    if (track === undefined || track.held || isTls(track.socket.server ?? {})) return false;
     return !track.http || Boolean(track.socket.parser);
   }
 

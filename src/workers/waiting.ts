@@ -11,6 +11,7 @@
  * Nobody is told of that byte; whoever wants to know asks the socket whether it has read any.
  */
 import type { Socket } from 'node:net';
+import { type ConnectionsList, type HttpSocket, listOf } from './connection-list.js';
 import { cancelTimeout, scheduleTimeout } from './timers.js';
 
 /** What node adds to `keepAliveTimeout` where there is no `keepAliveTimeoutBuffer`, in ms. */
@@ -25,27 +26,6 @@ export interface HttpServer {
 interface WaitingSocket extends Socket {
   parser?: unknown;
   server?: HttpServer;
-}
-
-/** Node's list: parsers, in which the socket is found. */
-interface ConnectionsList {
-  idle(): { readonly socket: WaitingSocket | null }[];
-  expired(headersTimeout: number, requestTimeout: number): ReturnType<ConnectionsList['idle']>;
-}
-
-function listOf(server: object): ConnectionsList | null {
-  const key = Object.getOwnPropertySymbols(server).find(
-    ({ description }) => description === 'http.server.connections',
-  );
-  const list = key && (server as Record<symbol, Partial<ConnectionsList> | undefined>)[key];
-  if (typeof list?.idle !== 'function' || typeof list.expired !== 'function') return null;
-  return list as ConnectionsList;
-}
-
-/** Connections of `server` on which node knows of no message. */
-export function idleSockets(server: object): Socket[] {
-  const idle = listOf(server)?.idle() ?? [];
-  return idle.map(({ socket }) => socket).filter((socket) => socket !== null);
 }
 
 export class Waiting {
@@ -94,13 +74,13 @@ export class Waiting {
       const own = [...this.#sockets.keys()].filter(
         (socket) => socket.server === server && this.has(socket),
       );
-      return [...idle.call(list), ...own.map((socket) => ({ socket }))];
+      return [...idle.call(list), ...own.map((socket) => ({ socket: socket as HttpSocket }))];
     };
     // Node no longer looks at one that it has called expired until a message begins.
     list.expired = (headersTimeout, requestTimeout) =>
       expired
         .call(list, headersTimeout, requestTimeout)
-        .filter(({ socket }) => socket === null || !this.has(socket));
+        .filter(({ socket }) => socket === null || !this.has(socket as WaitingSocket));
     this.#told.add(list);
   }
 }

@@ -360,10 +360,12 @@ class ConnectionsList {
   add(parser: Parser): void {
     this.#parsers.add(parser);
   }
+  all(): Parser[] {
+    return [...this.#parsers].filter(({ socket }) => socket !== null && !socket.destroyed);
+  }
+  /** Answered or not, as node's. */
   idle(): Parser[] {
-    return [...this.#parsers].filter(({ socket, reads, isNew }) => {
-      return socket !== null && !socket.destroyed && !reads && !isNew;
-    });
+    return this.all().filter(({ reads, isNew }) => !reads && !isNew);
   }
   expired(): Parser[] {
     return [];
@@ -451,18 +453,6 @@ function httpServerOf(Server: typeof NetServer) {
         socket.on('timeout', () => socket.timeOut());
         this[LIST].add(socket.parser);
       });
-    }
-
-    closeIdleConnections(): void {
-      for (const { socket } of this[LIST].idle()) {
-        if (socket === null || (socket._httpMessage && !socket._httpMessage.finished)) continue;
-        socket.destroy();
-      }
-    }
-
-    override close(): this {
-      this.closeIdleConnections();
-      return super.close();
     }
   };
 }
