@@ -237,6 +237,11 @@ Value CookieOfOf(const CallbackInfo& info) {
   return Napi::BigInt::New(info.Env(), cookie);
 }
 
+// socketOf(fd): the lower half of its cookie, 0 if it has none
+Value SocketOfOf(const CallbackInfo& info) {
+  return Napi::Number::New(info.Env(), SocketOf(Int(info, 0)));
+}
+
 // queueOf(fd): [length, limit, dropped] | -errno
 Value QueueOfOf(const CallbackInfo& info) {
   QueueState queue;
@@ -277,7 +282,7 @@ Table TableOf(const Napi::Value& value) {
   auto words = object.Get("words").As<Napi::Int32Array>();
   auto layout = object.Get("layout").As<Napi::Int32Array>();
   Table table;
-  static_assert(sizeof(table.layout) == 12 * sizeof(int32_t), "twelve fields");
+  static_assert(sizeof(table.layout) == 13 * sizeof(int32_t), "thirteen fields");
   memcpy(&table.layout, layout.Data(), sizeof(table.layout));
   table.words = words.Data();
   table.descriptors = static_cast<int32_t>(words.ElementLength()) / table.layout.entry_words;
@@ -562,6 +567,7 @@ Napi::Object Init(Napi::Env env, Napi::Object exports) {
       {"createPoll", CreatePollOf},
       {"pollNow", PollNowOf},
       {"cookieOf", CookieOfOf},
+      {"socketOf", SocketOfOf},
       {"closeIfSame", CloseIfSameOf},
       {"queueOf", QueueOfOf},
       {"misalignmentOf", MisalignmentOf},

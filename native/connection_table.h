@@ -12,7 +12,7 @@ namespace gyre {
 // it is passed in, so that no offset is written down twice.
 struct TableLayout {
   int32_t entry_words;
-  int32_t owner, state, listener, generation, boundary;  // word offsets in an entry
+  int32_t owner, state, listener, generation, boundary, socket;  // word offsets in an entry
   int32_t fresh, between, in_message, listening, taken;   // values of the state word
   int32_t fd_end;  // moving makes no descriptor from here on
 };
@@ -40,6 +40,8 @@ class Entry {
   bool Listening() const { return Get(layout_.state) == layout_.listening; }
   int32_t listener() const { return Get(layout_.listener); }
   int32_t generation() const { return Get(layout_.generation); }
+  // The lower half of the SO_COOKIE of what its owner has there; 0: not known.
+  int32_t socket() const { return Get(layout_.socket); }
   double boundary() const {
     double value;
     memcpy(&value, words_ + layout_.boundary, sizeof(value));

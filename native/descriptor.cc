@@ -75,6 +75,11 @@ int CookieOf(int fd, uint64_t* cookie) {
 #endif
 }
 
+int32_t SocketOf(int fd) {
+  uint64_t cookie = 0;
+  return CookieOf(fd, &cookie) == 0 ? static_cast<int32_t>(static_cast<uint32_t>(cookie)) : 0;
+}
+
 int CloseIfSame(int fd, uint64_t cookie) {
   uint64_t now = 0;
   if (CookieOf(fd, &now) != 0 || now != cookie) return 0;

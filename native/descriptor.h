@@ -29,6 +29,9 @@ int Close(int fd);
 // it and never used again (SO_COOKIE, Linux 4.12).
 int CookieOf(int fd, uint64_t* cookie);
 
+// The lower half of it; 0: it has none. One system call.
+int32_t SocketOf(int fd);
+
 // Closes `fd` only if it refers to the socket that `cookie` names. The caller
 // must know that no other thread can close or reuse this number meanwhile.
 // Returns 1 if it closed, 0 if the number now means something else.

@@ -79,6 +79,10 @@ class Taking {
   void Connection(int fd) {
     Entry entry(shared_.table, fd);
     if (Full() || !entry.OwnedBy(worker_ + 1) || !entry.Movable()) return;
+    // A thread that is being torn down has closed its descriptors before it ceases to be a peer: this number may be
+    // another's by now, who may be writing this entry. It takes the owner's name away before it writes `socket`.
+    int32_t socket = entry.socket();
+    if ((socket != 0 && socket != SocketOf(fd)) || !entry.OwnedBy(worker_ + 1)) return;
     if (!AtBoundary(fd, entry.boundary(), entry.Fresh())) {
       // Something was read of which its owner has not heard yet, or never will because the
       // application reads by itself. Until it says otherwise there is no point in asking again.

@@ -229,7 +229,10 @@ void Watcher::Watch() {
   bool any_alone = false;
   while (!stopping_.load()) {
     if (quiet >= kIdleTicks) {
-      poll(all.data(), all.size(), any_alone ? kAloneMs : -1);
+      // More descriptors than the process may have: EINVAL, and it would never sleep.
+      if (poll(all.data(), all.size(), any_alone ? kAloneMs : -1) < 0 && errno != EINTR) {
+        poll(&control, 1, kAloneMs);
+      }
       eventfd_t value;
       eventfd_read(control_, &value);
     } else {

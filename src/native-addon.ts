@@ -49,6 +49,7 @@ export interface Addon {
   createPoll(fd: number, onReady: (status: number, events: number) => void): NativePoll | number;
   pollNow(fd: number): number;
   cookieOf(fd: number): bigint | number;
+  socketOf(fd: number): number;
   closeIfSame(fd: number, cookie: bigint): number;
   queueOf(fd: number): [length: number, limit: number, dropped: number] | number;
   misalignmentOf(view: Int32Array, alignmentBytes: number): number;

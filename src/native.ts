@@ -329,6 +329,11 @@ export function cookieOf(fd: number): bigint | null {
   return unknown ? null : checked('getsockopt', cookie);
 }
 
+/** The lower half of that name, which two sockets of one time do not share; 0: it has none. */
+export function socketOf(fd: number): number {
+  return hasLinuxParts ? helper().socketOf(fd) : 0;
+}
+
 /** Closes `fd` if it still refers to the socket named `cookie`; returns whether it did. */
 export function closeIfSame(fd: number, cookie: bigint): boolean {
   return checked('close', helper().closeIfSame(fd, cookie)) === 1;

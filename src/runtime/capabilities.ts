@@ -62,6 +62,23 @@ function detectWiden(pin: Capability): Capability {
   return no('this system does not tell how long threads wait for a CPU (schedstat)');
 }
 
+function detectMove(): Capability {
+  if (!hasLinuxParts)
+    return no(hasHelper ? 'this system has no epoll and TCP_INFO' : missingReason);
+  const edges = edgeTriggered(process.versions.uv);
+  return edges === null ? YES : no(edges);
+}
+
+/**
+ * Why nothing may look into the epoll sets of libuv `version`, or null. 1.49.0 and 1.49.1 (Node 22.12, 23.2 and some
+ * after) watch what wakes a loop edge-triggered: who looks takes the edge, and the loop sleeps on.
+ */
+export function edgeTriggered(version: string): string | null {
+  return ['1.49.0', '1.49.1'].includes(version)
+    ? `libuv ${version} does not hear of an event that somebody else has seen; 1.49.2 does`
+    : null;
+}
+
 /** Looks at this system once; the result does not change while the process runs. */
 export function detectCapabilities(): Capabilities {
   const helper = hasHelper ? YES : no(missingReason);
@@ -74,9 +91,7 @@ export function detectCapabilities(): Capabilities {
       ? YES
       : no(hasHelper ? 'this system does not balance SO_REUSEPORT' : missingReason),
     counters: helper,
-    move: hasLinuxParts
-      ? YES
-      : no(hasHelper ? 'this system has no epoll and TCP_INFO' : missingReason),
+    move: detectMove(),
   });
 }
 

@@ -60,7 +60,9 @@
  *   connection before decides who counts it.
  *
  * The entries of a thread that was terminated still name it as their owner, although their numbers
- * are free. Main takes that name away when it has heard of the end ({@link ConnectionTable.forget}).
+ * are free: node closes them before it lets go of the loop, which can be paused until then. Main takes that name
+ * away when it has heard of the end ({@link ConnectionTable.forget}). Until then the number may be somebody else's, who has
+ * not said so yet; the governor sees by SOCKET that it is.
  *
  * ## Rejected
  *
@@ -147,6 +149,9 @@ export class ConnectionTable {
   /**
    * Starts a connection under `fd`, of which the application has consumed `boundary`
    * bytes. Returns its generation, or 0 if `fd` is not tracked.
+   *
+   * @param socket the lower half of the kernel's name of it (SO_COOKIE), 0: unknown. Whoever takes the
+   *   connection compares it with what is there.
    */
   open(
     fd: number,
@@ -154,6 +159,7 @@ export class ConnectionTable {
     listener: number,
     boundary: number,
     state: ConnectionState,
+    socket = 0,
   ): number {
     if (!this.#tracks(fd)) return 0;
     const words = this.words;
@@ -163,6 +169,8 @@ export class ConnectionTable {
     words[at + CONNECTION.GENERATION] = generation;
     words[at + CONNECTION.LISTENER] = listener;
     this.#floats[(at + CONNECTION.BOUNDARY) / 2] = boundary;
+    // After OWNER in every order: who finds this one must not find the owner before.
+    Atomics.store(words, at + CONNECTION.SOCKET, socket);
     words[at + CONNECTION.STATE] = state;
     words[at + CONNECTION.OWNER] = worker + 1;
     return generation;
@@ -325,6 +333,7 @@ export function nativeTable(table: ConnectionTable): { words: Words; layout: Int
     CONNECTION.LISTENER,
     CONNECTION.GENERATION,
     CONNECTION.BOUNDARY,
+    CONNECTION.SOCKET,
     ConnectionState.FRESH,
     ConnectionState.BETWEEN,
     ConnectionState.IN_MESSAGE,

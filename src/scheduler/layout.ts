@@ -153,6 +153,7 @@
  * | GENERATION | count | 0        | connections that ever had this number; free-running|
  * | BOUNDARY   | bytes | 0        | consumed by the application at the last boundary;  |
  * |            |       |          | Float64 in two words, 8-byte aligned               |
+ * | SOCKET     | –     | 0        | lower half of its SO_COOKIE; 0: not known          |
  *
  * Other words of an entry, here and in a mailbox, are spare.
  *
@@ -198,7 +199,7 @@
  * run free: src/scheduler/counter.ts.
  */
 
-export const VERSION = 4;
+export const VERSION = 5;
 export const WORD_BYTES = 4;
 export const ROW_BYTES = 128;
 export const ROW_WORDS = ROW_BYTES / WORD_BYTES;
@@ -458,7 +459,14 @@ export const HANDS_ENTRY = {
   BOUNDARY: 6,
 } as const;
 
-export const CONNECTION = { OWNER: 0, STATE: 1, LISTENER: 2, GENERATION: 3, BOUNDARY: 4 } as const;
+export const CONNECTION = {
+  OWNER: 0,
+  STATE: 1,
+  LISTENER: 2,
+  GENERATION: 3,
+  BOUNDARY: 4,
+  SOCKET: 6,
+} as const;
 export const CONNECTION_WORDS = ROW_WORDS;
 
 /**

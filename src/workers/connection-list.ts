@@ -17,6 +17,7 @@ export interface HttpSocket extends Socket {
   /** With the message that it has read last. Null once the connection was upgraded. */
   parser?: { readonly incoming?: IncomingMessage | null } | null;
   server?: object;
+  _handle?: object | null;
 }
 
 interface InList {

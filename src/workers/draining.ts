@@ -31,8 +31,14 @@ const SWEEP_MS = 100;
 /** Closes `socket` now. A client that has seen half an answer must not take it for a whole one. */
 export function cutOff(socket: Socket): void {
   const response = (socket as HttpSocket)._httpMessage;
-  if (response?.headersSent === true && !response.writableFinished) socket.resetAndDestroy();
+  const half = response?.headersSent === true && !response.writableFinished;
+  // A Unix socket knows no reset, and node throws: to its client the length, or the last chunk, is missing.
+  if (half && isTcp(socket)) socket.resetAndDestroy();
   else socket.destroy();
+}
+
+function isTcp(socket: Socket): boolean {
+  return (socket as HttpSocket)._handle?.constructor.name === 'TCP';
 }
 
 /** Whether a later request waits behind the one that is being answered. */

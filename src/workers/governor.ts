@@ -188,10 +188,14 @@ export class Governor {
       let more = true;
       while (more && tries > 0) {
         const recipient = this.#leastLoaded(worker);
-        const made = recipient === null ? -1 : this.#make(worker, recipient, batchMax, fd);
+        const asked = recipient === null ? 0 : Math.min(batchMax, this.#outbox.room(recipient));
+        const made =
+          recipient === null
+            ? -1
+            : this.#make(worker, recipient, asked, { idleFrom: fd, ends: true });
         if (made < 0) tries--;
         else taken += made;
-        more = made < 0 || made === batchMax;
+        more = made < 0 || made === asked;
       }
     }
     this.#send({ kind: 'evacuated', worker, taken });
@@ -286,14 +290,26 @@ export class Governor {
     if (victim === recipient || !this.#board.receives(recipient)) return;
     if (this.#board.peer(victim) === 0) return;
     const count = 1 + below(this.#random, this.#init.batchMax);
-    this.#make(victim, recipient, count, below(this.#random, CHAOS_DESCRIPTORS));
+    this.#make(victim, recipient, count, { idleFrom: below(this.#random, CHAOS_DESCRIPTORS) });
   }
 
-  /** Returns how much was taken, or -1 if the victim was not paused. */
-  #make(victim: number, recipient: number, wanted: number, idleFrom = -1): number {
+  /**
+   * Returns how much was taken, or -1 if the victim was not paused.
+   *
+   * @param how from which descriptor on idle connections are taken, too; and whether the victim is about to be
+   *   ended: then it is told of nothing, as it would not hear, and its mailbox would be full soon. What is left under the
+   *   old numbers says nothing to it, ends with it, and is counted as taken.
+   */
+  #make(
+    victim: number,
+    recipient: number,
+    wanted: number,
+    { idleFrom = -1, ends = false }: { readonly idleFrom?: number; readonly ends?: boolean } = {},
+  ): number {
     const row = this.#board.governor(victim);
     const { batchMax } = this.#init;
-    const room = Math.min(this.#outbox.room(recipient), this.#outbox.room(victim));
+    const drops = ends ? batchMax : this.#outbox.room(victim);
+    const room = Math.min(this.#outbox.room(recipient), drops);
     const max = Math.min(wanted, batchMax, room);
     const taken = max === 0 ? -1 : this.#take(victim, recipient, max, idleFrom);
     if (taken < 0) {
@@ -312,7 +328,7 @@ export class Governor {
         continue;
       }
       this.#outbox.connection(recipient, kind as Sent, { fd, listener, boundary }, hand);
-      if (oldFd === FROM_QUEUE) continue;
+      if (oldFd === FROM_QUEUE || ends) continue;
       this.#outbox.drop(victim, oldFd, generation);
       connections++;
     }

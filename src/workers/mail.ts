@@ -72,14 +72,17 @@ export class Mail {
     };
     this.#given = true;
     this.#adoption = moved ? { boundary } : null;
+    let became: ReturnType<typeof listening.accept>;
     try {
-      const became = listening.accept(listener, { fd, words, at, adopting }, moved);
-      if (became === 'not-listening') undeliverable(entry, false);
-      else if (became === 'full') undeliverable(entry, true);
+      became = listening.accept(listener, { fd, words, at, adopting }, moved);
     } finally {
       connections.settle();
       this.#adoption = null;
       this.#given = false;
     }
+    // Last, as no function may be entered between this and the head: if the thread ended there, main would have it
+    // in a message and find it in the mailbox as well.
+    if (became === 'not-listening') undeliverable(entry, false);
+    else if (became === 'full') undeliverable(entry, true);
   };
 }

@@ -22,7 +22,7 @@
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Server, Socket } from 'node:net';
-import { atBoundary } from '../native.js';
+import { atBoundary, socketOf } from '../native.js';
 import type { ConnectionTable, Giving } from '../scheduler/connection-table.js';
 import { ConnectionState } from '../scheduler/layout.js';
 import { REQUEST_START, RESPONSE_FINISH } from './channels.js';
@@ -222,7 +222,8 @@ export class Tracking {
     const early = this.#early.get(tracked);
     if (early === 'hold') state = ConnectionState.HELD;
     else if (early === 'release' && socket.writableLength === 0) state = ConnectionState.BETWEEN;
-    const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state);
+    const cookie = socketOf(fd);
+    const generation = this.#table.open(fd, this.#worker, listener, consumedBefore, state, cookie);
     const track: Track = {
       ...{ fd, generation, socket: tracked, handle, begun: this.#begun.of(fd), consumedBefore },
       ...{ http: Boolean(parser), open: 0, known: this.#armed, held: false },

@@ -33,7 +33,7 @@ enum State : int32_t {
 class ConnectionTable {
  public:
   static constexpr int kEntryWords = 8;
-  static constexpr int kOwner = 0, kState = 1, kListener = 2, kGeneration = 3, kBoundary = 4;
+  static constexpr int kOwner = 0, kState = 1, kListener = 2, kGeneration = 3, kBoundary = 4, kSocket = 6;
   static constexpr int kNobody = -1;
 
   explicit ConnectionTable(int descriptors)
@@ -43,7 +43,7 @@ class ConnectionTable {
   Table native() {
     return {words_.data(),
             descriptors_,
-            {kEntryWords, kOwner, kState, kListener, kGeneration, kBoundary, kFresh, kBetween, kInMessage,
+            {kEntryWords, kOwner, kState, kListener, kGeneration, kBoundary, kSocket, kFresh, kBetween, kInMessage,
              kListening, kTaken, descriptors_}};
   }
   int descriptors() const { return descriptors_; }

@@ -342,6 +342,8 @@ t.test('every option is refused at the call, when nothing has started', async (t
     { admin: { listen: '127.0.0.1:80', public: true } },
     { admin: { listen: 'unix:a', public: true } },
     { admin: { listen: '127.0.0.1:80', mode: 0o600 } },
+    { workers: 'inline', blame: true },
+    { scheduler: { move: false }, blame: true },
     { workers: 'inline', maxConnections: 1 },
     { workers: 'inline', maxOutstanding: { perWorker: 1 }, overload: 'wait' },
   ]) {

@@ -55,17 +55,20 @@ class Entry {
     const at = byteOffset + 4 * (this.#at + (this.#layout[5] as number));
     return new Float64Array(buffer, at, 1)[0] as number;
   }
+  get socket(): number {
+    return this.#word(6);
+  }
   get fresh(): boolean {
-    return this.state === this.#layout[6];
+    return this.state === this.#layout[7];
   }
   get movable(): boolean {
-    return this.fresh || this.state === this.#layout[7];
+    return this.fresh || this.state === this.#layout[8];
   }
   get listening(): boolean {
-    return this.state === this.#layout[9];
+    return this.state === this.#layout[10];
   }
   mark(state: 'in message' | 'taken'): void {
-    const value = this.#layout[state === 'taken' ? 10 : 8] as number;
+    const value = this.#layout[state === 'taken' ? 11 : 9] as number;
     Atomics.store(this.#words, this.#at + (this.#layout[2] as number), value);
   }
 }
@@ -294,13 +297,17 @@ class Taking {
     const { table, mail } = this.#shared;
     const entry = new Entry(table, fd);
     if (this.full || !entry.ownedBy(this.#owner) || !entry.movable) return;
+    const { socket } = entry;
+    if (socket !== 0 && socket !== socketOf(this.#world.kernel, fd)) return;
     if (!atBoundary(this.#world, fd, entry.boundary, entry.fresh)) {
       entry.mark('in message');
       this.mismatches++;
       return;
     }
-    const watched = [...this.#victim.handles].some((each) => each.fd === fd && each.watched);
-    const copy = replace(this.#world, fd, watched, table.layout[11] as number, this.#never);
+    const own = [...this.#victim.handles].filter((each) => each.fd === fd);
+    if (own.length === 0) throw new Violation(`the governor takes descriptor ${fd}, another's`);
+    const watched = own.some((each) => each.watched);
+    const copy = replace(this.#world, fd, watched, table.layout[12] as number, this.#never);
     if (copy < 0) {
       this.failures++;
       this.#stop = copy === -EMFILE || copy === -ENFILE;
@@ -349,6 +356,10 @@ class Taking {
       return !this.full;
     });
   }
+}
+
+function socketOf(kernel: World['kernel'], fd: number): number {
+  return Number(BigInt.asIntN(32, kernel.fileAt(fd)?.cookie ?? 0n));
 }
 
 function atBoundary(world: World, fd: number, boundary: number, fresh: boolean): boolean {
@@ -495,6 +506,7 @@ export function addonOf(thread: Thread): object {
       return { family, text: family === 6 ? '::' : '0.0.0.0', port };
     },
     cookieOf: (fd: number) => kernel.fileAt(fd)?.cookie ?? -EBADF,
+    socketOf: (fd: number) => socketOf(kernel, fd),
     closeIfSame: call((fd: number, cookie: bigint) => {
       if (kernel.fileAt(fd)?.cookie !== cookie) return 0;
       kernel.close(fd, by);

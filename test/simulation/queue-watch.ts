@@ -54,12 +54,7 @@ export class QueueWatch implements Tcp {
 
   closeAtEnd(by: string): void {
     const [accepted = -1] = this.#accepted;
-    const { kernel } = this.thread.world;
-    if (accepted >= 0) {
-      const file = kernel.fileAt(accepted);
-      if (file?.kind === 'stream') file.connection.hadBy = this.thread;
-      kernel.close(accepted, by);
-    }
+    if (accepted >= 0) this.thread.world.kernel.close(accepted, by);
     this.#release(by);
   }
 
@@ -96,6 +91,9 @@ export class QueueWatch implements Tcp {
           throw new Violation(`${this.thread.name} accepts from what it has closed`);
         const fd = world.kernel.accept(this.fd);
         this.#accepted[0] = fd < 0 ? -1 : fd;
+        // From here on it is lost with this thread, until the thread has said whose it is.
+        const file = world.kernel.fileAt(fd);
+        if (file?.kind === 'stream') file.connection.hadBy = this.thread;
         world.afterCall();
         return fd;
       },

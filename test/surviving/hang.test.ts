@@ -210,6 +210,34 @@ t.test('a worker whose heap is nearly full is replaced before it dies', async (t
   await host.close(t);
 });
 
+t.test('a full heap is told of again, if nothing came of it', async (t) => {
+  const { env, write } = versioned(t);
+  const host = await Host.start(
+    t,
+    {
+      ...{ entry: app('survivor.js'), workers: 1, spares: 0, recycleAtHeapRatio: 0.3 },
+      resourceLimits: { maxOldGenerationSizeMb: 128 },
+    },
+    { env, flags: ['--expose-gc'] },
+  );
+  const first = await host.facts();
+  const connection = keepAlive(t, { host: HOST, port: portOf(first) });
+  const before = first.workers[0]?.threadId;
+  const failed = ({ errors }: Facts) => errors.some((error) => /broken/.test(error));
+  write('broken');
+  await host.factsWhen((facts) => {
+    connection.ask('/keep?mb=2').catch(() => {}); // seen by what it leads to
+    return failed(facts);
+  });
+  write('2');
+  const { errors } = await host.factsWhen(({ workers: [worker] }) => {
+    connection.ask('/keep?mb=0').catch(() => {});
+    return worker?.threadId !== before && worker?.state === 'serving';
+  });
+  t.equal((await served(connection)).program, '2');
+  await host.close(t, null, errors);
+});
+
 t.test('one that hangs while the program cannot start is ended all the same', async (t) => {
   const { env, write } = versioned(t);
   const host = await Host.start(

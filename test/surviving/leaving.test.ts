@@ -118,6 +118,26 @@ for (const [how, options] of [
   });
 }
 
+t.test('what is cut off in the end is cut off, over a Unix socket, too', async (t) => {
+  const socketPath = path.join(folder(t), 'socket');
+  const runtime = await leaves(t, { LISTEN: socketPath });
+  const ends: WorkerEnd[] = [];
+  const errors: Error[] = [];
+  runtime.on('exit', (end) => ends.push(end));
+  runtime.on('error', (error) => errors.push(error));
+  const cut = Array.from({ length: 2 }, async () => {
+    const request = http.get({ socketPath, path: '/endless' });
+    const [response] = (await once(request, 'response')) as [http.IncomingMessage];
+    return { ended: once(response.resume(), 'end') };
+  });
+  const answers = await Promise.all(cut);
+  const all = Promise.all(answers.map(({ ended }) => t.rejects(ended, { code: 'ECONNRESET' })));
+  await runtime.reload({ drainMs: 300 });
+  await all;
+  t.same(errors, []);
+  t.match(ends, [{ reason: 'replaced', error: null }]);
+});
+
 t.test('a worker that retires hurries when all are to end', async (t) => {
   const runtime = await leaves(t, {});
   const agent = new http.Agent({ keepAlive: true });
