@@ -40,13 +40,6 @@ export const MUTANTS: readonly Mutant[] = [
     to: '',
   },
   {
-    what: 'nobody compares what a number was with what it is',
-    seed: 20_000,
-    file: 'workers/tracking',
-    from: 'const cookie = socketOf(fd);',
-    to: 'const cookie = 0;',
-  },
-  {
     what: 'what is being given away may be taken meanwhile',
     file: 'scheduler/connection-table',
     from: 'if (Atomics.compareExchange(this.words, at + CONNECTION.STATE, state, giving) !== state) {\n      return null;\n    }',
