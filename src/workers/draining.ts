@@ -28,6 +28,13 @@ const ACCEPTING_TURNS_MAX = 2_000;
 /** How soon what has not closed, or could not be given away, is looked at again, in ms. No evidence for more or less. */
 const SWEEP_MS = 100;
 
+/**
+ * Sweeps that must find a connection silent before it is closed. A request comes with the end of the TCP handshake; over TLS a
+ * round trip after that of TLS, and a second is a long one.
+ */
+const SILENT_SWEEPS = 1;
+const SILENT_SWEEPS_TLS = 10;
+
 /** Closes `socket` now. A client that has seen half an answer must not take it for a whole one. */
 export function cutOff(socket: Socket): void {
   const response = (socket as HttpSocket)._httpMessage;
@@ -64,8 +71,8 @@ export class Leaving {
   #keeps: (socket: Socket) => boolean = () => false;
   /** The answers that were made the last of their connections. */
   readonly #last = new WeakMap<Socket, ServerResponse>();
-  /** What the sweep before found silent: it may have been about to say something. */
-  #silent = new Set<object>();
+  /** How often in a row what is silent has been found so: it may have been about to say something. */
+  #silent = new Map<object, number>();
   readonly #undo: (() => void)[] = [];
 
   constructor(listening: Listening, connections: Connections) {
@@ -197,22 +204,26 @@ export class Leaving {
   }
 
   /**
-   * Closes what is idle, and what has been silent since the sweep before: a browser's spare connection, one that
+   * Closes what is idle, and what has been silent for some sweeps: a browser's spare connection, one that
    * has not begun its TLS handshake. They could hold the end up for as long as the client likes.
    */
   #sweep(): void {
     this.#closeIdle();
-    const silent = new Set<object>();
+    const silent = new Map<object, number>();
+    const endure = (what: object, most: number, close: () => void) => {
+      const sweeps = this.#silent.get(what) ?? 0;
+      if (sweeps >= most) close();
+      else silent.set(what, sweeps + 1);
+    };
     for (const socket of this.#all()) {
-      const waits = isTls(socket.server ?? {}) ? socket.bytesRead === 0 : isSilent(socket);
+      const secure = isTls(socket.server ?? {});
+      const waits = secure ? socket.bytesRead === 0 : isSilent(socket);
       if (!waits || socket.destroyed || this.#keeps(socket)) continue;
-      if (this.#silent.has(socket)) socket.destroy();
-      else silent.add(socket);
+      endure(socket, secure ? SILENT_SWEEPS_TLS : SILENT_SWEEPS, () => socket.destroy());
     }
     // One that has begun since has had its chance to ask; what it asked is answered.
     for (const session of this.#sessions) {
-      if (this.#silent.has(session)) session.close();
-      else silent.add(session);
+      endure(session, SILENT_SWEEPS_TLS, () => session.close());
     }
     this.#silent = silent;
   }
