@@ -60,6 +60,13 @@ const WISHES_MIN = 10;
 /** Pauses in vain after which a worker that is to be emptied is left as it is. */
 const EVACUATION_TRIES = 100;
 
+/**
+ * How often, and how long each time, it waits for room in a mailbox: whoever receives may have to wait for its CPU. Nobody
+ * else is rescued meanwhile. No evidence for more or less.
+ */
+const ROOM_WAITS = 250;
+const ROOM_MS = 1;
+
 /** Entries of the connection table that one pause looks at: kIdleScanMax in native/taking.h. */
 const IDLE_SCAN = 1_024;
 
@@ -96,6 +103,8 @@ export class Governor {
   readonly #send: (message: FromGovernor) => void;
   /** What each worker had ready when it was last looked at; null: not looked at now. */
   #ready: (Ready | null)[] = [];
+  /** Nobody writes it: to wait for a while. */
+  readonly #rest = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
   /** Main is starting a spare. */
   #asked = false;
   /** Reports in a row in which one more spare would have helped. */
@@ -184,11 +193,17 @@ export class Governor {
     this.#ready = [];
     // On a full machine it may take a while until the thread has a CPU to be paused on.
     let tries = EVACUATION_TRIES;
+    let waits = ROOM_WAITS;
     for (let fd = 0; fd < end; fd += IDLE_SCAN) {
       let more = true;
       while (more && tries > 0) {
         const recipient = this.#leastLoaded(worker);
         const asked = recipient === null ? 0 : Math.min(batchMax, this.#outbox.room(recipient));
+        if (recipient === null && waits > 0 && this.#anybodyReceives(worker)) {
+          Atomics.wait(this.#rest, 0, 0, ROOM_MS);
+          waits--;
+          continue;
+        }
         const made =
           recipient === null
             ? -1
@@ -199,6 +214,10 @@ export class Governor {
       }
     }
     this.#send({ kind: 'evacuated', worker, taken });
+  }
+
+  #anybodyReceives(except: number): boolean {
+    return this.#victims.some((_, worker) => worker !== except && this.#board.receives(worker));
   }
 
   #leastLoaded(except: number): number | null {

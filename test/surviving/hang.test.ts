@@ -93,6 +93,23 @@ t.test('a worker for which nothing waits is found to hang, too', async (t) => {
   await host.close(t, null, errors);
 });
 
+t.test('what a mailbox has no room for at once is saved from a worker that hangs', async (t) => {
+  const host = await Host.start(t, {
+    // With so many workers to come a mailbox has 64 entries.
+    ...{ entry: app('survivor.js'), workers: 2, spares: 0, hangMs: HANG_MS, maxWorkers: 128 },
+  });
+  const facts = await host.facts();
+  const idle = await idleConnections(t, facts, 400);
+  const killer = new KeptAlive({ host: HOST, port: portOf(facts) });
+  await t.rejects(killer.ask('/loop'));
+  killer.close();
+  const answers = await Promise.allSettled(idle.map(served));
+  t.equal(answers.filter(({ status }) => status === 'rejected').length, 0, 'of 400');
+  for (const connection of idle) connection.close();
+  const { errors } = await host.facts();
+  await host.close(t, null, errors);
+});
+
 t.test('a worker that hangs while it loads its program', async (t) => {
   const { env, write } = versioned(t);
   const host = await Host.start(
