@@ -198,16 +198,15 @@ export class Governor {
       let more = true;
       while (more && tries > 0) {
         const recipient = this.#leastLoaded(worker);
-        const asked = recipient === null ? 0 : Math.min(batchMax, this.#outbox.room(recipient));
-        if (recipient === null && waits > 0 && this.#anybodyReceives(worker)) {
-          Atomics.wait(this.#rest, 0, 0, ROOM_MS);
-          waits--;
+        if (recipient === null) {
+          if (waits > 0 && this.#anybodyReceives(worker)) {
+            Atomics.wait(this.#rest, 0, 0, ROOM_MS);
+            waits--;
+          } else tries--;
           continue;
         }
-        const made =
-          recipient === null
-            ? -1
-            : this.#make(worker, recipient, asked, { idleFrom: fd, ends: true });
+        const asked = Math.min(batchMax, this.#outbox.room(recipient));
+        const made = this.#make(worker, recipient, asked, { idleFrom: fd, ends: true });
         if (made < 0) tries--;
         else taken += made;
         more = made < 0 || made === asked;

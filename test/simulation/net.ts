@@ -35,7 +35,6 @@ interface Response {
   headersSent: boolean;
   shouldKeepAlive: boolean;
   writableFinished: boolean;
-  readonly finished: boolean;
   _last: boolean;
   writeHead(): void;
   end(): void;
@@ -286,9 +285,6 @@ class Socket extends EventEmitter {
     (this.parser as Parser).reads = false;
     const response: Response = {
       ...{ headersSent: false, shouldKeepAlive: true, writableFinished: false, _last: false },
-      get finished() {
-        return this.writableFinished;
-      },
       writeHead() {},
       end: () => respond(),
     };
