@@ -4,7 +4,7 @@
  * when the last connection has closed. Worker's thread only. The time limit is main's.
  *
  * What is idle is for gyre to say and not for node (see connection-list.ts), so http.Server's own `close()`
- * and `closeIdleConnections()` are called nowhere.
+ * and `closeIdleConnections()` are not called here.
  */
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { ServerResponse } from 'node:http';
